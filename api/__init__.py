@@ -1,0 +1,1 @@
+"""The HTTP edge: FastAPI over core. Parses, authenticates, calls one use case, shapes the answer."""

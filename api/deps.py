@@ -1,0 +1,53 @@
+"""What a route's signature is built from: the runtime, the caller, the body, the request's id."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Request
+from pydantic import JsonValue
+
+from api.strict_json import parse_object, read_body
+from core.access.authenticate import Caller
+from core.domain.errors import NotFound
+from core.domain.ids import InvalidId, JobId, parse_job
+from core.runtime import ApiRuntime
+
+
+def _runtime(request: Request) -> ApiRuntime:
+    return cast(ApiRuntime, request.state.runtime)
+
+
+RuntimeDep = Annotated[ApiRuntime, Depends(_runtime)]
+
+
+async def _caller(
+    runtime: RuntimeDep, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+) -> Caller:
+    return await runtime.authenticator.authenticate(authorization)
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]
+
+
+async def _body(request: Request, runtime: RuntimeDep, _caller: CallerDep) -> dict[str, JsonValue]:
+    # After the caller is known: nobody else's body is read.
+    return parse_object(await read_body(request, runtime.settings.api.max_body_bytes))
+
+
+BodyDep = Annotated[dict[str, JsonValue], Depends(_body)]
+
+
+def _request_id(request: Request) -> str:
+    return cast(str, request.state.request_id)
+
+
+RequestIdDep = Annotated[str, Depends(_request_id)]
+
+
+def _job_id(job_id: str) -> JobId:
+    try:
+        return parse_job(job_id)
+    except InvalidId:
+        raise NotFound(f"There is no job {job_id[:64]!r}; a job's id is job_ and 32 hexadecimal digits.") from None
+
+
+JobIdDep = Annotated[JobId, Depends(_job_id)]

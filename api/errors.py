@@ -1,0 +1,103 @@
+"""Renders every error in one shape: `{"error": {"message", "type", "param", "code"}}`, OpenAI's own.
+
+Installed by api/main.py. What is not an AppError here is a bug or a store that is away; neither explains itself to the
+caller beyond its request id.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import ORJSONResponse, Response
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from core.db.batching import BatcherClosed, Overloaded
+from core.domain.errors import (
+    AppError,
+    Internal,
+    InvalidParameter,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    TooManyRequests,
+    Unavailable,
+)
+
+_STORE_FAULTS: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+    DBAPIError,
+    OSError,
+    TimeoutError,
+)
+
+log = structlog.get_logger(__name__)
+
+
+def install(app: FastAPI) -> None:
+    """Every way out of a route goes through `render`."""
+    for kind in (AppError, RequestValidationError, ValidationError, HTTPException, Overloaded, BatcherClosed):
+        app.add_exception_handler(kind, _handle)
+
+
+async def _handle(_request: Request, error: Exception) -> Response:
+    return render(as_app_error(error))
+
+
+def as_app_error(error: Exception) -> AppError:
+    """What a caller is told about `error`."""
+    match error:
+        case AppError():
+            return error
+        case RequestValidationError() | ValidationError():
+            return invalid(error.errors())
+        case HTTPException(status_code=404):
+            return NotFound("There is no such path. See /openapi.json for those there are.")
+        case HTTPException(status_code=405):
+            return MethodNotAllowed("This path does not take this method.")
+        case HTTPException(status_code=413):
+            return PayloadTooLarge("The body is too large.")
+        case HTTPException():
+            return InvalidRequest(str(error.detail))
+        case Overloaded():
+            return TooManyRequests("Too much is waiting to be stored; try again in a second.", retry_after=1.0)
+        case BatcherClosed():
+            return Unavailable("The server is shutting down; try again.", retry_after=1.0)
+        case _ if isinstance(error, _STORE_FAULTS):
+            return Unavailable("The database is out of reach; try again.", retry_after=1.0)
+        case _:
+            return Internal("This is a bug of inferd. Report it with the x-request-id of this answer.")
+
+
+def invalid(problems: Sequence[object]) -> InvalidParameter:
+    """The first problem that pydantic found, without the value that caused it."""
+    first = problems[0] if problems else {}
+    location = [str(part) for part in first.get("loc", ())] if isinstance(first, dict) else []
+    message = str(first.get("msg", "invalid")) if isinstance(first, dict) else "invalid"
+    param = ".".join(part for part in location if part not in ("body", "query", "path", "header")) or None
+    if isinstance(first, dict) and first.get("type") == "extra_forbidden":
+        message = "there is no such field"
+    more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+    return InvalidParameter(f"{param or 'The request'}: {message}{more}.", param=param)
+
+
+def render(error: AppError) -> Response:
+    """The answer for `error`."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, round(error.retry_after)))
+    if not error.retryable:
+        # The openai SDK would repeat a 409 and some others by itself; a repeat of these can't help.
+        headers["x-should-retry"] = "false"
+    if error.status == 401:  # noqa: PLR2004 - the one status with a challenge
+        headers["www-authenticate"] = "Bearer"
+    content = {"error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}}
+    return ORJSONResponse(content, error.status, headers)

@@ -1,0 +1,99 @@
+"""Reads a request's body as strict JSON, before anything else looks at it. Used by api/deps.py.
+
+What PostgreSQL or a provider would choke on later is refused here with 400: bytes that are not UTF-8, NaN, a lone
+surrogate, a NUL, an integer beyond 64 bits, nesting or node counts that only an attack has. Too large is 413.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+import orjson
+from pydantic import JsonValue
+from starlette.requests import ClientDisconnect, Request
+
+from core.domain.errors import InvalidRequest, PayloadTooLarge
+
+_DEEPEST: Final = 32
+_MOST_NODES: Final = 20_000
+_LARGEST_INT: Final = 2**63
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body. Raises PayloadTooLarge as soon as more than `limit` bytes are announced or seen."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise _too_large(limit)
+    except ClientDisconnect:
+        raise InvalidRequest("The connection ended before the body did.") from None
+    return bytes(body)
+
+
+def parse_object(body: bytes) -> dict[str, JsonValue]:
+    """The JSON object in `body`. Raises InvalidRequest, which says what is wrong."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
+    problem = _problem(value)
+    if problem is not None:
+        raise InvalidRequest(problem, code="invalid_json")
+    return value
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"The body is larger than {limit} bytes. Send less, or raise INFERD_API_MAX_BODY_BYTES on the server."
+    )
+
+
+def _problem(root: JsonValue) -> str | None:
+    nodes = 0
+    level: list[JsonValue] = [root]
+    for _ in range(_DEEPEST):
+        nodes += len(level)
+        if nodes > _MOST_NODES:
+            return f"The body has more than {_MOST_NODES} values."
+        following: list[JsonValue] = []
+        for value in level:
+            problem = _scalar_problem(value)
+            if problem is not None:
+                return problem
+            following.extend(_children(value))
+        if not following:
+            return None
+        level = following
+    return f"The body is nested deeper than {_DEEPEST} levels."
+
+
+def _children(value: JsonValue) -> Iterator[JsonValue]:
+    match value:
+        case dict():
+            yield from value.keys()
+            yield from value.values()
+        case list():
+            yield from value
+        case _:
+            return
+
+
+def _scalar_problem(value: JsonValue) -> str | None:
+    match value:
+        case str() if "\x00" in value:
+            return "The body has a NUL character (\\u0000) in a text; remove it."
+        case bool():
+            return None
+        case int() if abs(value) >= _LARGEST_INT:
+            return "The body has an integer beyond 64 bits."
+        case float() if not math.isfinite(value):
+            return "The body has a number that is not finite."
+        case _:
+            return None

@@ -1,0 +1,123 @@
+"""Group commit: many callers, one statement. The hot statements of core/jobs and core/webhooks run through here.
+
+A row that arrives while nothing runs goes at once, together with whatever else arrived in the same turn of the loop;
+rows that arrive during a statement wait for the next one. Nothing is ever delayed to make a batch larger. Every
+caller gets its own outcome: when PostgreSQL refuses a batch because of its data, the batch is halved until the bad
+row stands alone. Memory is bounded: beyond `max_pending` rows a caller is refused instead of kept.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import asyncpg
+
+Row = TypeVar("Row")
+Outcome = TypeVar("Outcome")
+
+
+class Overloaded(Exception):
+    """More rows are pending than memory should hold."""
+
+
+class BatcherClosed(Exception):
+    """The process is shutting down."""
+
+
+@dataclass(slots=True)
+class _Pending(Generic[Row, Outcome]):
+    row: Row
+    outcome: "asyncio.Future[Outcome]"
+
+
+@dataclass(slots=True)
+class Batcher(Generic[Row, Outcome]):
+    """Runs `statement` over the pending rows, on at most `lanes` connections at a time.
+
+    `statement` takes rows and answers one outcome for each, in order.
+    """
+
+    name: str
+    statement: Callable[[Sequence[Row]], Awaitable[Sequence[Outcome]]]
+    max_rows: int = 200
+    max_pending: int = 10_000
+    lanes: int = 1
+    _pending: deque[_Pending[Row, Outcome]] = field(default_factory=deque)
+    _flushes: set["asyncio.Task[None]"] = field(default_factory=set)
+    _closed: bool = False
+
+    @property
+    def pending(self) -> int:
+        """Rows that wait for a statement."""
+        return len(self._pending)
+
+    async def submit(self, row: Row) -> Outcome:
+        """The outcome of `row`. Raises Overloaded, BatcherClosed, or what the statement raised for this row."""
+        if self._closed:
+            raise BatcherClosed(self.name)
+        if len(self._pending) >= self.max_pending:
+            raise Overloaded(self.name)
+        pending = _Pending[Row, Outcome](row, asyncio.get_running_loop().create_future())
+        self._pending.append(pending)
+        self._wake()
+        return await pending.outcome
+
+    async def aclose(self) -> None:
+        """Runs what is pending, then refuses more."""
+        self._closed = True
+        while self._flushes:
+            await asyncio.gather(*self._flushes, return_exceptions=True)
+
+    def _wake(self) -> None:
+        if self._pending and len(self._flushes) < self.lanes:
+            # A task starts in the next turn of the loop, so rows submitted in this turn travel together.
+            flush = asyncio.create_task(self._flush(), name=f"flush-{self.name}")
+            self._flushes.add(flush)
+            flush.add_done_callback(self._flush_ended)
+
+    def _flush_ended(self, flush: "asyncio.Task[None]") -> None:
+        self._flushes.discard(flush)
+        if not flush.cancelled():
+            flush.exception()
+        self._wake()
+
+    async def _flush(self) -> None:
+        while batch := self._take():
+            await self._run(batch)
+
+    def _take(self) -> list[_Pending[Row, Outcome]]:
+        batch: list[_Pending[Row, Outcome]] = []
+        while self._pending and len(batch) < self.max_rows:
+            pending = self._pending.popleft()
+            # A caller that was cancelled while it waited wants nothing any more.
+            if not pending.outcome.done():
+                batch.append(pending)
+        return batch
+
+    async def _run(self, batch: list[_Pending[Row, Outcome]]) -> None:
+        try:
+            outcomes = await self.statement([pending.row for pending in batch])
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, UnicodeEncodeError) as error:
+            if len(batch) == 1:
+                _fail(batch, error)
+                return
+            middle = len(batch) // 2
+            await self._run(batch[:middle])
+            await self._run(batch[middle:])
+        except asyncio.CancelledError:
+            _fail(batch, BatcherClosed(self.name))
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, it belongs to the callers
+            _fail(batch, error)
+        else:
+            for pending, outcome in zip(batch, outcomes, strict=True):
+                if not pending.outcome.done():
+                    pending.outcome.set_result(outcome)
+
+
+def _fail(batch: Sequence[_Pending[Row, Outcome]], error: BaseException) -> None:
+    for pending in batch:
+        if not pending.outcome.done():
+            pending.outcome.set_exception(error)

@@ -1,0 +1,62 @@
+"""Transactions, bound to whom they are for. `transaction()` and `hot_transaction()` hold the only commits.
+
+A ReadSession can't be handed to what writes: mypy keeps a GET from writing. The tenant is set with
+set_config(…, true), which ends with the transaction, so no connection carries a tenant to its next borrower.
+"""
+
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from typing import NewType
+from uuid import UUID
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from core.db.engine import Database
+from core.domain.ids import TenantId
+
+ReadSession = NewType("ReadSession", AsyncSession)
+WriteSession = NewType("WriteSession", ReadSession)
+Connection = PoolConnectionProxy[asyncpg.Record]
+
+
+class NoTenant(RuntimeError):
+    """A database that is not the fleet's was asked for rows of nobody in particular."""
+
+
+@asynccontextmanager
+async def reading(database: Database, tenant_id: TenantId | None) -> AsyncIterator[ReadSession]:
+    """A read-only transaction for one tenant, or for all when `tenant_id` is None on a fleet database."""
+    async with AsyncSession(database.engine, expire_on_commit=False) as session:
+        await session.execute(text("SET TRANSACTION READ ONLY"))
+        await _bind(session, database, tenant_id)
+        yield ReadSession(session)
+
+
+@asynccontextmanager
+async def transaction(database: Database, tenant_id: TenantId | None) -> AsyncIterator[WriteSession]:
+    """A transaction that commits when its body ends well and is rolled back otherwise."""
+    async with AsyncSession(database.engine, expire_on_commit=False) as session, session.begin():
+        await _bind(session, database, tenant_id)
+        yield WriteSession(ReadSession(session))
+
+
+@asynccontextmanager
+async def hot_transaction(database: Database, tenant_ids: Collection[UUID] | None) -> AsyncIterator[Connection]:
+    """A driver connection in a transaction that sees the named tenants, or all when None on a fleet database."""
+    async with database.pool.acquire() as connection, connection.transaction():
+        if tenant_ids is not None:
+            listed = "{" + ",".join(str(tenant_id) for tenant_id in set(tenant_ids)) + "}"
+            await connection.execute("SELECT set_config('app.tenant_ids', $1, true)", listed)
+        elif not database.fleet:
+            raise NoTenant("name the tenants, or open a fleet database")
+        yield connection
+
+
+async def _bind(session: AsyncSession, database: Database, tenant_id: TenantId | None) -> None:
+    if tenant_id is not None:
+        await session.execute(text("SELECT set_config('app.tenant_id', :id, true)"), {"id": str(tenant_id)})
+    elif not database.fleet:
+        raise NoTenant("name the tenant, or open a fleet database")

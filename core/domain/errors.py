@@ -1,0 +1,132 @@
+"""Every error a caller can meet, as one tree. api/errors.py renders it; docs/reference/errors.md is made from it.
+
+    AppError
+    ├── InvalidRequest        400  the request can't be read, or a value is out of bounds
+    │   └── InvalidParameter  422  it can be read, but a field is wrong
+    ├── Unauthenticated       401
+    ├── PermissionDenied      403
+    ├── NotFound              404
+    ├── MethodNotAllowed      405
+    ├── Conflict              409
+    ├── Gone                  410
+    ├── PayloadTooLarge       413
+    ├── TooManyRequests       429
+    ├── Internal              500
+    └── Unavailable           503
+
+Each instance has a stable `code` (see CODES), a `message` safe to show, which says what to do next,
+and the `param` it is about, where there is one.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar, Final
+
+
+class AppError(Exception):
+    """The root. `status` is HTTP's, `kind` is the `type` of OpenAI's error object."""
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "server_error"
+    default_code: ClassVar[str] = "internal_error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, message: str, *, code: str | None = None, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.param = param
+        self.retry_after = retry_after
+
+
+class InvalidRequest(AppError):
+    status = 400
+    kind = "invalid_request_error"
+    default_code = "invalid_request"
+
+
+class InvalidParameter(InvalidRequest):
+    status = 422
+    default_code = "invalid_parameter"
+
+
+class Unauthenticated(AppError):
+    status = 401
+    kind = "authentication_error"
+    default_code = "invalid_api_key"
+
+
+class PermissionDenied(AppError):
+    status = 403
+    kind = "permission_error"
+    default_code = "permission_denied"
+
+
+class NotFound(AppError):
+    status = 404
+    kind = "not_found_error"
+    default_code = "not_found"
+
+
+class MethodNotAllowed(AppError):
+    status = 405
+    kind = "invalid_request_error"
+    default_code = "method_not_allowed"
+
+
+class Conflict(AppError):
+    status = 409
+    kind = "invalid_request_error"
+    default_code = "conflict"
+
+
+class Gone(AppError):
+    status = 410
+    kind = "not_found_error"
+    default_code = "gone"
+
+
+class PayloadTooLarge(AppError):
+    status = 413
+    kind = "invalid_request_error"
+    default_code = "payload_too_large"
+
+
+class TooManyRequests(AppError):
+    status = 429
+    kind = "rate_limit_error"
+    default_code = "queue_full"
+    retryable = True
+
+
+class Internal(AppError):
+    """A bug of ours: reported, never explained to the caller beyond its request id."""
+
+
+class Unavailable(AppError):
+    status = 503
+    default_code = "unavailable"
+    retryable = True
+
+
+CODES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "invalid_request": "The request can't be read: not JSON, not UTF-8, or a value outside its bounds.",
+        "invalid_json": "The body is not strict JSON: NaN, a NUL byte, a lone surrogate, or nested too deep.",
+        "invalid_parameter": "A field is missing, unknown or of the wrong kind; `param` names it.",
+        "idempotency_key_reused": "The Idempotency-Key was used before with another body.",
+        "model_not_found": "No provider is configured for this model; the message names the nearest ones.",
+        "invalid_api_key": "No API key, or one that is unknown, revoked or expired.",
+        "permission_denied": "The key may not do this.",
+        "not_found": "No such resource for this caller.",
+        "method_not_allowed": "The path exists, but not for this method.",
+        "conflict": "The resource is not in a state that allows this.",
+        "gone": "The job existed and was deleted.",
+        "payload_too_large": "The body is larger than INFERD_API_MAX_BODY_BYTES.",
+        "queue_full": "Too much is waiting; try again after Retry-After seconds.",
+        "internal_error": "A bug of inferd; give the x-request-id when you report it.",
+        "unavailable": "A store is out of reach or the server is shutting down; try again.",
+    }
+)

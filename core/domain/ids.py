@@ -1,0 +1,66 @@
+"""Prefixed ids that sort by time: `job_019ab…` names the UUIDv7 that the database stores.
+
+Called wherever an id is made, shown or parsed. A prefix tells a reader what an id names; the UUID behind it
+tells the database when it was made, so new rows land at the right-hand end of every index.
+"""
+
+from typing import Final, NewType
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+TenantId = NewType("TenantId", UUID)
+JobId = NewType("JobId", UUID)
+KeyId = NewType("KeyId", UUID)
+EndpointId = NewType("EndpointId", UUID)
+EventId = NewType("EventId", UUID)
+DeliveryId = NewType("DeliveryId", UUID)
+LeaseToken = NewType("LeaseToken", UUID)
+
+JOB: Final = "job"
+TENANT: Final = "ten"
+KEY: Final = "key"
+ENDPOINT: Final = "we"
+EVENT: Final = "evt"
+DELIVERY: Final = "dlv"
+REQUEST: Final = "req"
+
+_HEX_DIGITS: Final = 32
+
+
+class InvalidId(ValueError):
+    """The text is not an id of the expected kind."""
+
+
+def new_uuid() -> UUID:
+    """A fresh UUIDv7 (RFC 9562): milliseconds first, then randomness."""
+    return uuid7()
+
+
+def show(prefix: str, value: UUID) -> str:
+    """`show("job", uuid)` is `job_` and the 32 hexadecimal digits of the UUID."""
+    return f"{prefix}_{value.hex}"
+
+
+def parse(prefix: str, text: str) -> UUID:
+    """The UUID behind `text`.
+
+    Raises InvalidId when the prefix is another one or the rest is not 32 lower-case hexadecimal digits.
+    """
+    head, _, digits = text.partition("_")
+    if head != prefix or len(digits) != _HEX_DIGITS or digits.strip("0123456789abcdef"):
+        raise InvalidId(f"not a {prefix}_ id")
+    return UUID(hex=digits)
+
+
+def new_job_id() -> JobId:
+    return JobId(new_uuid())
+
+
+def show_job(job_id: JobId) -> str:
+    return show(JOB, job_id)
+
+
+def parse_job(text: str) -> JobId:
+    """Raises InvalidId."""
+    return JobId(parse(JOB, text))

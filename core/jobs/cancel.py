@@ -1,0 +1,25 @@
+"""Cancels jobs: at once for readers, then the running call is closed. Called by the routes.
+
+Linearisable: the row is locked, so either the cancel commits first and no success can follow (its token is gone), or
+the answer was there first and the cancel changes nothing.
+"""
+
+from collections.abc import Sequence
+
+from core.db.session import hot_transaction
+from core.domain import transitions
+from core.domain.ids import JobId, TenantId
+from core.domain.job_state import TERMINAL
+from core.jobs import store
+from core.jobs.change import apply_to, tell
+from core.jobs.context import JobContext
+
+
+async def cancel_jobs(context: JobContext, tenant_id: TenantId, job_ids: Sequence[JobId]) -> set[JobId]:
+    """Cancels those that have not ended; answers which of the ids are the caller's at all."""
+    async with hot_transaction(context.database, [tenant_id]) as connection:
+        held = await store.hold(connection, job_ids)
+        wanted = [(job, transitions.cancel()) for job in held.values() if job.state not in TERMINAL]
+        changed = await apply_to(context, connection, wanted)
+    tell(context, changed)
+    return set(held)

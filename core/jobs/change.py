@@ -1,0 +1,70 @@
+"""Changes jobs whose rows are locked, and tells who should know: the side doors' common path.
+
+Used by cancel, retry and the sweep: `apply_to` inside their transaction, `tell` after its commit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.db.session import Connection
+from core.domain.events import JobEnded
+from core.domain.ids import EventId, new_uuid
+from core.domain.job_state import TERMINAL, JobState
+from core.domain.transitions import Transition
+from core.jobs import store
+from core.jobs.context import JobContext
+from core.jobs.records import Applied, Change, HeldJob
+from core.observability.metrics import FINISHED
+from core.queue.keys import lane_of
+from core.queue.ring import ring_delivery, ring_job
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A job that was changed, as it was before."""
+
+    job: HeldJob
+    transition: Transition
+    applied: Applied
+
+
+async def apply_to(
+    context: JobContext, connection: Connection, wanted: Sequence[tuple[HeldJob, Transition]]
+) -> list[Changed]:
+    """Applies each transition to its locked job, with the webhook rows of those that end."""
+    applied = await store.apply(connection, [_change(context, job, transition) for job, transition in wanted])
+    return [
+        Changed(job, transition, done)
+        for (job, transition), done in zip(wanted, applied, strict=True)
+        if done is not None
+    ]
+
+
+def tell(context: JobContext, changes: Sequence[Changed]) -> None:
+    """After the commit: rings for deliveries and requeued jobs, wakes who waits, closes calls that run for nothing."""
+    for changed in changes:
+        job, transition = changed.job, changed.transition
+        context.ring.ring(*map(ring_delivery, changed.applied.delivery_ids))
+        if job.state == JobState.RUNNING:
+            context.ring.announce_cancel(job.id)
+        else:
+            context.ring.announce_change(job.id)
+        if transition.to_state == JobState.QUEUED:
+            context.ring.ring(ring_job(job.id, lane_of(job.priority), transition.delay or 0.0))
+        elif transition.to_state in TERMINAL:
+            FINISHED.labels(provider=job.model.partition("/")[0], state=transition.to_state.value).inc()
+
+
+def _change(context: JobContext, job: HeldJob, transition: Transition) -> Change:
+    event = None
+    if transition.to_state in TERMINAL:
+        event = JobEnded(
+            event_id=EventId(new_uuid()),
+            job_id=job.id,
+            state=transition.to_state,
+            model=job.model,
+            sequence=job.version + 1,
+            at=context.clock.now(),
+            failure=transition.failure,
+        )
+    return Change(job.id, job.tenant_id, transition, run_no=job.run_no, event=event)

@@ -1,0 +1,105 @@
+"""Stop 5 of 9 · from worker/tasks/run_job.py · to core/providers/port.py
+
+Runs a job once: claims it (transaction 2), calls its provider under the lease, and hands the outcome to finish.
+No transaction is open during the call. Everything that can happen becomes one Transition, or nothing at all when the
+job is no longer this run's.
+"""
+
+import asyncio
+import math
+import random
+from typing import Final
+
+import orjson
+import structlog
+
+from core.db.sealed import SealBroken
+from core.domain import transitions
+from core.domain.errors import AppError
+from core.domain.ids import JobId, show_job
+from core.domain.inference import InferenceRequest, InferenceResult
+from core.domain.retry import DEFAULT_POLICY, Budget, decide
+from core.domain.transitions import Failure, Transition
+from core.jobs.context import RunContext
+from core.jobs.finish import finish_job
+from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded
+from core.jobs.records import ClaimedJob, NotDue
+from core.observability.context import bound
+from core.observability.metrics import QUEUE_WAIT, RUN_TIME
+from core.providers.faults import Fault
+
+_DRAINED: Final = Failure(
+    "worker_stopped", "worker_stopped", "The worker was stopped; the job goes on elsewhere at no cost of an attempt."
+)
+
+log = structlog.get_logger(__name__)
+
+
+async def execute_job(context: RunContext, job_id: JobId) -> float | None:
+    """Claims and runs the job. Answers after how many seconds to ring for it again, or None."""
+    claimed_at = asyncio.get_running_loop().time()
+    match await context.group_commit.claims.submit(job_id):
+        case None:
+            return None
+        case NotDue(seconds=seconds):
+            return seconds
+        case ClaimedJob() as job:
+            QUEUE_WAIT.labels(priority=job.priority.value).observe(max(0.0, job.queue_seconds))
+            with bound(job_id=show_job(job.id), attempt=job.attempts_used, run_no=job.run_no):
+                async with context.leases.hold(job, claimed_at) as lease:
+                    transition = await _run(context, job, lease, claimed_at)
+                    return None if transition is None else await finish_job(context, job, transition)
+
+
+async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: float) -> Transition | None:
+    """How the run ended; None when it is nobody's business any more."""
+    deadline = None if job.seconds_left is None else claimed_at + job.seconds_left
+    try:
+        return transitions.succeed(await _infer(context, job, lease, deadline))
+    except Fault as fault:
+        failure, asked = fault.failure(), fault.disposition
+    except LeaseEnded as ended:
+        log.info("run_ended_early", why=ended.end.value)
+        return None if ended.end is LeaseEnd.LOST else transitions.snooze(_DRAINED, 0.0)
+    except (AppError, SealBroken, ValueError, TypeError) as error:
+        log.warning("request_unusable", error=str(error))
+        return transitions.fail(Failure("bad_request", "request_unusable", str(error), billed="no"))
+    left = None if deadline is None else deadline - asyncio.get_running_loop().time()
+    if left is not None and left <= 0:
+        return transitions.expire()
+    budget = Budget(job.attempts_used, job.max_attempts, job.run_no, left)
+    transition = decide(failure, asked, budget, DEFAULT_POLICY, random.random())  # noqa: S311 - jitter is no secret
+    log.info("attempt_failed", error_class=failure.error_class, code=failure.code, edge=transition.edge.value)
+    return transition
+
+
+async def _infer(context: RunContext, job: ClaimedJob, lease: Lease, deadline: float | None) -> InferenceResult:
+    """One call, or the answer that an earlier run left behind. Raises Fault or LeaseEnded."""
+    if job.worker_losses and (spooled := await context.spool.take(job)) is not None:
+        log.info("spooled_answer_used")
+        return spooled
+    provider, name = context.catalogue.resolve(job.model)
+    loop = asyncio.get_running_loop()
+    left = math.inf if deadline is None else max(deadline - loop.time(), 0.001)
+    request = _request(context, job, name, min(job.timeout_seconds, left))
+    if not await context.group_commit.calls.submit((job.id, job.tenant_id, job.run_no)):
+        raise LeaseEnded(LeaseEnd.LOST)
+    async with lease.open_call():
+        started = loop.time()
+        try:
+            return await provider.infer(request)
+        finally:
+            RUN_TIME.labels(provider=job.model.partition("/")[0]).observe(loop.time() - started)
+
+
+def _request(context: RunContext, job: ClaimedJob, name: str, timeout: float) -> InferenceRequest:
+    stored = orjson.loads(context.sealer.open(job.request, job.tenant_id, "jobs.request", job.id))
+    return InferenceRequest(
+        job_id=job.id,
+        model=name,
+        messages=tuple(stored["messages"]),
+        params=stored["params"],
+        attempt=job.attempts_used,
+        run_no=job.run_no,
+        timeout=timeout,
+    )

@@ -1,0 +1,162 @@
+"""Stop 7 of 9 · from core/jobs/execute.py · to worker/tasks/deliver_webhook.py
+
+Ends a run: transaction 3. State, result, usage, attempt and webhook rows are one statement, guarded by the run's
+number and token; when the job has moved on, nothing of it is written. An answer is never thrown away because
+PostgreSQL is away: it is kept, spooled and written when it can be, however late (the guard makes that safe).
+"""
+
+import asyncio
+from typing import Final
+
+import asyncpg
+import orjson
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from core.db.session import hot_transaction
+from core.domain import transitions
+from core.domain.events import JobEnded
+from core.domain.ids import EventId, new_uuid
+from core.domain.inference import InferenceResult
+from core.domain.job_state import TERMINAL, JobState
+from core.domain.transitions import Transition
+from core.jobs import store
+from core.jobs.context import RunContext
+from core.jobs.records import Applied, Change, ClaimedJob
+from core.observability.metrics import ATTEMPTS, FINISHED, RETRIES, STALE, TOKENS
+from core.queue.ring import ring_delivery
+
+# PostgreSQL is away, restarting, full, or chose this statement as a victim: the same write may work later.
+STORE_AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+# PostgreSQL is there and refuses these very values: the same write can never work.
+_REFUSALS: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    UnicodeEncodeError,
+    orjson.JSONEncodeError,
+)
+
+log = structlog.get_logger(__name__)
+
+
+async def finish_job(context: RunContext, job: ClaimedJob, transition: Transition) -> float | None:
+    """Applies the end of a run. Answers after how many seconds the job wants to run again, or None."""
+    try:
+        applied = await _apply(context, job, _change(context, job, transition))
+    except _REFUSALS as error:
+        log.exception("result_refused", error=type(error).__name__)
+        transition = transitions.fail(_REFUSED)
+        applied = await _apply(context, job, _change(context, job, transition))
+    if applied is None:
+        STALE.labels(edge=transition.edge.value).inc()
+        log.info("run_superseded", edge=transition.edge.value)
+        await _note_late_usage(context, job, transition.result)
+        return None
+    _count(job, transition)
+    if transition.result is not None and job.worker_losses:
+        await context.spool.discard(job)
+    context.ring.ring(*map(ring_delivery, applied.delivery_ids))
+    context.ring.announce_change(job.id)
+    return transition.delay if transition.to_state == JobState.QUEUED else None
+
+
+_REFUSED: Final = transitions.Failure(
+    "bad_answer",
+    "answer_not_storable",
+    "The provider answered, but the database refused to store the answer (too large, or not valid text).",
+    billed="yes",
+)
+
+
+def _change(context: RunContext, job: ClaimedJob, transition: Transition) -> Change:
+    result = transition.result
+    event = None
+    if transition.to_state in TERMINAL:
+        event = JobEnded(
+            event_id=EventId(new_uuid()),
+            job_id=job.id,
+            state=transition.to_state,
+            model=job.model,
+            sequence=job.version + 1,
+            at=context.clock.now(),
+            usage=result.usage if result else None,
+            failure=transition.failure,
+        )
+    return Change(
+        job_id=job.id,
+        tenant_id=job.tenant_id,
+        transition=transition,
+        run_no=job.run_no,
+        lease_token=job.lease_token,
+        output=None if result is None else _seal(context, job, result),
+        event=event,
+    )
+
+
+def _seal(context: RunContext, job: ClaimedJob, result: InferenceResult) -> bytes:
+    output = {
+        "text": result.text,
+        "message": result.message,
+        "finish_reason": result.finish_reason,
+        "model": result.model,
+    }
+    return context.sealer.seal(orjson.dumps(output), job.tenant_id, "results.output", job.id)
+
+
+async def _apply(context: RunContext, job: ClaimedJob, change: Change) -> Applied | None:
+    """The guarded write, tried until PostgreSQL takes it. A cancellation (the process ends) leaves the spool behind."""
+    result = change.transition.result
+
+    async def before_sleep(state: RetryCallState) -> None:
+        if state.attempt_number == 1:
+            log.warning("finish_waits_for_store", edge=change.transition.edge.value)
+            if result is not None:
+                await context.spool.put(job, result)
+
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(STORE_AWAY),
+        wait=wait_random_exponential(multiplier=0.1, max=2.0),
+        before_sleep=before_sleep,
+        sleep=asyncio.sleep,
+        reraise=True,
+    ):
+        with attempt:
+            return await context.group_commit.changes.submit(change)
+    raise AssertionError("retries without a limit end by an answer or an exception")
+
+
+async def _note_late_usage(context: RunContext, job: ClaimedJob, result: InferenceResult | None) -> None:
+    """The answer came too late to count, but it was paid: keep what it cost on its attempt."""
+    if result is None:
+        return
+    try:
+        async with hot_transaction(context.database, None) as connection:
+            await store.note_late_usage(connection, job.id, job.tenant_id, job.run_no, result)
+    except STORE_AWAY as error:
+        log.warning("late_usage_lost", error=type(error).__name__)
+
+
+def _count(job: ClaimedJob, transition: Transition) -> None:
+    provider = job.model.partition("/")[0]
+    outcome = transition.attempt_outcome
+    ATTEMPTS.labels(provider=provider, outcome=outcome.value if outcome else "none").inc()
+    if transition.to_state in TERMINAL:
+        FINISHED.labels(provider=provider, state=transition.to_state.value).inc()
+    elif transition.failure is not None:
+        RETRIES.labels(provider=provider, reason=transition.failure.error_class).inc()
+    if transition.result is not None:
+        usage = transition.result.usage
+        TOKENS.labels(provider=provider, direction="input").inc(usage.input_tokens or 0)
+        TOKENS.labels(provider=provider, direction="output").inc(usage.output_tokens or 0)

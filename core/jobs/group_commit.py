@@ -1,0 +1,78 @@
+"""The hot statements of jobs behind Batchers: one flusher for each, every caller its own outcome.
+
+Made by core/runtime.py, once per process; used by submit, execute, finish and queries. An API's batches see only the
+tenants whose callers are in them; a worker's see the fleet.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from core.db.batching import Batcher
+from core.db.engine import Database
+from core.db.sealed import Sealer
+from core.db.session import hot_transaction
+from core.domain.ids import JobId, TenantId
+from core.jobs import queries, store
+from core.jobs.records import Applied, Change, ClaimedJob, Inserted, JobRecord, KeyHeld, NewJob, NotDue
+
+_MAX_ROWS: Final = 200
+
+Run = tuple[JobId, TenantId, int]
+Wanted = tuple[JobId, TenantId]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCommit:
+    """One Batcher for each hot statement."""
+
+    inserts: Batcher[NewJob, Inserted | KeyHeld]
+    reads: Batcher[Wanted, JobRecord | None]
+    claims: Batcher[JobId, ClaimedJob | NotDue | None]
+    calls: Batcher[Run, bool]
+    changes: Batcher[Change, Applied | None]
+
+    async def aclose(self) -> None:
+        """Runs what is pending."""
+        for batcher in (self.inserts, self.claims, self.calls, self.changes, self.reads):
+            await batcher.aclose()
+
+
+def open_group_commit(
+    database: Database, sealer: Sealer, *, worker_id: str, lease_seconds: float, key_seconds: float
+) -> GroupCommit:
+    """`key_seconds` is how long an idempotency key is held."""
+
+    def scope(tenant_ids: Sequence[TenantId]) -> Sequence[TenantId] | None:
+        return None if database.fleet else tenant_ids
+
+    async def insert(jobs: Sequence[NewJob]) -> list[Inserted | KeyHeld]:
+        async with hot_transaction(database, scope([job.tenant_id for job in jobs])) as connection:
+            return await store.insert(connection, jobs, key_seconds=key_seconds)
+
+    async def read(wanted: Sequence[Wanted]) -> list[JobRecord | None]:
+        async with hot_transaction(database, scope([tenant_id for _, tenant_id in wanted])) as connection:
+            return await queries.get_many(connection, sealer, wanted)
+
+    async def claim(job_ids: Sequence[JobId]) -> list[ClaimedJob | NotDue | None]:
+        async with hot_transaction(database, None) as connection:
+            return await store.claim(connection, job_ids, worker_id=worker_id, lease_seconds=lease_seconds)
+
+    async def call(runs: Sequence[Run]) -> list[bool]:
+        async with hot_transaction(database, None) as connection:
+            # Waiting for the disk here would double the price of a claim. Losing this row needs PostgreSQL and the
+            # worker to die in the same instant, and costs one refunded attempt.
+            await connection.execute("SET LOCAL synchronous_commit = off")
+            return await store.mark_called(connection, runs)
+
+    async def change(changes: Sequence[Change]) -> list[Applied | None]:
+        async with hot_transaction(database, scope([change.tenant_id for change in changes])) as connection:
+            return await store.apply(connection, changes)
+
+    return GroupCommit(
+        inserts=Batcher("insert", insert, max_rows=_MAX_ROWS),
+        reads=Batcher("read", read, max_rows=_MAX_ROWS),
+        claims=Batcher("claim", claim, max_rows=_MAX_ROWS),
+        calls=Batcher("call", call, max_rows=_MAX_ROWS),
+        changes=Batcher("change", change, max_rows=_MAX_ROWS),
+    )

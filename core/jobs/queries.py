@@ -1,0 +1,138 @@
+"""Reading jobs, for one caller and from PostgreSQL always. Called by the routes and core/jobs/group_commit.py."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+import orjson
+from pydantic import JsonValue
+from sqlmodel import col, select
+
+from core.db.sealed import Sealer
+from core.db.session import Connection, ReadSession
+from core.db.tables import DeletedJobRow, JobRow
+from core.domain.errors import Gone, NotFound
+from core.domain.ids import JobId, TenantId, show_job
+from core.domain.job_state import JobState, Priority
+from core.jobs.records import JobRecord
+from core.jobs.store import statement
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """What a list is narrowed to; None or empty means anything."""
+
+    states: tuple[JobState, ...] = ()
+    model: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """A job in a list: everything but its input, its output and its attempts."""
+
+    id: JobId
+    state: JobState
+    model: str
+    metadata: dict[str, JsonValue]
+    priority: Priority
+    created_at: datetime
+    run_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    deadline_at: datetime | None
+    max_attempts: int
+    attempts_used: int
+    input_tokens: int | None
+    output_tokens: int | None
+    error_code: str | None
+    error_message: str | None
+
+
+async def get_many(
+    connection: Connection, sealer: Sealer, wanted: Sequence[tuple[JobId, TenantId]]
+) -> list[JobRecord | None]:
+    """Each job whole, or None where this tenant has no such job."""
+    rows = list(dict.fromkeys(wanted))
+    records = await connection.fetch(statement("get"), [row[0] for row in rows], [row[1] for row in rows])
+    found = {(JobId(record["id"]), TenantId(record["tenant_id"])): record for record in records}
+    return [_record(found[each], sealer) if each in found else None for each in wanted]
+
+
+async def why_missing(session: ReadSession, tenant_id: TenantId, job_id: JobId) -> Gone | NotFound:
+    """410 for a job that was deleted, 404 for one that never was the caller's."""
+    query = select(DeletedJobRow.id).where(col(DeletedJobRow.id) == job_id, col(DeletedJobRow.tenant_id) == tenant_id)
+    name = show_job(job_id)
+    if (await session.exec(query)).first() is not None:
+        return Gone(f"{name} was deleted.")
+    return NotFound(f"There is no job {name}.")
+
+
+async def list_jobs(
+    session: ReadSession, tenant_id: TenantId, wanted: JobFilter, *, before: JobId | None, limit: int
+) -> list[JobSummary]:
+    """The caller's jobs, newest first, from just before the job `before`."""
+    columns = (
+        JobRow.id, JobRow.state, JobRow.model, JobRow.meta, JobRow.priority, JobRow.created_at, JobRow.run_at,
+        JobRow.started_at, JobRow.finished_at, JobRow.deadline_at, JobRow.max_attempts, JobRow.attempts_used,
+        JobRow.input_tokens, JobRow.output_tokens, JobRow.error_code, JobRow.error_message,
+    )  # fmt: skip
+    query = select(JobRow).with_only_columns(*[col(column) for column in columns])
+    query = query.where(col(JobRow.tenant_id) == tenant_id)
+    if before is not None:
+        query = query.where(col(JobRow.id) < before)
+    if wanted.states:
+        query = query.where(col(JobRow.state).in_([state.value for state in wanted.states]))
+    if wanted.model is not None:
+        query = query.where(col(JobRow.model) == wanted.model)
+    if wanted.created_after is not None:
+        query = query.where(col(JobRow.created_at) >= wanted.created_after)
+    if wanted.created_before is not None:
+        query = query.where(col(JobRow.created_at) < wanted.created_before)
+    if wanted.metadata:
+        query = query.where(col(JobRow.meta).contains(dict(wanted.metadata)))
+    rows = (await session.execute(query.order_by(col(JobRow.id).desc()).limit(limit))).mappings()
+    return [_summary(dict(row)) for row in rows]
+
+
+def _summary(row: dict[str, object]) -> JobSummary:
+    renamed = {"metadata": row.pop("meta"), "state": JobState(str(row.pop("state")))}
+    renamed["priority"] = Priority(str(row.pop("priority")))
+    return JobSummary(**row, **renamed)  # type: ignore[arg-type]  # the columns above are the fields
+
+
+def _record(row: asyncpg.Record, sealer: Sealer) -> JobRecord:
+    job_id, tenant_id = JobId(row["id"]), TenantId(row["tenant_id"])
+    output = row["output"]
+    return JobRecord(
+        id=job_id,
+        tenant_id=tenant_id,
+        state=JobState(row["state"]),
+        version=row["version"],
+        model=row["model"],
+        request=orjson.loads(sealer.open(row["request"], tenant_id, "jobs.request", job_id)),
+        metadata=orjson.loads(row["meta"]),
+        priority=Priority(row["priority"]),
+        request_id=row["request_id"],
+        created_at=row["created_at"],
+        run_at=row["run_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        deadline_at=row["deadline_at"],
+        timeout_seconds=row["timeout_seconds"],
+        max_attempts=row["max_attempts"],
+        attempts_used=row["attempts_used"],
+        webhook_url=row["webhook_url"],
+        webhook_events=tuple(row["webhook_events"] or ()),
+        input_tokens=row["input_tokens"],
+        output_tokens=row["output_tokens"],
+        error_class=row["error_class"],
+        error_code=row["error_code"],
+        error_message=row["error_message"],
+        output=None if output is None else orjson.loads(sealer.open(output, tenant_id, "results.output", job_id)),
+        attempts=tuple(orjson.loads(row["attempts"] or "[]")),
+        deliveries=tuple(orjson.loads(row["deliveries"] or "[]")),
+    )

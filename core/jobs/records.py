@@ -1,0 +1,141 @@
+"""What moves between the use cases of core/jobs and the statements in core/jobs/store.py: rows, as frozen values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from core.domain.events import JobEnded
+from core.domain.ids import DeliveryId, JobId, LeaseToken, TenantId
+from core.domain.job_state import JobState, Priority
+from core.domain.transitions import Transition
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to insert. `request` is sealed; seconds count from the insertion; `run_at` None means now."""
+
+    id: JobId
+    tenant_id: TenantId
+    model: str
+    request: bytes
+    metadata: str
+    priority: Priority
+    request_id: str | None
+    run_at: datetime | None
+    deadline_seconds: float | None
+    timeout_seconds: float
+    max_attempts: int
+    webhook_url: str | None
+    webhook_events: tuple[str, ...]
+    idempotency_key: str | None
+    fingerprint: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    created_at: datetime
+    run_at: datetime
+    deadline_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHeld:
+    """The idempotency key belongs to `job_id`, which was submitted with a body of this `fingerprint`."""
+
+    job_id: JobId
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job that this worker owns until its lease runs out, and all that a run needs to know."""
+
+    id: JobId
+    tenant_id: TenantId
+    model: str
+    request: bytes
+    priority: Priority
+    version: int
+    run_no: int
+    attempts_used: int
+    max_attempts: int
+    worker_losses: int
+    lease_token: LeaseToken
+    timeout_seconds: float
+    seconds_left: float | None
+    queue_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotDue:
+    """The job waits for its time; ring again in `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A transition for one job. A run names its `run_no` and `lease_token`; a caller's change names neither."""
+
+    job_id: JobId
+    tenant_id: TenantId
+    transition: Transition
+    run_no: int | None = None
+    lease_token: LeaseToken | None = None
+    output: bytes | None = None
+    event: JobEnded | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The change happened: the job's new version, and the webhook deliveries that it made."""
+
+    version: int
+    delivery_ids: tuple[DeliveryId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldJob:
+    """A job whose row this transaction has locked."""
+
+    id: JobId
+    tenant_id: TenantId
+    state: JobState
+    version: int
+    model: str
+    run_no: int
+    priority: Priority
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A whole job as its caller may see it. `request` and `output` are opened (core/db/sealed.py)."""
+
+    id: JobId
+    tenant_id: TenantId
+    state: JobState
+    version: int
+    model: str
+    request: dict[str, JsonValue]
+    metadata: dict[str, JsonValue]
+    priority: Priority
+    request_id: str | None
+    created_at: datetime
+    run_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    deadline_at: datetime | None
+    timeout_seconds: float
+    max_attempts: int
+    attempts_used: int
+    webhook_url: str | None
+    webhook_events: tuple[str, ...]
+    input_tokens: int | None
+    output_tokens: int | None
+    error_class: str | None
+    error_code: str | None
+    error_message: str | None
+    output: dict[str, JsonValue] | None
+    attempts: tuple[dict[str, JsonValue], ...]
+    deliveries: tuple[dict[str, JsonValue], ...]

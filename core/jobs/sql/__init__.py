@@ -1,0 +1,1 @@
+"""The statements of core/jobs/store.py and core/jobs/queries.py, one a file."""

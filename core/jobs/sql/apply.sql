@@ -1,0 +1,73 @@
+-- Every edge but the claim: one guarded UPDATE, and with it the attempt, the result and the webhook rows.
+-- A row is changed only if it is still in a from-state and, where the asker names them, under its run_no and token.
+WITH input AS (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::uuid[], $3::int[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::int[], $9::bool[],
+        $10::bool[], $11::float8[], $12::text[], $13::text[], $14::text[], $15::int[], $16::float8[], $17::text[],
+        $18::int[], $19::int[], $20::text[], $21::text[], $22::bytea[], $23::uuid[], $24::text[], $25::bytea[]
+    ) AS row (
+        id, tenant_id, run_no, token, from_states, to_state, outcome, attempts_delta, resets_attempts,
+        loses_worker, delay, error_class, error_code, error_message, http_status, retry_after, billed,
+        input_tokens, output_tokens, usage, provider_request_id, output, event_id, event_type, body
+    )
+), held AS (
+    SELECT input.*, job.state AS old_state, job.run_no AS old_run_no, job.webhook_url, job.webhook_events
+    FROM input JOIN jobs AS job USING (id, tenant_id)
+    WHERE job.state = ANY (string_to_array(input.from_states, ' '))
+        AND (input.run_no IS NULL OR job.run_no = input.run_no)
+        AND (input.token IS NULL OR job.lease_token = input.token)
+    ORDER BY job.id
+    FOR UPDATE OF job
+), changed AS (
+    UPDATE jobs AS job
+    SET state = held.to_state,
+        version = job.version + 1,
+        attempts_used = CASE WHEN held.resets_attempts THEN 0 ELSE job.attempts_used + held.attempts_delta END,
+        worker_losses = CASE WHEN held.resets_attempts THEN 0 ELSE job.worker_losses + held.loses_worker::int END,
+        run_at = CASE WHEN held.delay IS NULL THEN job.run_at ELSE now() + make_interval(secs => held.delay) END,
+        finished_at = CASE WHEN held.to_state NOT IN ('queued', 'running') THEN now() END,
+        deadline_at = CASE WHEN held.resets_attempts THEN NULL ELSE job.deadline_at END,
+        lease_token = NULL,
+        lease_expires_at = NULL,
+        worker_id = NULL,
+        input_tokens = held.input_tokens,
+        output_tokens = held.output_tokens,
+        error_class = CASE WHEN held.to_state <> 'queued' THEN held.error_class END,
+        error_code = CASE WHEN held.to_state <> 'queued' THEN held.error_code END,
+        error_message = CASE WHEN held.to_state <> 'queued' THEN held.error_message END
+    FROM held
+    WHERE job.id = held.id AND job.tenant_id = held.tenant_id
+    RETURNING job.id, job.version
+), closed AS (
+    UPDATE attempts AS attempt
+    SET outcome = held.outcome,
+        finished_at = now(),
+        error_class = held.error_class,
+        error_code = held.error_code,
+        error_message = held.error_message,
+        http_status = held.http_status,
+        retry_after = held.retry_after,
+        wait_seconds = held.delay,
+        billed = CASE WHEN attempt.called_at IS NULL THEN 'no' ELSE held.billed END,
+        usage = held.usage::jsonb,
+        provider_request_id = held.provider_request_id
+    FROM held
+    WHERE attempt.job_id = held.id AND attempt.tenant_id = held.tenant_id
+        AND attempt.run_no = held.old_run_no AND attempt.outcome = 'running' AND held.outcome IS NOT NULL
+), stored AS (
+    INSERT INTO results (job_id, tenant_id, run_no, output)
+    SELECT id, tenant_id, old_run_no, output FROM held WHERE output IS NOT NULL
+), announced AS (
+    INSERT INTO deliveries (id, tenant_id, job_id, endpoint_id, event_id, event_type, url, body)
+    SELECT inferd_uuid7(), tenant_id, id, NULL, event_id, event_type, webhook_url, body
+    FROM held WHERE body IS NOT NULL AND webhook_url IS NOT NULL AND event_type = ANY (webhook_events)
+    UNION ALL
+    SELECT inferd_uuid7(), held.tenant_id, held.id, endpoint.id, event_id, event_type, endpoint.url, body
+    FROM held JOIN webhook_endpoints AS endpoint ON endpoint.tenant_id = held.tenant_id
+    WHERE body IS NOT NULL AND endpoint.enabled AND held.event_type = ANY (endpoint.event_types)
+    RETURNING id, job_id
+)
+SELECT
+    changed.id, changed.version,
+    array(SELECT announced.id FROM announced WHERE announced.job_id = changed.id) AS delivery_ids
+FROM changed

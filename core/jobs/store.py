@@ -1,0 +1,206 @@
+"""The only statements that write jobs, each for many rows and each guarded (sql/*.sql).
+
+Called by the use cases of core/jobs, alone or through a Batcher. Every function runs in its caller's transaction
+and answers in the order it was asked.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+import orjson
+
+from core.db.session import Connection
+from core.domain.ids import DeliveryId, JobId, LeaseToken, TenantId
+from core.domain.inference import InferenceResult
+from core.domain.job_state import JobState, Priority
+from core.jobs.records import Applied, Change, ClaimedJob, HeldJob, Inserted, KeyHeld, NewJob, NotDue
+
+
+@cache
+def statement(name: str) -> str:
+    """The text of sql/{name}.sql."""
+    return files("core.jobs.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+async def insert(connection: Connection, jobs: Sequence[NewJob], *, key_seconds: float) -> list[Inserted | KeyHeld]:
+    """Inserts each job, or says who holds its idempotency key."""
+    first_of_key: dict[tuple[TenantId, str], NewJob] = {}
+    for job in jobs:
+        if job.idempotency_key is not None:
+            first_of_key.setdefault((job.tenant_id, job.idempotency_key), job)
+    # Within one statement a key may be taken only once; its later rows find it held, as if they had come later.
+    rows = [
+        job for job in jobs if job.idempotency_key is None or first_of_key[job.tenant_id, job.idempotency_key] is job
+    ]
+    inserted = {
+        JobId(record["id"]): Inserted(record["created_at"], record["run_at"], record["deadline_at"])
+        for record in await connection.fetch(
+            statement("insert"), *_columns([_insert_row(job) for job in rows], 15), key_seconds
+        )
+    }
+    held = await _held_keys(connection, [job for job in jobs if job.id not in inserted])
+    return [inserted.get(job.id) or held[job.tenant_id, job.idempotency_key or ""] for job in jobs]
+
+
+async def _held_keys(connection: Connection, jobs: Sequence[NewJob]) -> dict[tuple[TenantId, str], KeyHeld]:
+    if not jobs:
+        return {}
+    records = await connection.fetch(
+        statement("held_keys"), [job.tenant_id for job in jobs], [job.idempotency_key for job in jobs]
+    )
+    return {
+        (TenantId(record["tenant_id"]), record["key"]): KeyHeld(JobId(record["job_id"]), record["fingerprint"])
+        for record in records
+    }
+
+
+async def claim(
+    connection: Connection, job_ids: Sequence[JobId], *, worker_id: str, lease_seconds: float
+) -> list[ClaimedJob | NotDue | None]:
+    """The claim edge. None: not queued, past its deadline, or somebody else is changing it right now."""
+    records = await connection.fetch(statement("claim"), list(dict.fromkeys(job_ids)), worker_id, lease_seconds)
+    found: dict[JobId, ClaimedJob | NotDue] = {}
+    for record in records:
+        job_id = JobId(record["id"])
+        if record["lease_token"] is not None:
+            found[job_id] = ClaimedJob(
+                id=job_id,
+                tenant_id=TenantId(record["tenant_id"]),
+                model=record["model"],
+                request=record["request"],
+                priority=Priority(record["priority"]),
+                version=record["version"],
+                run_no=record["run_no"],
+                attempts_used=record["attempts_used"],
+                max_attempts=record["max_attempts"],
+                worker_losses=record["worker_losses"],
+                lease_token=LeaseToken(record["lease_token"]),
+                timeout_seconds=record["timeout_seconds"],
+                seconds_left=record["seconds_left"],
+                queue_seconds=record["queue_seconds"],
+            )
+        elif record["seconds_until_due"] > 0:
+            found[job_id] = NotDue(record["seconds_until_due"])
+    # A job asked for twice in one batch is claimed once.
+    return [found.pop(job_id, None) for job_id in job_ids]
+
+
+async def mark_called(connection: Connection, runs: Sequence[tuple[JobId, TenantId, int]]) -> list[bool]:
+    """Notes that each run's call goes out now; False where the run is over already."""
+    records = await connection.fetch(statement("called"), *_columns(runs, 3))
+    marked = {(record["job_id"], record["run_no"]) for record in records}
+    return [(job_id, run_no) in marked for job_id, _, run_no in runs]
+
+
+async def heartbeat(
+    connection: Connection, leases: Sequence[tuple[JobId, LeaseToken]], *, lease_seconds: float
+) -> set[JobId]:
+    """Renews leases and answers the jobs that are still the asker's."""
+    records = await connection.fetch(statement("heartbeat"), *_columns(leases, 2), lease_seconds)
+    return {JobId(record["id"]) for record in records}
+
+
+async def apply(connection: Connection, changes: Sequence[Change]) -> list[Applied | None]:
+    """Every edge but the claim. None: the job had moved on, and nothing at all was written for it."""
+    # Two changes of one job in one statement would both be announced; the later one finds that it has moved on.
+    rows = {change.job_id: change for change in reversed(changes)}
+    records = await connection.fetch(
+        statement("apply"), *_columns([_change_row(change) for change in rows.values()], 25)
+    )
+    applied = {
+        record["id"]: Applied(record["version"], tuple(DeliveryId(each) for each in record["delivery_ids"]))
+        for record in records
+    }
+    return [applied.get(change.job_id) if rows[change.job_id] is change else None for change in changes]
+
+
+async def note_late_usage(
+    connection: Connection, job_id: JobId, tenant_id: TenantId, run_no: int, result: InferenceResult
+) -> None:
+    """What a superseded run cost."""
+    usage = orjson.dumps(result.usage).decode()
+    await connection.execute(statement("late_usage"), job_id, tenant_id, run_no, usage, result.provider_request_id)
+
+
+async def hold(connection: Connection, job_ids: Sequence[JobId]) -> dict[JobId, HeldJob]:
+    """Locks those of the jobs that this transaction may see."""
+    return {
+        JobId(record["id"]): HeldJob(
+            id=JobId(record["id"]),
+            tenant_id=TenantId(record["tenant_id"]),
+            state=JobState(record["state"]),
+            version=record["version"],
+            model=record["model"],
+            run_no=record["run_no"],
+            priority=Priority(record["priority"]),
+        )
+        for record in await connection.fetch(statement("held_jobs"), list(job_ids))
+    }
+
+
+async def delete(connection: Connection, jobs: Sequence[tuple[JobId, TenantId]]) -> int:
+    """Deletes those that have ended; answers how many."""
+    return len(await connection.fetch(statement("delete"), *_columns(jobs, 2)))
+
+
+def _insert_row(job: NewJob) -> tuple[object, ...]:
+    return (
+        job.id,
+        job.tenant_id,
+        job.model,
+        job.request,
+        job.metadata,
+        job.priority.value,
+        job.request_id,
+        job.run_at,
+        job.deadline_seconds,
+        job.timeout_seconds,
+        job.max_attempts,
+        job.webhook_url,
+        " ".join(job.webhook_events) if job.webhook_url else None,
+        job.idempotency_key,
+        job.fingerprint,
+    )
+
+
+_NO_FAILURE: Final = (None, None, None, None, None)
+
+
+def _change_row(change: Change) -> tuple[object, ...]:
+    transition, failure, event = change.transition, change.transition.failure, change.event
+    result = transition.result
+    usage = result.usage if result else None
+    return (
+        change.job_id,
+        change.tenant_id,
+        change.run_no,
+        change.lease_token,
+        " ".join(sorted(transition.from_states)),
+        transition.to_state.value,
+        transition.attempt_outcome.value if transition.attempt_outcome else None,
+        transition.attempts_delta,
+        transition.resets_attempts,
+        transition.loses_worker,
+        transition.delay,
+        *(
+            (failure.error_class, failure.code, failure.message, failure.http_status, failure.retry_after)
+            if failure
+            else _NO_FAILURE
+        ),
+        failure.billed if failure else "yes",
+        usage.input_tokens if usage else None,
+        usage.output_tokens if usage else None,
+        orjson.dumps(usage).decode() if usage else None,
+        result.provider_request_id if result else None,
+        change.output,
+        event.event_id if event else None,
+        event.type if event else None,
+        orjson.dumps(event.body()) if event else None,
+    )
+
+
+def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    """Rows turned into one array a column, as unnest takes them."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

@@ -1,0 +1,55 @@
+"""Every metric, once: name, help and labels. Base units, low cardinality, no tenant. Served at /metrics."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY: Final = CollectorRegistry()
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800)
+
+SUBMITTED: Final = Counter(
+    "inferd_jobs_submitted_total", "Jobs accepted (after COMMIT).", ["provider", "priority"], registry=REGISTRY
+)
+FINISHED: Final = Counter(
+    "inferd_jobs_finished_total", "Jobs that reached a final state.", ["provider", "state"], registry=REGISTRY
+)
+ATTEMPTS: Final = Counter(
+    "inferd_job_attempts_total", "Runs at a provider, by how they ended.", ["provider", "outcome"], registry=REGISTRY
+)
+RETRIES: Final = Counter(
+    "inferd_job_retries_total", "Runs that put the job back, by why.", ["provider", "reason"], registry=REGISTRY
+)
+QUEUE_WAIT: Final = Histogram(
+    "inferd_job_wait_seconds", "From due to claimed.", ["priority"], buckets=_SECONDS, registry=REGISTRY
+)
+RUN_TIME: Final = Histogram(
+    "inferd_job_run_seconds", "One call to a provider.", ["provider"], buckets=_SECONDS, registry=REGISTRY
+)
+TOKENS: Final = Counter(
+    "inferd_provider_tokens_total", "Tokens as providers counted them.", ["provider", "direction"], registry=REGISTRY
+)
+RINGS: Final = Counter("inferd_rings_total", "Ids rung into Redis, by outcome.", ["outcome"], registry=REGISTRY)
+STALE: Final = Counter(
+    "inferd_stale_writes_total", "Writes refused because the job had moved on.", ["edge"], registry=REGISTRY
+)
+SWEPT: Final = Counter("inferd_swept_total", "What the sweep had to mend.", ["kind"], registry=REGISTRY)
+DELIVERIES: Final = Counter(
+    "inferd_webhook_attempts_total", "Webhook attempts, by outcome.", ["outcome"], registry=REGISTRY
+)
+DELIVERY_TIME: Final = Histogram("inferd_webhook_seconds", "One webhook attempt.", buckets=_SECONDS, registry=REGISTRY)
+SLOTS: Final = Gauge("inferd_worker_slots", "Slots of this worker, by state.", ["state"], registry=REGISTRY)
+HTTP_REQUESTS: Final = Histogram(
+    "inferd_http_request_seconds",
+    "Requests, by route and status.",
+    ["method", "route", "status"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+EXPECTED_FAILURES: Final = Counter(
+    "inferd_expected_failures_total", "Failures that are weather, not bugs.", ["kind"], registry=REGISTRY
+)
+
+
+def render() -> bytes:
+    """The exposition of this process, in Prometheus's text format."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,134 @@
+"""Stop 6 of 9 · from core/jobs/execute.py · to core/jobs/finish.py
+
+A provider without a model, a key or a network: it answers with the last user message, or fails as it is told to.
+Everything is decided by the model's name and the params, so the same job always ends in the same way. Used by the
+quickstart, the tests, the bench, and anybody who wants to see how inferd behaves when a provider misbehaves.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Annotated, Final
+
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
+
+from core.domain.errors import InvalidParameter
+from core.domain.inference import InferenceRequest, InferenceResult
+from core.providers.answer import read_answer, text_of
+from core.providers.chat_stream import ChatStream
+from core.providers.faults import Fault, FaultCode
+from core.providers.params import CHAT_PARAMS
+
+_Flag = Annotated[bool, Field(strict=True)]
+_Seconds = Annotated[float, Field(strict=True, ge=0, le=86_400, allow_inf_nan=False)]
+_Count = Annotated[int, Field(strict=True, ge=0, le=1_000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """How a call goes, in this order.
+
+    `hang`: never answers. `delay_seconds`: waits first. `fatal`: fails for good. `until_run`: runs before this number
+    are rate limited and told to come back after `retry_after` seconds. `fail_times`: so many attempts find the provider
+    out of service. `garbage`: answers without choices. `stream`: the answer comes in chunks that are joined.
+    """
+
+    hang: _Flag = False
+    delay_seconds: _Seconds = 0.0
+    fatal: _Flag = False
+    until_run: _Count = 0
+    retry_after: _Seconds = 1.0
+    fail_times: _Count = 0
+    garbage: _Flag = False
+    stream: _Flag = False
+
+
+MODELS: Final[Mapping[str, Script]] = MappingProxyType(
+    {
+        "echo": Script(),
+        "slow": Script(delay_seconds=2.0),
+        "flaky": Script(fail_times=2),
+        "fail": Script(fatal=True),
+        "rate-limited": Script(until_run=2),
+        "garbage": Script(garbage=True),
+        "stream": Script(stream=True),
+        "timeout": Script(hang=True),
+    }
+)
+_SCRIPT_PARAMS: Final = frozenset(field.name for field in fields(Script))
+# OpenAI's params are taken and ignored, so that a job can be tried here before it costs anything.
+ECHO_PARAMS: Final = _SCRIPT_PARAMS | CHAT_PARAMS
+_SCRIPT: Final = TypeAdapter(Script)
+
+
+def script_of(model: str, params: Mapping[str, JsonValue]) -> Script:
+    """The model's script, changed by the params. Raises InvalidParameter when a value is of the wrong kind."""
+    preset = MODELS[model]
+    script: dict[str, JsonValue] = {name: getattr(preset, name) for name in _SCRIPT_PARAMS}
+    script |= {name: value for name, value in params.items() if name in _SCRIPT_PARAMS}
+    try:
+        return _SCRIPT.validate_python(script)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        name = str(problem["loc"][0])
+        raise InvalidParameter(f"`{name}` is wrong: {problem['msg']}.", param=f"params.{name}") from None
+
+
+class Echo:
+    """A Provider (core/providers/port.py) that is its own server."""
+
+    async def infer(self, request: InferenceRequest) -> InferenceResult:
+        if request.model not in MODELS:
+            raise Fault(FaultCode.MODEL_NOT_FOUND, http_status=404)
+        try:
+            script = script_of(request.model, request.params)
+        except InvalidParameter as error:
+            raise Fault(FaultCode.INVALID_REQUEST, detail=error.message, http_status=400) from None
+        try:
+            async with asyncio.timeout(request.timeout):
+                await _wait(script)
+        except TimeoutError:
+            raise Fault(FaultCode.ATTEMPT_TIMEOUT, detail=f"after {request.timeout:g} s") from None
+        _fail(script, request)
+        body = _body(script, request)
+        return read_answer(body, model=request.model, request_id=f"echo-{request.job_id.hex}-{request.run_no}")
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+async def _wait(script: Script) -> None:
+    if script.hang:
+        await asyncio.Event().wait()
+    await asyncio.sleep(script.delay_seconds)
+
+
+def _fail(script: Script, request: InferenceRequest) -> None:
+    if script.fatal:
+        raise Fault(FaultCode.INVALID_REQUEST, detail="scripted", http_status=400)
+    if request.run_no < script.until_run:
+        raise Fault(FaultCode.RATE_LIMITED, detail="scripted", http_status=429, retry_after=script.retry_after)
+    if request.attempt <= script.fail_times:
+        raise Fault(FaultCode.PROVIDER_UNAVAILABLE, detail="scripted", http_status=503)
+
+
+def _body(script: Script, request: InferenceRequest) -> JsonValue:
+    said = [text_of(message.get("content")) or "" for message in request.messages if message.get("role") == "user"]
+    text = said[-1] if said else ""
+    asked = sum(len((text_of(message.get("content")) or "").split()) for message in request.messages)
+    usage: dict[str, JsonValue] = {"prompt_tokens": asked, "completion_tokens": len(text.split())}
+    if script.garbage:
+        return {"choices": None}
+    if script.stream:
+        return _joined(text, usage)
+    message: dict[str, JsonValue] = {"role": "assistant", "content": text}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+
+
+def _joined(text: str, usage: dict[str, JsonValue]) -> JsonValue:
+    stream = ChatStream()
+    for piece in text.partition(" "):
+        stream.add({"choices": [{"index": 0, "delta": {"role": "assistant", "content": piece}}]})
+    stream.add({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usage})
+    return stream.body()

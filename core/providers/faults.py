@@ -1,0 +1,228 @@
+"""What can go wrong at a provider, and the only place that says what is worth a second try.
+
+Adapters raise Fault and classify an HTTP answer with classify_status; core/jobs/execute.py catches it and hands
+`failure()` and `disposition` to core/domain/retry.py. A Fault holds no prompt and no key.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+
+import orjson
+from pydantic import JsonValue
+
+from core.domain.retry import Disposition
+from core.domain.transitions import Billed, Failure
+from core.providers.fault_codes import CODES, CodeInfo, FaultClass, FaultCode
+from core.providers.redact import Redaction
+from core.providers.retry_after import retry_after
+
+__all__ = ["CODES", "DISPOSITIONS", "CodeInfo", "Fault", "FaultClass", "FaultCode", "classify_status", "decode_body"]
+
+DISPOSITIONS: Final[Mapping[FaultClass, Disposition]] = MappingProxyType(
+    {
+        FaultClass.UNREACHABLE: Disposition.RETRY,
+        FaultClass.UNAVAILABLE: Disposition.RETRY,
+        FaultClass.TIMEOUT: Disposition.RETRY,
+        FaultClass.INTERRUPTED: Disposition.RETRY,
+        FaultClass.BAD_ANSWER: Disposition.RETRY,
+        FaultClass.UNEXPECTED: Disposition.RETRY,
+        FaultClass.THROTTLED: Disposition.SNOOZE,
+        FaultClass.LOADING: Disposition.SNOOZE,
+        FaultClass.AUTH: Disposition.GIVE_UP,
+        FaultClass.QUOTA: Disposition.GIVE_UP,
+        FaultClass.REFUSED: Disposition.GIVE_UP,
+        FaultClass.INVALID: Disposition.GIVE_UP,
+        FaultClass.MISCONFIGURED: Disposition.GIVE_UP,
+    }
+)
+
+_F = FaultCode
+_BY_STATUS: Final[Mapping[int, FaultCode]] = MappingProxyType(
+    {
+        401: _F.AUTH_FAILED,
+        402: _F.PAYMENT_REQUIRED,
+        403: _F.PERMISSION_DENIED,
+        404: _F.ENDPOINT_NOT_FOUND,
+        405: _F.ENDPOINT_NOT_FOUND,
+        408: _F.PROVIDER_TIMEOUT,
+        409: _F.PROVIDER_CONFLICT,
+        413: _F.REQUEST_TOO_LARGE,
+        424: _F.PROVIDER_CONFLICT,
+        425: _F.PROVIDER_CONFLICT,
+        429: _F.RATE_LIMITED,
+        498: _F.RATE_LIMITED,
+        502: _F.PROVIDER_UNAVAILABLE,
+        503: _F.PROVIDER_UNAVAILABLE,
+        504: _F.PROVIDER_TIMEOUT,
+        520: _F.PROVIDER_UNAVAILABLE,
+        521: _F.PROVIDER_UNAVAILABLE,
+        522: _F.PROVIDER_UNAVAILABLE,
+        523: _F.PROVIDER_UNAVAILABLE,
+        524: _F.PROVIDER_TIMEOUT,
+        529: _F.PROVIDER_OVERLOADED,
+    }
+)
+_BY_BODY_CODE: Final[Mapping[str, FaultCode]] = MappingProxyType(
+    {
+        "insufficient_quota": _F.INSUFFICIENT_QUOTA,
+        "credit_balance_exhausted": _F.INSUFFICIENT_QUOTA,
+        "organization_spend_limit_exceeded": _F.INSUFFICIENT_QUOTA,
+        "project_spend_limit_exceeded": _F.INSUFFICIENT_QUOTA,
+        "organization_usage_limit_exceeded": _F.INSUFFICIENT_QUOTA,
+        "enforced_spend_limit_reached": _F.INSUFFICIENT_QUOTA,
+        "billing_hard_limit_reached": _F.INSUFFICIENT_QUOTA,
+        "billing_not_active": _F.INSUFFICIENT_QUOTA,
+        "context_length_exceeded": _F.CONTEXT_LENGTH,
+        "string_above_max_length": _F.CONTEXT_LENGTH,
+        "exceed_context_size_error": _F.CONTEXT_LENGTH,
+        "content_filter": _F.CONTENT_FILTERED,
+        "content_policy_violation": _F.CONTENT_FILTERED,
+        "responsibleaipolicyviolation": _F.CONTENT_FILTERED,
+        "model_not_found": _F.MODEL_NOT_FOUND,
+        "invalid_api_key": _F.AUTH_FAILED,
+        "rate_limit_exceeded": _F.RATE_LIMITED,
+        "slow_down": _F.RATE_LIMITED,
+    }
+)
+# Servers that give no code of their own say it in words: vLLM, TGI, llama.cpp, OpenRouter's moderation, Ollama.
+_BY_WORDS: Final[tuple[tuple[frozenset[int], re.Pattern[str], FaultCode], ...]] = (
+    (
+        frozenset({400, 413, 422}),
+        re.compile(r"(?i)context (?:length|window|size)|`inputs` tokens|prompt is too long"),
+        _F.CONTEXT_LENGTH,
+    ),
+    (
+        frozenset({400, 403}),
+        re.compile(r"(?i)content (?:management )?policy|requires moderation|was flagged"),
+        _F.CONTENT_FILTERED,
+    ),
+    (frozenset({404}), re.compile(r"(?i)\bmodel\b"), _F.MODEL_NOT_FOUND),
+    (frozenset({503}), re.compile(r"(?i)\bloading\b|scaled to zero"), _F.MODEL_LOADING),
+)
+_BY_HUNDRED: Final[Mapping[int, FaultCode]] = MappingProxyType(
+    {2: _F.ANSWER_IS_ERROR, 3: _F.REDIRECTED, 4: _F.INVALID_REQUEST, 5: _F.PROVIDER_ERROR}
+)
+# What an error inside a 200 would have been as a status.
+_STATUS_OF_NAME: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "invalid_request_error": 400,
+        "authentication_error": 401,
+        "permission_error": 403,
+        "not_found_error": 404,
+        "rate_limit_error": 429,
+        "api_error": 500,
+        "server_error": 500,
+        "internal_server_error": 500,
+        "overloaded_error": 529,
+    }
+)
+_OK: Final = 200
+
+
+class Fault(Exception):
+    """One failed call. The code decides the class; `detail` is in our words or went through a Redaction."""
+
+    def __init__(
+        self,
+        code: FaultCode,
+        *,
+        detail: str = "",
+        http_status: int | None = None,
+        retry_after: float | None = None,
+        billed: Billed | None = None,
+    ) -> None:
+        info = CODES[code]
+        self.code = code
+        self.fault_class = info.fault_class
+        self.message = f"{info.sentence} ({detail})" if detail else info.sentence
+        self.http_status = http_status
+        self.retry_after = retry_after
+        self.billed: Billed = billed or info.billed
+        super().__init__(f"{code}: {self.message}")
+
+    @property
+    def disposition(self) -> Disposition:
+        return DISPOSITIONS[self.fault_class]
+
+    @property
+    def next_step(self) -> str:
+        return CODES[self.code].next_step
+
+    def failure(self) -> Failure:
+        return Failure(
+            error_class=self.fault_class.value,
+            code=self.code.value,
+            message=self.message,
+            http_status=self.http_status,
+            retry_after=self.retry_after,
+            billed=self.billed,
+        )
+
+
+def decode_body(raw: bytes) -> JsonValue:
+    """The JSON in `raw`, or its text where it is none."""
+    try:
+        body: JsonValue = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return raw.decode("utf-8", "replace")
+    return body
+
+
+def classify_status(
+    status: int, headers: Mapping[str, str], body: JsonValue, *, now: datetime, hide: Redaction | None = None
+) -> Fault:
+    """The Fault that an HTTP answer means. A 200 is one with an error inside, whose own code counts as the status."""
+    said = _read_error(body)
+    if status == _OK:
+        status = said.status or _OK
+    wait = retry_after(headers, now=now, text=said.message)
+    code = _code(status, said)
+    if code is FaultCode.PAYMENT_REQUIRED and wait is not None:
+        # OpenRouter says 402 for a limit that refills, and only then names a time.
+        code = FaultCode.RATE_LIMITED
+    if wait is None and code is FaultCode.MODEL_LOADING:
+        wait = said.estimated_time
+    retried = DISPOSITIONS[CODES[code].fault_class] is Disposition.RETRY
+    if retried and {name.lower(): value for name, value in headers.items()}.get("x-should-retry") == "false":
+        code = FaultCode.RETRY_REFUSED
+    detail = f"HTTP {status}" + (f": {(hide or Redaction()).apply(said.message)}" if said.message else "")
+    return Fault(code, detail=detail, http_status=status, retry_after=wait)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    codes: tuple[str, ...] = ()
+    message: str = ""
+    status: int | None = None
+    estimated_time: float | None = None
+
+
+def _code(status: int, said: _Said) -> FaultCode:
+    named = next((_BY_BODY_CODE[name] for name in said.codes if name in _BY_BODY_CODE), None)
+    worded = next((code for codes, words, code in _BY_WORDS if status in codes and words.search(said.message)), None)
+    return named or worded or _BY_STATUS.get(status) or _BY_HUNDRED.get(status // 100, FaultCode.PROVIDER_ERROR)
+
+
+def _read_error(body: JsonValue) -> _Said:
+    """OpenAI's `error` object, or what other servers write in its place: `error`, `detail` or `message` as text."""
+    if isinstance(body, str):
+        # A page is a gateway's: no word of it is about the call.
+        return _Said(message="" if body.lstrip().startswith("<") else body)
+    if not isinstance(body, dict):
+        return _Said()
+    error = body.get("error")
+    inner = error if isinstance(error, dict) else body
+    codes = tuple(str(inner[key]).lower() for key in ("code", "type") if isinstance(inner.get(key), str))
+    texts = (inner.get("message"), error, body.get("detail"))
+    code, estimate = inner.get("code"), body.get("estimated_time")
+    named = next((_STATUS_OF_NAME[name] for name in codes if name in _STATUS_OF_NAME), None)
+    return _Said(
+        codes=codes,
+        message=next((text for text in texts if isinstance(text, str)), ""),
+        status=code if isinstance(code, int) and 400 <= code < 600 else named,  # noqa: PLR2004 - HTTP's own classes
+        estimated_time=min(float(estimate), 60.0) if isinstance(estimate, int | float) and estimate > 0 else None,
+    )

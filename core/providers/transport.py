@@ -1,0 +1,101 @@
+"""The one kind of HTTP client that calls providers: it keeps connections, and keeps everything else to itself.
+
+Opened by the adapters, for each of their lanes. No redirects, no cookies, no proxies, no credentials from the
+environment, and no header that is not on the list below. Probes keep a silent connection known to the NAT gateways on
+its way.
+"""
+
+import functools
+import socket
+import ssl
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Final
+
+import httpx2
+
+# The SDK reads OPENAI_CUSTOM_HEADERS and others and can't be told not to: only these leave as they came.
+SENT_HEADERS: Final = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "host",
+        "x-inferd-attempt",
+        "x-inferd-job-id",
+        "x-inferd-run",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds for each phase. `read` is the longest silence; None leaves it to the attempt's own timeout."""
+
+    connect: float = 5.0
+    write: float = 30.0
+    pool: float = 5.0
+    read: float | None = None
+
+
+DEFAULT_TIMEOUTS: Final = Timeouts()
+
+
+class _Guard(httpx2.AsyncBaseTransport):
+    """Lets out our own headers only. It stands below the SDK, which marks its requests with headers of its own."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, api_key: str) -> None:
+        self._inner = inner
+        self._own = {"accept": "application/json", "content-type": "application/json", "user-agent": "inferd"}
+        if api_key:
+            self._own["authorization"] = f"Bearer {api_key}"
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        kept = {name: value for name, value in request.headers.items() if name in SENT_HEADERS}
+        return await self._inner.handle_async_request(
+            httpx2.Request(
+                request.method,
+                request.url,
+                headers=kept | self._own,
+                stream=request.stream,
+                extensions=request.extensions,
+            )
+        )
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def open_http_client(*, api_key: str, connections: int, timeouts: Timeouts) -> httpx2.AsyncClient:
+    """A client of up to so many connections, with `api_key` as the bearer token of each call unless it is empty."""
+    transport = httpx2.AsyncHTTPTransport(
+        verify=_tls(),
+        trust_env=False,
+        limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30.0),
+        # Of the connect alone: a call that went out is never sent again from here.
+        retries=1,
+        socket_options=_keepalive(),
+    )
+    return httpx2.AsyncClient(
+        transport=_Guard(transport, api_key),
+        timeout=httpx2.Timeout(connect=timeouts.connect, read=timeouts.read, write=timeouts.write, pool=timeouts.pool),
+        trust_env=False,
+        follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    )
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """20 ms each, so one for all. SSL_CERT_FILE counts: it is how an operator adds a private CA."""
+    return httpx2.create_ssl_context(trust_env=True)
+
+
+def _keepalive() -> list[tuple[int, int, int]]:
+    """Probes after a minute of silence: NAT gateways forget a connection after two to six, and the call would hang."""
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5)):
+        option = getattr(socket, name, None)
+        if option is not None:
+            options.append((socket.IPPROTO_TCP, option, value))
+    return options

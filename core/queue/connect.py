@@ -1,0 +1,31 @@
+"""Connections to Redis that notice a dead peer: timeouts on every command, keep-alive, and a ping on idle ones."""
+
+from typing import Final
+
+from arq.connections import ArqRedis
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from core.settings import RedisSettings
+
+# Everything that a command to Redis may raise when Redis is not there, full, read-only or half-open.
+RedisFault: Final = (RedisError, OSError, TimeoutError)
+
+_COMMAND_SECONDS: Final = 2.0
+
+
+def connect(settings: RedisSettings, *, connections: int = 20) -> ArqRedis:
+    """A client with a bounded pool. It connects when it is first used."""
+    pool = BlockingConnectionPool.from_url(
+        settings.url.get_secret_value(),
+        max_connections=connections,
+        timeout=_COMMAND_SECONDS,
+        socket_timeout=_COMMAND_SECONDS,
+        socket_connect_timeout=_COMMAND_SECONDS,
+        health_check_interval=10,
+        # A command whose answer was lost may have run; the scripts are idempotent, so the callers decide.
+        retry=Retry(NoBackoff(), 0),
+    )
+    return ArqRedis(pool)

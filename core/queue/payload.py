@@ -1,0 +1,39 @@
+"""What arq's payload key holds: a function's name and an id, as JSON. No prompt, no result, no secret, no pickle."""
+
+from typing import Final
+
+import orjson
+from pydantic import JsonValue
+
+RUN_JOB: Final = "run_job"
+DELIVER_WEBHOOK: Final = "deliver_webhook"
+
+# Stock arq gives a payload a day; a job may be deferred for longer, and the sweep writes the payload again anyway.
+PAYLOAD_LIFE_MS: Final = 86_400_000
+
+
+def dumps(data: dict[str, JsonValue]) -> bytes:
+    """As arq's job_serializer, on both sides."""
+    return orjson.dumps(data)
+
+
+def loads(data: bytes) -> dict[str, JsonValue]:
+    """As arq's job_deserializer, on both sides. Raises ValueError for what is not a JSON object."""
+    loaded: JsonValue = orjson.loads(data)
+    if not isinstance(loaded, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - arq expects a decoding error
+    return loaded
+
+
+def payload(function: str, member: str) -> bytes:
+    """The payload of one task, in arq's own layout (t: try, f: function, a: args, k: kwargs, et: enqueue time)."""
+    return dumps({"t": None, "f": function, "a": [member], "k": {}, "et": 0})
+
+
+def function_of(data: bytes) -> str | None:
+    """The function a payload names; None when it is missing or not ours."""
+    try:
+        name = loads(data).get("f")
+    except ValueError:
+        return None
+    return name if isinstance(name, str) else None

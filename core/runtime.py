@@ -1,0 +1,170 @@
+"""The only composition root: everything a process needs, opened in order and closed in reverse.
+
+`open_api` is for the API, `open_worker` for a worker, `open_operator` for commands. Whoever opens one is handed plain
+contexts; nothing in core looks anything up by itself.
+"""
+
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from arq.connections import ArqRedis
+
+from core.access.authenticate import Authenticator
+from core.db.engine import Database, open_database
+from core.db.sealed import Sealer, make_sealer
+from core.domain.clock import Clock, SystemClock
+from core.domain.ids import new_uuid
+from core.jobs.context import JobContext, RunContext
+from core.jobs.group_commit import GroupCommit, open_group_commit
+from core.jobs.heartbeat import Leases
+from core.jobs.spool import Spool
+from core.jobs.watch import Watch
+from core.providers.catalogue import Catalogue, open_catalogue
+from core.queue.connect import connect
+from core.queue.keys import Keys
+from core.queue.ring import Ring, open_ring
+from core.settings import Settings
+from core.webhooks.deliver import DeliverContext, open_deliveries
+from core.webhooks.egress import Egress
+
+_HOUR: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRuntime:
+    """What the API is made of."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    redis: ArqRedis
+    keys: Keys
+    sealer: Sealer
+    jobs: JobContext
+    authenticator: Authenticator
+    watch: Watch
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRuntime:
+    """What a worker is made of."""
+
+    settings: Settings
+    worker_id: str
+    database: Database
+    redis: ArqRedis
+    keys: Keys
+    jobs: RunContext
+    deliveries: DeliverContext
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRuntime:
+    """What an operator's command is made of."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    sealer: Sealer
+
+
+@asynccontextmanager
+async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
+    """Raises OSError, asyncpg.PostgresError or SettingsError when it can't start."""
+    async with AsyncExitStack() as stack:
+        shared = await _open_shared(stack, settings, name="api", fleet=False)
+        watch = Watch(shared.group_commit)
+        stack.callback(watch.close)
+        yield ApiRuntime(
+            settings=settings,
+            clock=shared.clock,
+            database=shared.database,
+            redis=shared.redis,
+            keys=shared.keys,
+            sealer=shared.sealer,
+            jobs=JobContext(
+                database=shared.database,
+                group_commit=shared.group_commit,
+                ring=shared.ring,
+                sealer=shared.sealer,
+                catalogue=shared.catalogue,
+                clock=shared.clock,
+                settings=settings.job,
+            ),
+            authenticator=Authenticator(shared.database, shared.clock),
+            watch=watch,
+        )
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
+    """Raises as `open_api`."""
+    async with AsyncExitStack() as stack:
+        shared = await _open_shared(stack, settings, name="worker", fleet=True)
+        egress = await stack.enter_async_context(Egress(settings.webhook))
+        yield WorkerRuntime(
+            settings=settings,
+            worker_id=shared.worker_id,
+            database=shared.database,
+            redis=shared.redis,
+            keys=shared.keys,
+            jobs=RunContext(
+                database=shared.database,
+                group_commit=shared.group_commit,
+                ring=shared.ring,
+                sealer=shared.sealer,
+                catalogue=shared.catalogue,
+                clock=shared.clock,
+                settings=settings.job,
+                leases=Leases(shared.database, settings.worker.lease_seconds, settings.worker.heartbeat_seconds),
+                spool=Spool(shared.redis, shared.keys, shared.sealer),
+            ),
+            deliveries=open_deliveries(
+                shared.database, egress, shared.sealer, shared.clock, timeout=settings.webhook.timeout_seconds
+            ),
+        )
+
+
+@asynccontextmanager
+async def open_operator(settings: Settings) -> AsyncIterator[OperatorRuntime]:
+    """Raises as `open_api`; needs PostgreSQL only."""
+    async with await open_database(settings.database, name="operator", fleet=True) as database:
+        yield OperatorRuntime(settings, SystemClock(), database, make_sealer(settings.master_key))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    clock: Clock
+    worker_id: str
+    database: Database
+    redis: ArqRedis
+    keys: Keys
+    sealer: Sealer
+    ring: Ring
+    catalogue: Catalogue
+    group_commit: GroupCommit
+
+
+async def _open_shared(stack: AsyncExitStack, settings: Settings, *, name: str, fleet: bool) -> _Shared:
+    worker_id = f"{socket.gethostname()}-{os.getpid()}-{new_uuid().hex[-6:]}"
+    database = await stack.enter_async_context(await open_database(settings.database, name=name, fleet=fleet))
+    redis = connect(settings.redis)
+    stack.push_async_callback(redis.aclose, close_connection_pool=True)
+    keys = Keys(settings.redis.prefix)
+    ring = open_ring(redis, keys, settings.redis.ring_timeout_seconds)
+    stack.push_async_callback(ring.aclose)
+    catalogue = open_catalogue(settings)
+    stack.push_async_callback(catalogue.aclose)
+    sealer = make_sealer(settings.master_key)
+    group_commit = open_group_commit(
+        database,
+        sealer,
+        worker_id=worker_id,
+        lease_seconds=settings.worker.lease_seconds,
+        key_seconds=settings.job.idempotency_hours * _HOUR,
+    )
+    stack.push_async_callback(group_commit.aclose)
+    return _Shared(SystemClock(), worker_id, database, redis, keys, sealer, ring, catalogue, group_commit)

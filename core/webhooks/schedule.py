@@ -1,0 +1,46 @@
+"""When a failed delivery is tried again: a published table, jitter, and the receiver's own wish within bounds. Pure.
+
+Ten attempts over 75 hours and 35 minutes, the sample table of Standard Webhooks 1.0.0:
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from typing import Final
+
+_MINUTE: Final = 60.0
+_HOUR: Final = 60 * _MINUTE
+
+# Before attempt n + 1, in seconds; the first goes at once.
+WAITS: Final = (
+    5.0,
+    5 * _MINUTE,
+    30 * _MINUTE,
+    2 * _HOUR,
+    5 * _HOUR,
+    10 * _HOUR,
+    14 * _HOUR,
+    20 * _HOUR,
+    24 * _HOUR,
+)
+MAX_ATTEMPTS: Final = len(WAITS) + 1
+_JITTER: Final = 0.2
+_LONGEST_WISH: Final = 24 * _HOUR
+_SMALLEST_CEILING: Final = 60.0
+# Told to slow down, or no answer at all: not sooner than this.
+_THROTTLED_SECONDS: Final = 60.0
+
+
+def next_wait(attempts: int, rand: float, *, retry_after: float | None = None, throttled: bool = False) -> float | None:
+    """Seconds until the next attempt after `attempts` of them, or None when they are used up.
+
+    `rand` is in [0, 1). `retry_after` is honoured between the planned wait and twice of it (60 s for the short ones).
+    """
+    if attempts >= MAX_ATTEMPTS:
+        return None
+    planned = WAITS[max(attempts, 1) - 1]
+    wait = planned * (1 - _JITTER + 2 * _JITTER * rand)
+    if throttled:
+        wait = max(wait, _THROTTLED_SECONDS)
+    if retry_after is not None:
+        ceiling = min(max(2 * planned, _SMALLEST_CEILING), _LONGEST_WISH)
+        wait = max(wait, min(retry_after, ceiling))
+    return wait

@@ -1,0 +1,1 @@
+"""The statements of core/webhooks/store.py, one a file."""

@@ -1,0 +1,1 @@
+"""Alembic's environment and versions. Run by `inferd migrate` (core/db/migrate.py); see migrations/README.md."""

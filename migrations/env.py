@@ -1,0 +1,20 @@
+"""Runs the versions on the connection that core/db/migrate.py hands over, inside its transaction and lock."""
+
+from alembic import context
+from sqlalchemy import Connection
+
+from core.db.tables import metadata
+
+
+def run(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        compare_type=True,
+        compare_server_default=True,
+        transaction_per_migration=False,
+    )
+    context.run_migrations()
+
+
+run(context.config.attributes["connection"])

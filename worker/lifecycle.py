@@ -1,0 +1,149 @@
+"""A worker from start to stop: two arq workers (jobs, deliveries), the heartbeat, the sweep and one subscription.
+
+SIGTERM or SIGINT drains: nothing more is claimed, running jobs get `drain_seconds`, and what still runs then is put
+back at no cost. Called by worker/main.py.
+"""
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from core.domain.ids import InvalidId, parse_job
+from core.observability.metrics import SLOTS
+from core.queue.keys import JOB_LANES, Lane
+from core.queue.payload import DELIVER_WEBHOOK, RUN_JOB
+from core.queue.subscription import listen
+from core.queue.worker import QueueWorker, Task
+from core.runtime import WorkerRuntime
+from worker.health import serve_health
+from worker.tasks.deliver_webhook import deliver_webhook
+from worker.tasks.run_job import run_job
+from worker.tasks.sweep import sweep
+
+# Redis only needs to remember who holds what for longer than a heartbeat of the same worker takes.
+_QUEUE_LEASE_SECONDS: Final = 30.0
+_PUT_BACK_SECONDS: Final = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The two arq workers of a process."""
+
+    jobs: QueueWorker
+    deliveries: QueueWorker
+
+    def stop(self) -> None:
+        self.jobs.stop()
+        self.deliveries.stop()
+
+    def wake(self) -> None:
+        self.jobs.wake()
+        self.deliveries.wake()
+
+
+def make_workers(runtime: WorkerRuntime) -> Workers:
+    """Built, not yet running."""
+
+    def make(lanes: Sequence[Lane], tasks: Mapping[str, Task], default: str, slots: int) -> QueueWorker:
+        return QueueWorker(
+            redis=runtime.redis,
+            keys=runtime.keys,
+            lanes=lanes,
+            tasks=tasks,
+            default_task=default,
+            slots=slots,
+            lease_seconds=_QUEUE_LEASE_SECONDS,
+            context={"runtime": runtime},
+        )
+
+    settings = runtime.settings
+    return Workers(
+        jobs=make(JOB_LANES, {RUN_JOB: run_job}, RUN_JOB, settings.worker.concurrency),
+        deliveries=make(
+            [Lane.DELIVERIES], {DELIVER_WEBHOOK: deliver_webhook}, DELIVER_WEBHOOK, settings.webhook.concurrency
+        ),
+    )
+
+
+async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
+    """Serves until `stopped` is set, then drains."""
+    workers = make_workers(runtime)
+    runtime.jobs.catalogue.warm()
+    background = [
+        _named("jobs", workers.jobs.main()),
+        _named("deliveries", workers.deliveries.main()),
+        _named("subscription", _subscribe(runtime, workers)),
+        _named("heartbeat", runtime.jobs.leases.keep(lambda: _gauge(workers))),
+        _named("sweep", sweep(runtime)),
+    ]
+    async with AsyncExitStack() as stack:
+        if runtime.settings.worker.metrics_port is not None:
+            await stack.enter_async_context(serve_health(runtime.settings.worker.metrics_port))
+        log.info("worker_started", worker_id=runtime.worker_id, slots=workers.jobs.max_jobs)
+        await stopped.wait()
+        await _drain(runtime, workers)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+    log.info("worker_stopped", worker_id=runtime.worker_id)
+
+
+async def _drain(runtime: WorkerRuntime, workers: Workers) -> None:
+    workers.stop()
+    seconds = runtime.settings.worker.drain_seconds
+    log.info("worker_draining", running=len(workers.jobs.tasks), seconds=seconds)
+    left = sum(await asyncio.gather(workers.jobs.drain(seconds), workers.deliveries.drain(seconds)))
+    if left:
+        runtime.jobs.leases.drain()
+        left = sum(
+            await asyncio.gather(workers.jobs.drain(_PUT_BACK_SECONDS), workers.deliveries.drain(_PUT_BACK_SECONDS))
+        )
+    if left:
+        log.warning("worker_left_tasks", count=left)
+        for task in (*workers.jobs.tasks.values(), *workers.deliveries.tasks.values()):
+            task.cancel()
+
+
+async def _subscribe(runtime: WorkerRuntime, workers: Workers) -> None:
+    checks: set[asyncio.Task[None]] = set()
+
+    def rung(lane: str) -> None:
+        (workers.deliveries if lane == Lane.DELIVERIES.value else workers.jobs).wake()
+
+    def cancelled(members: str) -> None:
+        for member in members.split():
+            with suppress(InvalidId):
+                check = asyncio.create_task(runtime.jobs.leases.check(parse_job(member)))
+                checks.add(check)
+                check.add_done_callback(checks.discard)
+
+    await listen(runtime.redis, {runtime.keys.wake: rung, runtime.keys.cancelled: cancelled}, on_connect=workers.wake)
+
+
+def _gauge(workers: Workers) -> None:
+    SLOTS.labels(state="total").set(workers.jobs.max_jobs)
+    SLOTS.labels(state="busy").set(len(workers.jobs.tasks))
+
+
+def _named(name: str, coroutine: Coroutine[object, object, None]) -> "asyncio.Task[None]":
+    def ended(task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.error("worker_part_died", part=name, exc_info=task.exception())
+
+    task = asyncio.create_task(coroutine, name=name)
+    task.add_done_callback(ended)
+    return task
+
+
+def stop_on_signals(stopped: asyncio.Event) -> None:
+    """SIGTERM and SIGINT ask for a drain."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)

@@ -5,18 +5,17 @@ caller beyond its request id.
 """
 
 from collections.abc import Sequence
-from typing import Final
 
-import asyncpg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import ORJSONResponse, Response
+from fastapi.responses import Response
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
+from api.json_response import json_response
 from core.db.batching import BatcherClosed, Overloaded
+from core.db.faults import STORE_FAULTS
 from core.domain.errors import (
     AppError,
     Internal,
@@ -27,16 +26,6 @@ from core.domain.errors import (
     PayloadTooLarge,
     TooManyRequests,
     Unavailable,
-)
-
-_STORE_FAULTS: Final = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.InterfaceError,
-    DBAPIError,
-    OSError,
-    TimeoutError,
 )
 
 log = structlog.get_logger(__name__)
@@ -59,22 +48,37 @@ def as_app_error(error: Exception) -> AppError:
             return error
         case RequestValidationError() | ValidationError():
             return invalid(error.errors())
-        case HTTPException(status_code=404):
-            return NotFound("There is no such path. See /openapi.json for those there are.")
-        case HTTPException(status_code=405):
-            return MethodNotAllowed("This path does not take this method.")
-        case HTTPException(status_code=413):
-            return PayloadTooLarge("The body is too large.")
         case HTTPException():
-            return InvalidRequest(str(error.detail))
+            return _http_error(error)
+        case _:
+            return _weather(error) or _bug()
+
+
+def _weather(error: Exception) -> AppError | None:
+    match error:
         case Overloaded():
             return TooManyRequests("Too much is waiting to be stored; try again in a second.", retry_after=1.0)
         case BatcherClosed():
             return Unavailable("The server is shutting down; try again.", retry_after=1.0)
-        case _ if isinstance(error, _STORE_FAULTS):
+        case _ if isinstance(error, STORE_FAULTS):
             return Unavailable("The database is out of reach; try again.", retry_after=1.0)
         case _:
-            return Internal("This is a bug of inferd. Report it with the x-request-id of this answer.")
+            return None
+
+
+def _bug() -> Internal:
+    return Internal("This is a bug of inferd. Report it with the x-request-id of this answer.")
+
+
+def _http_error(error: HTTPException) -> AppError:
+    match error.status_code:
+        case 404:
+            return NotFound("There is no such path. See /openapi.json for those there are.")
+        case 405:
+            return MethodNotAllowed("This path does not take this method.")
+        case 413:
+            return PayloadTooLarge("The body is too large.")
+    return InvalidRequest(str(error.detail))
 
 
 def invalid(problems: Sequence[object]) -> InvalidParameter:
@@ -100,4 +104,4 @@ def render(error: AppError) -> Response:
     if error.status == 401:  # noqa: PLR2004 - the one status with a challenge
         headers["www-authenticate"] = "Bearer"
     content = {"error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}}
-    return ORJSONResponse(content, error.status, headers)
+    return json_response(content, error.status, headers)

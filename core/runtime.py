@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from arq.connections import ArqRedis
-
 from core.access.authenticate import Authenticator
 from core.db.engine import Database, open_database
 from core.db.sealed import Sealer, make_sealer
@@ -23,7 +21,7 @@ from core.jobs.heartbeat import Leases
 from core.jobs.spool import Spool
 from core.jobs.watch import Watch
 from core.providers.catalogue import Catalogue, open_catalogue
-from core.queue.connect import connect
+from core.queue.connect import RedisClient, connect
 from core.queue.keys import Keys
 from core.queue.ring import Ring, open_ring
 from core.settings import Settings
@@ -40,7 +38,7 @@ class ApiRuntime:
     settings: Settings
     clock: Clock
     database: Database
-    redis: ArqRedis
+    redis: RedisClient
     keys: Keys
     sealer: Sealer
     jobs: JobContext
@@ -55,7 +53,7 @@ class WorkerRuntime:
     settings: Settings
     worker_id: str
     database: Database
-    redis: ArqRedis
+    redis: RedisClient
     keys: Keys
     jobs: RunContext
     deliveries: DeliverContext
@@ -140,7 +138,7 @@ class _Shared:
     clock: Clock
     worker_id: str
     database: Database
-    redis: ArqRedis
+    redis: RedisClient
     keys: Keys
     sealer: Sealer
     ring: Ring

@@ -66,6 +66,8 @@ class ApiSettings(_Group):
     host: str = Field(default="127.0.0.1", description="The address that the API listens on.")
     port: int = Field(default=8700, ge=0, le=65535, description="The port that the API listens on; 0 takes a free one.")
     public_url: str | None = Field(default=None, description="What clients call the API, for the links in its answers.")
+    url: str | None = Field(default=None, description="For the command line: where `inferd run` finds the API.")
+    key: SecretStr | None = Field(default=None, description="For the command line: the API key that `inferd run` sends.")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="A larger request body is refused with 413.")
     max_wait_seconds: float = Field(
         default=60.0, gt=0, le=600, description="The longest that `wait` may hold a request."
@@ -162,6 +164,9 @@ class Settings(BaseSettings):
     huggingface_token: SecretStr | None = Field(default=None, description="Adds the provider `hf`, through its router.")
     local_base_url: str | None = Field(
         default=None, description="Where `local/smollm2-135m` is served; set by `inferd serve` and `inferd demo`."
+    )
+    local_api_key: SecretStr | None = Field(
+        default=None, description="The bearer key of the local model's server; set by `inferd serve` and `inferd demo`."
     )
     echo_enabled: bool = Field(default=True, description="Whether the scripted provider `echo` answers.")
     master_key: Annotated[SecretStr, AfterValidator(_master_key)] | None = Field(

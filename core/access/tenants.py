@@ -89,7 +89,7 @@ async def revoke_key(database: Database, tenant_id: TenantId, public_id: str) ->
             .values(revoked_at=func.coalesce(col(ApiKeyRow.revoked_at), func.now()))
             .returning(col(ApiKeyRow.revoked_at))
         )
-        revoked_at: datetime | None = (await session.execute(query)).scalar()
+        revoked_at: datetime | None = (await session.exec(query)).scalar()
     if revoked_at is None:
         raise NotFound(f"The tenant has no key {public_id}.")
     return revoked_at

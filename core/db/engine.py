@@ -14,6 +14,7 @@ import asyncpg
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from core.db.faults import STORE_FAULTS
 from core.settings import DatabaseSettings, SettingsError
 
 APP_ROLE: Final = "inferd_app"
@@ -27,6 +28,13 @@ class Database:
     pool: "asyncpg.Pool[asyncpg.Record]"
     engine: AsyncEngine
     fleet: bool
+
+    async def answers(self) -> bool:
+        """Whether PostgreSQL runs a statement now. Raises nothing but CancelledError."""
+        try:
+            return await self.pool.fetchval("SELECT true") is True
+        except STORE_FAULTS:
+            return False
 
     async def __aenter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@ set_config(…, true), which ends with the transaction, so no connection carries
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from typing import NewType
+from typing import NewType, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -19,7 +19,7 @@ from core.domain.ids import TenantId
 
 ReadSession = NewType("ReadSession", AsyncSession)
 WriteSession = NewType("WriteSession", ReadSession)
-Connection = PoolConnectionProxy[asyncpg.Record]
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 
 class NoTenant(RuntimeError):
@@ -30,7 +30,7 @@ class NoTenant(RuntimeError):
 async def reading(database: Database, tenant_id: TenantId | None) -> AsyncIterator[ReadSession]:
     """A read-only transaction for one tenant, or for all when `tenant_id` is None on a fleet database."""
     async with AsyncSession(database.engine, expire_on_commit=False) as session:
-        await session.execute(text("SET TRANSACTION READ ONLY"))
+        await (await session.connection()).execute(text("SET TRANSACTION READ ONLY"))
         await _bind(session, database, tenant_id)
         yield ReadSession(session)
 
@@ -57,6 +57,7 @@ async def hot_transaction(database: Database, tenant_ids: Collection[UUID] | Non
 
 async def _bind(session: AsyncSession, database: Database, tenant_id: TenantId | None) -> None:
     if tenant_id is not None:
-        await session.execute(text("SELECT set_config('app.tenant_id', :id, true)"), {"id": str(tenant_id)})
+        connection = await session.connection()
+        await connection.execute(text("SELECT set_config('app.tenant_id', :id, true)"), {"id": str(tenant_id)})
     elif not database.fleet:
         raise NoTenant("name the tenant, or open a fleet database")

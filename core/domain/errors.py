@@ -117,6 +117,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "invalid_json": "The body is not strict JSON: NaN, a NUL byte, a lone surrogate, or nested too deep.",
         "invalid_parameter": "A field is missing, unknown or of the wrong kind; `param` names it.",
         "idempotency_key_reused": "The Idempotency-Key was used before with another body.",
+        "invalid_webhook_url": "The webhook's URL can't be called: not https, no host, or not a public address.",
         "model_not_found": "No provider is configured for this model; the message names the nearest ones.",
         "invalid_api_key": "No API key, or one that is unknown, revoked or expired.",
         "permission_denied": "The key may not do this.",
@@ -128,5 +129,17 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "queue_full": "Too much is waiting; try again after Retry-After seconds.",
         "internal_error": "A bug of inferd; give the x-request-id when you report it.",
         "unavailable": "A store is out of reach or the server is shutting down; try again.",
+    }
+)
+
+# Why a job of inferd's own making failed, and what its caller can do. A provider's codes are in core/providers.
+JOB_NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "cancelled": "Nothing to do. To run it after all, retry the job.",
+        "deadline_exceeded": "Submit it with a longer deadline_seconds, or with a higher priority.",
+        "worker_lost": "See the worker's logs for why it died (often memory). When it is mended, retry the job.",
+        "worker_stopped": "Nothing to do: the job goes on at another worker.",
+        "request_unusable": "Mend what the message names and submit the job anew.",
+        "answer_not_storable": "Ask for a shorter answer, or report it with the job's id.",
     }
 )

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -13,9 +15,9 @@ from core.db.sealed import Sealer
 from core.db.session import Connection, ReadSession
 from core.db.tables import DeletedJobRow, JobRow
 from core.domain.errors import Gone, NotFound
-from core.domain.ids import JobId, TenantId, show_job
+from core.domain.ids import DeliveryId, JobId, TenantId, show_job
 from core.domain.job_state import JobState, Priority
-from core.jobs.records import JobRecord
+from core.jobs.records import AttemptRecord, DeliveryRecord, JobRecord
 from core.jobs.store import statement
 
 
@@ -43,6 +45,7 @@ class JobSummary:
     run_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    queue_ms: int | None
     deadline_at: datetime | None
     max_attempts: int
     attempts_used: int
@@ -77,7 +80,8 @@ async def list_jobs(
     """The caller's jobs, newest first, from just before the job `before`."""
     columns = (
         JobRow.id, JobRow.state, JobRow.model, JobRow.meta, JobRow.priority, JobRow.created_at, JobRow.run_at,
-        JobRow.started_at, JobRow.finished_at, JobRow.deadline_at, JobRow.max_attempts, JobRow.attempts_used,
+        JobRow.started_at, JobRow.finished_at, JobRow.queue_ms, JobRow.deadline_at, JobRow.max_attempts,
+        JobRow.attempts_used,
         JobRow.input_tokens, JobRow.output_tokens, JobRow.error_code, JobRow.error_message,
     )  # fmt: skip
     query = select(JobRow).with_only_columns(*[col(column) for column in columns])
@@ -94,7 +98,8 @@ async def list_jobs(
         query = query.where(col(JobRow.created_at) < wanted.created_before)
     if wanted.metadata:
         query = query.where(col(JobRow.meta).contains(dict(wanted.metadata)))
-    rows = (await session.execute(query.order_by(col(JobRow.id).desc()).limit(limit))).mappings()
+    query = query.order_by(col(JobRow.id).desc()).limit(limit)
+    rows = (await (await session.connection()).execute(query)).mappings()
     return [_summary(dict(row)) for row in rows]
 
 
@@ -121,6 +126,7 @@ def _record(row: asyncpg.Record, sealer: Sealer) -> JobRecord:
         run_at=row["run_at"],
         started_at=row["started_at"],
         finished_at=row["finished_at"],
+        queue_ms=row["queue_ms"],
         deadline_at=row["deadline_at"],
         timeout_seconds=row["timeout_seconds"],
         max_attempts=row["max_attempts"],
@@ -133,6 +139,21 @@ def _record(row: asyncpg.Record, sealer: Sealer) -> JobRecord:
         error_code=row["error_code"],
         error_message=row["error_message"],
         output=None if output is None else orjson.loads(sealer.open(output, tenant_id, "results.output", job_id)),
-        attempts=tuple(orjson.loads(row["attempts"] or "[]")),
-        deliveries=tuple(orjson.loads(row["deliveries"] or "[]")),
+        attempts=tuple(map(_attempt, orjson.loads(row["attempts"] or "[]"))),
+        deliveries=tuple(map(_delivery, orjson.loads(row["deliveries"] or "[]"))),
     )
+
+
+def _attempt(row: dict[str, Any]) -> AttemptRecord:
+    started_at, finished_at = datetime.fromisoformat(row.pop("started_at")), _instant(row.pop("finished_at"))
+    return AttemptRecord(**row, started_at=started_at, finished_at=finished_at)
+
+
+def _delivery(row: dict[str, Any]) -> DeliveryRecord:
+    delivery_id = DeliveryId(UUID(row.pop("id")))
+    delivered_at, next_attempt_at = _instant(row.pop("delivered_at")), _instant(row.pop("next_attempt_at"))
+    return DeliveryRecord(**row, id=delivery_id, delivered_at=delivered_at, next_attempt_at=next_attempt_at)
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

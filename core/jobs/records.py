@@ -109,6 +109,41 @@ class HeldJob:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One run at a provider. `attempt` is its place in the budget, `run_no` in all; waits are in seconds."""
+
+    attempt: int
+    run_no: int
+    provider: str
+    outcome: str
+    started_at: datetime
+    finished_at: datetime | None
+    error_class: str | None
+    error_code: str | None
+    error_message: str | None
+    http_status: int | None
+    retry_after: float | None
+    wait_seconds: float | None
+    billed: str
+    usage: dict[str, JsonValue] | None
+    provider_request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """One webhook to one receiver; `status` and `error` are the last attempt's."""
+
+    id: DeliveryId
+    event_type: str
+    state: str
+    attempts: int
+    status: int | None
+    error: str | None
+    delivered_at: datetime | None
+    next_attempt_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
     """A whole job as its caller may see it. `request` and `output` are opened (core/db/sealed.py)."""
 
@@ -125,6 +160,7 @@ class JobRecord:
     run_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    queue_ms: int | None
     deadline_at: datetime | None
     timeout_seconds: float
     max_attempts: int
@@ -137,5 +173,5 @@ class JobRecord:
     error_code: str | None
     error_message: str | None
     output: dict[str, JsonValue] | None
-    attempts: tuple[dict[str, JsonValue], ...]
-    deliveries: tuple[dict[str, JsonValue], ...]
+    attempts: tuple[AttemptRecord, ...]
+    deliveries: tuple[DeliveryRecord, ...]

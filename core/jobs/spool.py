@@ -9,12 +9,11 @@ from typing import Final
 
 import orjson
 import structlog
-from arq.connections import ArqRedis
 
 from core.db.sealed import SealBroken, Sealer
 from core.domain.inference import InferenceResult, Usage
 from core.jobs.records import ClaimedJob
-from core.queue.connect import RedisFault
+from core.queue.connect import RedisClient, RedisFault
 from core.queue.keys import Keys
 
 _LIFE_SECONDS: Final = 3600
@@ -27,7 +26,7 @@ log = structlog.get_logger(__name__)
 class Spool:
     """Best effort both ways: without Redis there is nothing to keep and nothing to find."""
 
-    redis: ArqRedis
+    redis: RedisClient
     keys: Keys
     sealer: Sealer
 

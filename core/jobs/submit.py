@@ -129,6 +129,7 @@ def _fresh(job: NewJob, inserted: Inserted, draft: Draft) -> JobRecord:
         run_at=inserted.run_at,
         started_at=None,
         finished_at=None,
+        queue_ms=None,
         deadline_at=inserted.deadline_at,
         timeout_seconds=job.timeout_seconds,
         max_attempts=job.max_attempts,

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import Final
 from urllib.parse import urlsplit
 
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 
 from core.domain.errors import InvalidParameter
 from core.providers.echo import ECHO_PARAMS, MODELS, Echo, script_of
@@ -133,19 +133,27 @@ def open_catalogue(settings: Settings) -> Catalogue:
         sources["echo"] = Source(Echo, _check_echo, tuple(MODELS))
     if settings.local_base_url is not None:
         _check_url(settings.local_base_url, "INFERD_LOCAL_BASE_URL")
-        sources["local"] = _local(settings.local_base_url)
-    presets = (
-        ("openai", "https://api.openai.com/v1", settings.openai_api_key),
-        ("openrouter", "https://openrouter.ai/api/v1", settings.openrouter_api_key),
-        ("hf", "https://router.huggingface.co/v1", settings.huggingface_token),
-    )
-    for name, base_url, key in presets:
-        if key is not None:
-            sources[name] = _openai_compatible(ProviderSettings(base_url=base_url, api_key=key))
-    for name, provider in settings.providers.items():
-        _check_url(provider.base_url, f"INFERD_PROVIDERS ({name}.base_url)")
+        sources["local"] = _local(settings.local_base_url, settings.local_api_key)
+    for name, provider in endpoints(settings).items():
         sources[name] = _openai_compatible(provider)
     return Catalogue(sources)
+
+
+def endpoints(settings: Settings) -> dict[str, ProviderSettings]:
+    """The OpenAI-compatible servers by provider name: what has a key, and INFERD_PROVIDERS. Raises SettingsError."""
+    found = {
+        name: ProviderSettings(base_url=base_url, api_key=key)
+        for name, base_url, key in (
+            ("openai", "https://api.openai.com/v1", settings.openai_api_key),
+            ("openrouter", "https://openrouter.ai/api/v1", settings.openrouter_api_key),
+            ("hf", "https://router.huggingface.co/v1", settings.huggingface_token),
+        )
+        if key is not None
+    }
+    for name, provider in settings.providers.items():
+        _check_url(provider.base_url, f"INFERD_PROVIDERS ({name}.base_url)")
+        found[name] = provider
+    return found
 
 
 def _openai_compatible(provider: ProviderSettings) -> Source:
@@ -157,11 +165,11 @@ def _openai_compatible(provider: ProviderSettings) -> Source:
     return Source(build, _check_chat, provider.models)
 
 
-def _local(base_url: str) -> Source:
+def _local(base_url: str, api_key: SecretStr | None) -> Source:
     def build() -> Provider:
         from core.providers.local import local  # noqa: PLC0415 - loads an SDK, see above
 
-        return local(base_url)
+        return local(base_url, api_key)
 
     return Source(build, _check_chat, (LOCAL_MODEL,))
 

@@ -1,7 +1,7 @@
 """Stop 6 of 9 · from core/jobs/execute.py · to core/jobs/finish.py
 
 `local/smollm2-135m`: a language model small enough for any laptop, served on loopback by `inferd serve` and
-`inferd demo`. It is an OpenAI-compatible server without a key; core/providers/catalogue.py lists it only when
+`inferd demo` behind a key that is new at each start. core/providers/catalogue.py lists it only when
 INFERD_LOCAL_BASE_URL says where it is.
 """
 

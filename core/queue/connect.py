@@ -10,13 +10,16 @@ from redis.exceptions import RedisError
 
 from core.settings import RedisSettings
 
+# The client's type, for those who hold one and need not know that it is arq's.
+RedisClient = ArqRedis
+
 # Everything that a command to Redis may raise when Redis is not there, full, read-only or half-open.
 RedisFault: Final = (RedisError, OSError, TimeoutError)
 
 _COMMAND_SECONDS: Final = 2.0
 
 
-def connect(settings: RedisSettings, *, connections: int = 20) -> ArqRedis:
+def connect(settings: RedisSettings, *, connections: int = 20) -> RedisClient:
     """A client with a bounded pool. It connects when it is first used."""
     pool = BlockingConnectionPool.from_url(
         settings.url.get_secret_value(),

@@ -104,6 +104,14 @@ class Ring:
         """Whether Redis has lost its memory since the epoch was marked. Raises one of RedisFault."""
         return not await self.redis.exists(self.keys.epoch)
 
+    async def answers(self, seconds: float) -> bool:
+        """Whether Redis runs a command within `seconds`. Raises nothing but CancelledError."""
+        try:
+            async with asyncio.timeout(seconds):
+                return bool(await self.redis.ping())
+        except RedisFault:
+            return False
+
     async def mark_epoch(self) -> None:
         """The queue is whole again."""
         await self.redis.set(self.keys.epoch, "1")

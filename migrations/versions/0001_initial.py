@@ -152,6 +152,7 @@ def create_tables() -> None:
         sa.Column("run_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("queue_ms", sa.Integer(), nullable=True),
         sa.Column("deadline_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("timeout_seconds", sa.Float(), nullable=False),
         sa.Column("max_attempts", sa.SmallInteger(), nullable=False),

@@ -64,6 +64,7 @@ class JobRow(SQLModel, table=True):
     run_at: datetime = instant()
     started_at: datetime | None = optional_instant()
     finished_at: datetime | None = optional_instant()
+    queue_ms: int | None = None
     deadline_at: datetime | None = optional_instant()
     timeout_seconds: float
 

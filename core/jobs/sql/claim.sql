@@ -14,7 +14,10 @@ WITH wanted AS (
         lease_token = gen_random_uuid(),
         lease_expires_at = now() + make_interval(secs => $3),
         worker_id = $2,
-        started_at = coalesce(job.started_at, now())
+        started_at = coalesce(job.started_at, now()),
+        queue_ms = coalesce(
+            job.queue_ms, least(extract(epoch FROM now() - greatest(job.run_at, job.created_at)) * 1000, 2147483647)::int
+        )
     FROM wanted
     WHERE job.id = wanted.id AND job.tenant_id = wanted.tenant_id
         AND wanted.run_at <= now() AND (wanted.deadline_at IS NULL OR wanted.deadline_at > now())

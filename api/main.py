@@ -1,0 +1,116 @@
+"""The API's entry point: `inferd api`, or `python -m api.main` (`--openapi` prints the document and ends).
+
+`create_app` is what uvicorn serves; tests and the reference open it too.
+"""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+import orjson
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from api import errors, openapi
+from api.lifespan import OpenRuntime, lifespan
+from api.middleware import RequestMiddleware
+from api.routes import health, jobs, models, webhook_secret
+from core.observability.logs import configure_logs
+from core.observability.sentry import configure_sentry
+from core.runtime import open_api
+from core.settings import Settings, load_settings
+from core.version import VERSION
+
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+log = structlog.get_logger(__name__)
+
+
+def create_app(open_runtime: OpenRuntime) -> FastAPI:
+    """The application; `open_runtime` is called when it starts."""
+    app = FastAPI(
+        title="inferd",
+        version=VERSION,
+        description="Hand over slow model calls by REST, get an id at once, trust the rest.",
+        lifespan=lifespan(open_runtime),
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.add_middleware(RequestMiddleware)
+    errors.install(app)
+    for routes in (jobs, models, webhook_secret, health):
+        app.include_router(routes.router)
+    openapi.describe(app)
+    return app
+
+
+class ApiServer(uvicorn.Server):
+    """uvicorn that ends long polls, with what they know, as soon as it is told to stop; and ends with 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        loop = asyncio.get_running_loop()
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in _STOP_SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def stop(self) -> None:
+        """Answers what is open, then ends."""
+        runtime = getattr(self.config.app.state, "runtime", None)  # type: ignore[union-attr]  # it is our FastAPI
+        if runtime is not None:
+            runtime.watch.close()
+        self.should_exit = True
+
+
+def make_server(app: FastAPI, settings: Settings) -> ApiServer:
+    """Built, not yet listening."""
+    return ApiServer(
+        uvicorn.Config(
+            app,
+            host=settings.api.host,
+            port=settings.api.port,
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=max(1, round(settings.api.shutdown_seconds)),
+        )
+    )
+
+
+async def serve(settings: Settings) -> bool:
+    """Runs until SIGTERM or SIGINT. False when it could not start; the log says why."""
+    server = make_server(create_app(lambda: open_api(settings)), settings)
+    await server.serve()
+    return server.started
+
+
+def main() -> int:
+    """Raises SettingsError when the environment is incomplete."""
+    parser = argparse.ArgumentParser(prog="python -m api.main")
+    parser.add_argument("--openapi", action="store_true", help="print the OpenAPI document and end")
+    if parser.parse_args().openapi:
+        app = create_app(lambda: open_api(load_settings()))
+        sys.stdout.buffer.write(orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
+        return 0
+    settings = load_settings()
+    configure_logs(settings.log)
+    configure_sentry(settings.sentry, role="api")
+    return 0 if uvloop.run(serve(settings)) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())

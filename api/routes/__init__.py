@@ -1,0 +1,1 @@
+"""One file for each resource: parse, call one use case of core, shape the answer."""

@@ -1,0 +1,122 @@
+"""The body of POST /v1/jobs: every field, its bounds, and nothing that is not named here."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Literal, Self, get_args
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+
+from core.domain.job_state import Priority
+from core.jobs.submit import Draft
+
+_DAY: Final = 86_400.0
+_FARTHEST: Final = timedelta(days=366)
+
+EventType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class TextPart(_Strict):
+    """Words."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(_Strict):
+    url: str = Field(min_length=1)
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(_Strict):
+    """A picture, by URL or as a `data:` URL, for models that can see."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class Message(_Strict):
+    """One chat message, as OpenAI's chat completions have it."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]] | None = Field(
+        default=None, description="The words, or parts. Only an assistant's message with tool_calls may go without."
+    )
+    name: str | None = Field(default=None, max_length=64)
+    tool_calls: list[dict[str, JsonValue]] | None = Field(default=None, min_length=1)
+    tool_call_id: str | None = Field(default=None, max_length=128)
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if self.content is None and self.tool_calls is None:
+            raise ValueError("needs `content`")
+        return self
+
+
+class Webhook(_Strict):
+    """Who is called back when the job ends."""
+
+    url: str = Field(description="Called by POST, signed as Standard Webhooks 1.0 says.")
+    events: list[EventType] = Field(
+        default=list(get_args(EventType)), min_length=1, description="Which ends are told; all of them by default."
+    )
+
+
+class SubmitJob(_Strict):
+    """A job."""
+
+    model: str = Field(description="`provider/name`; GET /v1/models lists those that are known by name.")
+    input: Annotated[str, StringConstraints(min_length=1)] | Annotated[list[Message], Field(min_length=1)] = Field(
+        description="A prompt, or chat messages."
+    )
+    params: dict[str, JsonValue] = Field(
+        default={}, description="What the model is asked with: `temperature`, `max_tokens`, …"
+    )
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        default={}, max_length=16, description="Up to 16 pairs of your own; GET /v1/jobs filters by them."
+    )
+    priority: Literal["interactive", "standard", "batch"] = "standard"
+    run_at: Annotated[AwareDatetime, Field(strict=False)] | None = Field(
+        default=None, description="Not before this time (RFC 3339 with an offset), at most a year ahead."
+    )
+    timeout_seconds: float | None = Field(default=None, gt=0, le=_DAY, description="How long one attempt may take.")
+    deadline_seconds: float | None = Field(
+        default=None, gt=0, le=31 * _DAY, description="From now; a job that has not ended by then expires."
+    )
+    max_attempts: int | None = Field(default=None, ge=1, le=50)
+    webhook: Webhook | None = None
+
+    def draft(self, now: datetime) -> Draft:
+        """The job as core takes it. Raises ValueError when its times contradict each other."""
+        self._check_times(now)
+        messages: list[JsonValue] = (
+            [{"role": "user", "content": self.input}]
+            if isinstance(self.input, str)
+            else [message.model_dump(mode="json", exclude_unset=True) for message in self.input]
+        )
+        return Draft(
+            model=self.model,
+            messages=messages,
+            params=self.params,
+            metadata=self.metadata,
+            priority=Priority(self.priority),
+            run_at=self.run_at,
+            deadline_seconds=self.deadline_seconds,
+            timeout_seconds=self.timeout_seconds,
+            max_attempts=self.max_attempts,
+            webhook_url=self.webhook.url if self.webhook else None,
+            webhook_events=tuple(self.webhook.events) if self.webhook else (),
+        )
+
+    def _check_times(self, now: datetime) -> None:
+        if self.run_at is None:
+            return
+        wait = self.run_at - now
+        if wait > _FARTHEST:
+            raise ValueError("run_at is more than a year ahead")
+        if self.deadline_seconds is not None and wait.total_seconds() >= self.deadline_seconds:
+            raise ValueError("run_at is behind the deadline: the job could never run; raise deadline_seconds")

@@ -8,28 +8,23 @@ import asyncio
 import signal
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Final
 
 import orjson
-import structlog
 import uvicorn
-import uvloop
 from fastapi import FastAPI
 
 from api import errors, openapi
 from api.lifespan import OpenRuntime, lifespan
 from api.middleware import RequestMiddleware
 from api.routes import health, jobs, models, webhook_secret
-from core.observability.logs import configure_logs
-from core.observability.sentry import configure_sentry
+from core.process import run_process
 from core.runtime import open_api
 from core.settings import Settings, load_settings
 from core.version import VERSION
 
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-
-log = structlog.get_logger(__name__)
 
 
 def create_app(open_runtime: OpenRuntime) -> FastAPI:
@@ -91,25 +86,21 @@ def make_server(app: FastAPI, settings: Settings) -> ApiServer:
     )
 
 
-async def serve(settings: Settings) -> bool:
-    """Runs until SIGTERM or SIGINT. False when it could not start; the log says why."""
-    server = make_server(create_app(lambda: open_api(settings)), settings)
-    await server.serve()
-    return server.started
+async def serve(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT."""
+    async with open_api(settings) as runtime:
+        await make_server(create_app(lambda: nullcontext(runtime)), settings).serve()
 
 
 def main() -> int:
-    """Raises SettingsError when the environment is incomplete."""
+    """Answers the exit code (core/process.py)."""
     parser = argparse.ArgumentParser(prog="python -m api.main")
     parser.add_argument("--openapi", action="store_true", help="print the OpenAPI document and end")
     if parser.parse_args().openapi:
         app = create_app(lambda: open_api(load_settings()))
         sys.stdout.buffer.write(orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS) + b"\n")
         return 0
-    settings = load_settings()
-    configure_logs(settings.log)
-    configure_sentry(settings.sentry, role="api")
-    return 0 if uvloop.run(serve(settings)) else 3
+    return run_process("api", serve)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import as_app_error, render
-from core.domain.errors import Internal
+from core.domain.errors import Internal, InvalidRequest
 from core.domain.ids import REQUEST, new_uuid, show
 from core.observability.context import bound
 from core.observability.metrics import HTTP_REQUESTS
@@ -62,6 +62,8 @@ class RequestMiddleware:
             await send(message)
 
         try:
+            if b"%00" in scope["query_string"]:
+                raise InvalidRequest("The query string has a NUL character (%00); remove it.")  # noqa: TRY301 - as any route
             await self.app(scope, receive, tagged)
         except Exception as error:
             if status:

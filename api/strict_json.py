@@ -95,5 +95,8 @@ def _scalar_problem(value: JsonValue) -> str | None:
             return "The body has an integer beyond 64 bits."
         case float() if not math.isfinite(value):
             return "The body has a number that is not finite."
+        # The parser makes a float of an integer that is too long, and loses digits.
+        case float() if abs(value) >= _LARGEST_INT:
+            return "The body has a number beyond 64 bits."
         case _:
             return None

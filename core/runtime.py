@@ -71,7 +71,7 @@ class OperatorRuntime:
 
 @asynccontextmanager
 async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
-    """Raises OSError, asyncpg.PostgresError or SettingsError when it can't start."""
+    """Raises DatabaseUnusable or SettingsError when it can't start; without Redis it does."""
     async with AsyncExitStack() as stack:
         shared = await _open_shared(stack, settings, name="api", fleet=False)
         watch = Watch(shared.group_commit)
@@ -129,7 +129,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
 @asynccontextmanager
 async def open_operator(settings: Settings) -> AsyncIterator[OperatorRuntime]:
     """Raises as `open_api`; needs PostgreSQL only."""
-    async with await open_database(settings.database, name="operator", fleet=True) as database:
+    async with await open_database(settings.database, name="operator", fleet=True, patient=False) as database:
         yield OperatorRuntime(settings, SystemClock(), database, make_sealer(settings.master_key))
 
 

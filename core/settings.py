@@ -8,6 +8,7 @@ default. A wrong or missing value raises SettingsError with a message that names
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network
@@ -16,9 +17,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 
 PREFIX: Final = "INFERD_"
 _KEY_BYTES: Final = 32
+_WHERE: Final = "Every setting is described in .env.example; `inferd serve` needs none of them."
 
 
 class SettingsError(Exception):
@@ -52,6 +55,9 @@ class DatabaseSettings(_Group):
         default=15.0, gt=0, description="A statement that runs longer is ended by PostgreSQL."
     )
     connect_timeout_seconds: float = Field(default=5.0, gt=0, description="How long one connection attempt may take.")
+    wait_seconds: float = Field(
+        default=30.0, ge=0, description="How long a starting process waits for a PostgreSQL that is not there yet."
+    )
 
 
 class RedisSettings(_Group):
@@ -67,7 +73,9 @@ class ApiSettings(_Group):
     port: int = Field(default=8700, ge=0, le=65535, description="The port that the API listens on; 0 takes a free one.")
     public_url: str | None = Field(default=None, description="What clients call the API, for the links in its answers.")
     url: str | None = Field(default=None, description="For the command line: where `inferd run` finds the API.")
-    key: SecretStr | None = Field(default=None, description="For the command line: the API key that `inferd run` sends.")
+    key: SecretStr | None = Field(
+        default=None, description="For the command line: the API key that `inferd run` sends."
+    )
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="A larger request body is refused with 413.")
     max_wait_seconds: float = Field(
         default=60.0, gt=0, le=600, description="The longest that `wait` may hold a request."
@@ -184,6 +192,20 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+    except SourceError as error:
+        raise SettingsError(_explain_source(error)) from None
+
+
+def _explain_source(error: SourceError) -> str:
+    """pydantic-settings names the group that it could not parse; the ones that are JSON are its lists and mappings."""
+    named = re.search(r'field "(\w+)"', str(error))
+    group = f"{PREFIX}{named[1]}".upper() if named else PREFIX
+    lines = [
+        f"{name}: must be JSON. {description}"
+        for name, (description, default, _) in variables().items()
+        if name.startswith(group) and isinstance(default, tuple | dict)
+    ]
+    return "\n".join([*(lines or [f"{group}: {error}"]), _WHERE])
 
 
 def _explain(error: ValidationError) -> str:
@@ -195,10 +217,17 @@ def _explain(error: ValidationError) -> str:
             location.append("url")
         name = PREFIX + "_".join(location[:2]).upper() if location[0] != "providers" else f"{PREFIX}PROVIDERS"
         detail = f" ({'.'.join(location[1:])})" if location[0] == "providers" and len(location) > 1 else ""
-        what = "is not set" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+        match problem["type"]:
+            case "missing":
+                what = "is not set"
+            case "extra_forbidden" if not detail:
+                what = "is no setting" + "".join(
+                    f"; the nearest is {near}" for near in get_close_matches(name, variables(), 1)
+                )
+            case _:
+                what = problem["msg"].removeprefix("Value error, ")
         lines.append(f"{name}{detail}: {what}")
-    lines.append("Every setting is described in .env.example; `inferd serve` needs none of them.")
-    return "\n".join(lines)
+    return "\n".join([*lines, _WHERE])
 
 
 def variables() -> dict[str, tuple[str, object, bool]]:

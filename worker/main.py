@@ -1,13 +1,11 @@
 """The worker's entry point: `inferd worker`, or `python -m worker.main`."""
 
 import asyncio
+import sys
 
-import uvloop
-
-from core.observability.logs import configure_logs
-from core.observability.sentry import configure_sentry
+from core.process import run_process
 from core.runtime import open_worker
-from core.settings import Settings, load_settings
+from core.settings import Settings
 from worker import lifecycle
 
 
@@ -19,13 +17,10 @@ async def serve(settings: Settings) -> None:
         await lifecycle.run(runtime, stopped)
 
 
-def main() -> None:
-    """Raises SettingsError when the environment is incomplete."""
-    settings = load_settings()
-    configure_logs(settings.log)
-    configure_sentry(settings.sentry, role="worker")
-    uvloop.run(serve(settings))
+def main() -> int:
+    """Answers the exit code (core/process.py)."""
+    return run_process("worker", serve)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -126,7 +126,7 @@ async def retry(runtime: RuntimeDep, caller: CallerDep, job_id: JobIdDep) -> Res
     return _answer(runtime, await _find(runtime, caller, job_id), status=202)
 
 
-@router.delete("/{job_id}", status_code=204)
+@router.delete("/{job_id}", status_code=204, responses=answers(None))
 async def delete(runtime: RuntimeDep, caller: CallerDep, job_id: JobIdDep) -> Response:
     """Cancels the job if it has not ended, and deletes it with its result; reading it answers 410 from then on."""
     if not await delete_job(runtime.jobs, caller.tenant_id, job_id):

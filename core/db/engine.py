@@ -5,20 +5,32 @@ nor superuser, so row-level security holds whoever the login is. A `fleet` datab
 sees all tenants; any other sees only the tenants that a transaction names (core/db/session.py).
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import structlog
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from core.db.faults import STORE_FAULTS
 from core.settings import DatabaseSettings, SettingsError
 
 APP_ROLE: Final = "inferd_app"
+# Nobody listens, or PostgreSQL is still starting or recovering.
+_NOT_YET: Final = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
 _SESSION_POOL_SIZE: Final = 5
+
+
+log = structlog.get_logger(__name__)
+
+
+class DatabaseUnusable(Exception):
+    """A process can't start because of PostgreSQL; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +84,11 @@ def _server_settings(settings: DatabaseSettings, *, name: str, fleet: bool) -> d
     }
 
 
-async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool) -> Database:
-    """Connects. `name` shows in pg_stat_activity. Raises OSError or asyncpg.PostgresError when it can't."""
+async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool, patient: bool = True) -> Database:
+    """Connects. `name` shows in pg_stat_activity; a patient caller waits for a PostgreSQL that is still starting.
+
+    Raises DatabaseUnusable, which says why and what to do.
+    """
     url = settings.url.get_secret_value()
     server_settings = _server_settings(settings, name=name, fleet=fleet)
     engine = create_async_engine(
@@ -83,13 +98,51 @@ async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool) -
         pool_pre_ping=True,
         connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout_seconds},
     )
-    pool = await asyncpg.create_pool(
-        driver_url(url),
-        min_size=2,
-        max_size=settings.pool_size,
-        timeout=settings.connect_timeout_seconds,
-        command_timeout=settings.statement_timeout_seconds + 1,
-        server_settings=server_settings,
-        max_inactive_connection_lifetime=60,
-    )
-    return Database(pool=pool, engine=engine, fleet=fleet)
+
+    async def connect() -> "asyncpg.Pool[asyncpg.Record]":
+        return await asyncpg.create_pool(
+            driver_url(url),
+            min_size=2,
+            max_size=settings.pool_size,
+            timeout=settings.connect_timeout_seconds,
+            command_timeout=settings.statement_timeout_seconds + 1,
+            server_settings=server_settings,
+            max_inactive_connection_lifetime=60,
+        )
+
+    return Database(await _connected(connect, settings.wait_seconds if patient else 0.0), engine, fleet)
+
+
+async def _connected(
+    connect: "Callable[[], Awaitable[asyncpg.Pool[asyncpg.Record]]]", seconds: float
+) -> "asyncpg.Pool[asyncpg.Record]":
+    try:
+        return await AsyncRetrying(
+            retry=retry_if_exception_type(_NOT_YET),
+            wait=wait_random_exponential(multiplier=0.1, max=1.0),
+            stop=stop_after_delay(seconds),
+            before_sleep=_say_waiting,
+            reraise=True,
+        )(connect)
+    except _NOT_YET as error:
+        raise DatabaseUnusable(
+            f"PostgreSQL can't be reached ({type(error).__name__}: {error}). Check that it runs and that "
+            "INFERD_DATABASE_URL names it."
+        ) from error
+    except asyncpg.PostgresError as error:
+        raise DatabaseUnusable(_refusal(error)) from error
+
+
+def _say_waiting(state: RetryCallState) -> None:
+    if state.attempt_number == 1:
+        log.warning("waiting_for_postgres")
+
+
+def _refusal(error: asyncpg.PostgresError) -> str:
+    if isinstance(error, asyncpg.InvalidParameterValueError | asyncpg.UndefinedObjectError):
+        return f"The database has no schema yet ({error}). Run: inferd migrate"
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return f"PostgreSQL refuses the login in INFERD_DATABASE_URL ({error})."
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return f"{error}. Create it, or correct INFERD_DATABASE_URL."
+    return f"PostgreSQL refuses the connection ({error}). `inferd doctor` says more."

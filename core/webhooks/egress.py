@@ -18,7 +18,7 @@ from core.settings import WebhookSettings
 from core.webhooks.addresses import is_allowed
 
 _READ_BYTES: Final = 16 * 1024
-_USER_AGENT: Final = "inferd-webhooks/1"
+USER_AGENT: Final = "inferd-webhooks/1"
 
 Problem = Literal["blocked", "unreachable", "tls", "timeout", "broken"]
 
@@ -69,7 +69,7 @@ class Egress:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
-            headers={"user-agent": _USER_AGENT},
+            headers={"user-agent": USER_AGENT},
         )
         return self
 

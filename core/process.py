@@ -1,0 +1,37 @@
+"""How a long-running process starts and ends: settings, logs, Sentry, the loop, and an exit code that means something.
+
+Called by api/main.py and worker/main.py. Exit codes: 0 stopped as asked, 2 wrong settings, 3 it could not start.
+"""
+
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Final
+
+import structlog
+import uvloop
+
+from core.db.engine import DatabaseUnusable
+from core.observability.logs import configure_logs
+from core.observability.sentry import configure_sentry
+from core.settings import Settings, SettingsError, load_settings
+
+_WRONG_SETTINGS: Final = 2
+_NOT_STARTED: Final = 3
+
+log = structlog.get_logger(__name__)
+
+
+def run_process(role: str, serve: Callable[[Settings], Coroutine[None, None, None]]) -> int:
+    """Runs `serve` until it returns; answers the exit code. What is no wrong setting and no missing store is a bug."""
+    try:
+        settings = load_settings()
+        configure_logs(settings.log)
+        configure_sentry(settings.sentry, role=role)
+        uvloop.run(serve(settings))
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - there are no log settings yet
+        return _WRONG_SETTINGS
+    except DatabaseUnusable as error:
+        log.error("not_started", role=role, reason=str(error))  # noqa: TRY400 - the reason is whole without its stack
+        return _NOT_STARTED
+    return 0

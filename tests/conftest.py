@@ -1,0 +1,218 @@
+"""What every test of a store, the API or a worker stands on. Real servers; nothing is faked.
+
+Isolation: the suite has one database of its own (tests/support/servers.py), migrated once. Each test makes tenants of
+its own, and when it ends every tenant is deleted with all that belongs to it, and the queue in Redis is emptied. So a
+test sees only what it made, even one that runs a worker or a sweep, which see all tenants. That holds because tests run
+one after the other: don't run the suite with pytest-xdist on one database. What changes the schema takes
+`fresh_database`.
+"""
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, TypeAlias
+
+import asyncpg
+import httpx2
+import pytest
+
+from core.db import migrate
+from core.queue.connect import connect
+from core.queue.keys import IN_PROGRESS, PAYLOAD, Keys, Lane
+from core.runtime import ApiRuntime, OperatorRuntime, WorkerRuntime, open_api, open_operator, open_worker
+from core.settings import PREFIX, DatabaseSettings, Settings
+from tests.support.explicit_settings import ExplicitSettings
+from tests.support.processes import RunningApi, RunningWorker, run_worker, serve_api
+from tests.support.servers import Servers, name_of, open_database_copy, open_servers, owner_url
+from tests.support.tenants import Tenant, make_tenant
+
+MakeSettings = Callable[..., Settings]
+MakeTenant = Callable[[], Awaitable[Tenant]]
+OwnerPool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+# Taken out of the environment at once: no test, and no process that a test starts, sees the developer's settings.
+_OURS = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
+
+
+@pytest.fixture(scope="session")
+async def servers() -> AsyncIterator[Servers]:
+    """PostgreSQL and Redis: the ones that INFERD_DATABASE_URL and INFERD_REDIS_URL name, or embedded ones."""
+    async with open_servers(_OURS) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+async def template(servers: Servers) -> AsyncIterator[str]:
+    """The name of a migrated, empty database that nobody is connected to."""
+    async with open_database_copy(servers) as settings:
+        await migrate.upgrade(settings)
+        yield name_of(settings)
+
+
+@pytest.fixture(scope="session")
+async def shared_database(servers: Servers, template: str) -> AsyncIterator[DatabaseSettings]:
+    """The suite's database. Take `settings` or `make_settings` instead: they clean up."""
+    async with open_database_copy(servers, template=template) as settings:
+        yield settings
+
+
+@pytest.fixture
+async def fresh_database(servers: Servers, template: str) -> AsyncIterator[DatabaseSettings]:
+    """A migrated database of the test's own."""
+    async with open_database_copy(servers, template=template) as settings:
+        yield settings
+
+
+@pytest.fixture
+async def empty_database(servers: Servers) -> AsyncIterator[DatabaseSettings]:
+    """A database of the test's own in which nothing was migrated."""
+    async with open_database_copy(servers) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+async def owner(shared_database: DatabaseSettings) -> AsyncIterator[OwnerPool]:
+    """The suite's database as the schema's owner, who sees every tenant: for looking at rows and for breaking them."""
+    pool = await asyncpg.create_pool(
+        owner_url(shared_database), min_size=1, max_size=4, server_settings={"app.fleet": "on", "timezone": "UTC"}
+    )
+    async with pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
+def shared_settings(shared_database: DatabaseSettings, servers: Servers) -> Settings:
+    """The settings of `api` and `worker`. Take `settings` instead: it cleans up."""
+    return _settings(shared_database, servers)
+
+
+@pytest.fixture
+async def clean(owner: OwnerPool, shared_settings: Settings) -> AsyncIterator[list[Settings]]:
+    """Deletes every tenant and empties the queues when the test ends. The settings to clean are added to the list."""
+    used = [shared_settings]
+    yield used
+    await owner.execute("DELETE FROM tenants")
+    for settings in used:
+        await _empty_queue(settings)
+
+
+@pytest.fixture
+def settings(clean: list[Settings], shared_settings: Settings) -> Settings:
+    """What `api` and `worker` run with."""
+    return shared_settings
+
+
+@pytest.fixture
+def make_settings(clean: list[Settings], shared_database: DatabaseSettings, servers: Servers) -> MakeSettings:
+    """Other settings, by group, on the suite's database and with a Redis prefix of their own.
+
+        make_settings(webhook={"allow_http": True}, worker={"lease_seconds": 1})
+
+    `database` may be another one (`fresh_database`).
+    """
+
+    def make(*, database: DatabaseSettings | None = None, **groups: Any) -> Settings:
+        made = _settings(database or shared_database, servers, **groups)
+        clean.append(made)
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+async def shared_operator(shared_settings: Settings) -> AsyncIterator[OperatorRuntime]:
+    async with open_operator(shared_settings) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def operator(clean: list[Settings], shared_operator: OperatorRuntime) -> OperatorRuntime:
+    """What the operator's commands use; sees all tenants."""
+    return shared_operator
+
+
+@pytest.fixture
+def new_tenant(operator: OperatorRuntime) -> MakeTenant:
+    """Makes one more tenant with an API key: `await new_tenant()`."""
+    return lambda: make_tenant(operator)
+
+
+@pytest.fixture
+async def tenant(new_tenant: MakeTenant) -> Tenant:
+    """A tenant of this test's own, with an API key."""
+    return await new_tenant()
+
+
+@pytest.fixture
+async def other_tenant(new_tenant: MakeTenant) -> Tenant:
+    """Somebody else, who must not see anything."""
+    return await new_tenant()
+
+
+@pytest.fixture
+async def api_runtime(settings: Settings) -> AsyncIterator[ApiRuntime]:
+    """What the API is made of, without HTTP."""
+    async with open_api(settings) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+async def worker_runtime(settings: Settings) -> AsyncIterator[WorkerRuntime]:
+    """What a worker is made of, with nothing running."""
+    async with open_worker(settings) as runtime:
+        yield runtime
+
+
+@pytest.fixture(scope="session")
+async def shared_api(shared_settings: Settings) -> AsyncIterator[RunningApi]:
+    async with serve_api(shared_settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def api(shared_api: RunningApi, tenant: Tenant) -> AsyncIterator[httpx2.AsyncClient]:
+    """An HTTP client with the key of `tenant`, on the real API behind uvicorn. The API is the session's."""
+    async with shared_api.client(tenant) as client:
+        yield client
+
+
+@pytest.fixture
+async def worker(settings: Settings) -> AsyncIterator[RunningWorker]:
+    """A worker that serves the same queue as `api`, from here to the end of the test."""
+    async with run_worker(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    """For what a test opens itself: `running = await stack.enter_async_context(run_worker(...))`."""
+    async with AsyncExitStack() as opened:
+        yield opened
+
+
+def _settings(database: DatabaseSettings, servers: Servers, **groups: Any) -> Settings:
+    redis = {
+        "url": servers.redis_url,
+        "prefix": f"test-{uuid.uuid4().hex[:12]}",
+        # On a busy machine 50 ms pass easily; the sweep would then ring, seconds later.
+        "ring_timeout_seconds": 2.0,
+    }
+    worker = {"drain_seconds": 0.5}
+    return ExplicitSettings(
+        database=database,
+        redis=redis | groups.pop("redis", {}),
+        worker=worker | groups.pop("worker", {}),
+        **groups,
+    )
+
+
+async def _empty_queue(settings: Settings) -> None:
+    keys, redis = Keys(settings.redis.prefix), connect(settings.redis)
+    try:
+        lanes = [keys.lane(lane) for lane in Lane]
+        members = [member.decode() for lane in lanes for member in await redis.zrange(lane, 0, -1)]
+        ours = [f"{prefix}{member}" for member in members for prefix in (PAYLOAD, IN_PROGRESS)]
+        await redis.delete(*lanes, keys.epoch, *ours)
+    finally:
+        await redis.aclose(close_connection_pool=True)

@@ -1,0 +1,117 @@
+"""Jobs for tests: each builder has good defaults for what a test does not care about."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from core.db.session import Connection
+from core.domain.ids import JobId, TenantId, new_job_id
+from core.domain.inference import InferenceResult, Usage
+from core.domain.job_state import Priority
+from core.domain.transitions import Failure
+from core.jobs import store
+from core.jobs.context import JobContext
+from core.jobs.records import ClaimedJob, Inserted, JobRecord, NewJob
+from core.jobs.submit import Draft, submit_job
+
+SEALED_REQUEST = b'\x00{"messages":[{"role":"user","content":"hello"}],"params":{}}'
+UNSEALED_OUTPUT = b'\x00{"text":"hello","message":{},"finish_reason":"stop","model":"echo"}'
+
+
+def draft(**changes: Any) -> Draft:
+    """What a caller would submit: one message to echo."""
+    given: dict[str, Any] = {
+        "model": "echo/echo",
+        "messages": [{"role": "user", "content": "hello"}],
+        "params": {},
+        "metadata": {},
+        "priority": Priority.STANDARD,
+        "run_at": None,
+        "deadline_seconds": None,
+        "timeout_seconds": None,
+        "max_attempts": None,
+        "webhook_url": None,
+        "webhook_events": (),
+    }
+    return Draft(**(given | changes))
+
+
+async def submit(
+    context: JobContext,
+    tenant_id: TenantId,
+    *,
+    idempotency_key: str | None = None,
+    fingerprint: bytes | None = None,
+    **changes: Any,
+) -> JobRecord:
+    """Submits `draft(**changes)` the way the API does."""
+    submission = await submit_job(
+        context,
+        tenant_id,
+        draft(**changes),
+        request_id=None,
+        idempotency_key=idempotency_key,
+        fingerprint=fingerprint,
+    )
+    return submission.job
+
+
+def new_job(tenant_id: TenantId, **changes: Any) -> NewJob:
+    """A row for core.jobs.store.insert."""
+    given: dict[str, Any] = {
+        "id": new_job_id(),
+        "tenant_id": tenant_id,
+        "model": "echo/echo",
+        "request": SEALED_REQUEST,
+        "metadata": "{}",
+        "priority": Priority.STANDARD,
+        "request_id": None,
+        "run_at": None,
+        "deadline_seconds": None,
+        "timeout_seconds": 60.0,
+        "max_attempts": 5,
+        "webhook_url": None,
+        "webhook_events": (),
+        "idempotency_key": None,
+        "fingerprint": None,
+    }
+    return NewJob(**(given | changes))
+
+
+async def insert(connection: Connection, tenant_id: TenantId, **changes: Any) -> JobId:
+    """Inserts one job, which must be taken."""
+    job = new_job(tenant_id, **changes)
+    (inserted,) = await store.insert(connection, [job], key_seconds=3600)
+    assert isinstance(inserted, Inserted)
+    return job.id
+
+
+async def claim(
+    connection: Connection, job_ids: Sequence[JobId], *, worker_id: str = "worker-1", lease_seconds: float = 30
+) -> list[ClaimedJob]:
+    """Claims jobs, all of which must be free."""
+    claimed = await store.claim(connection, job_ids, worker_id=worker_id, lease_seconds=lease_seconds)
+    assert all(isinstance(each, ClaimedJob) for each in claimed), claimed
+    return [each for each in claimed if isinstance(each, ClaimedJob)]
+
+
+def answer(text: str = "hello", **changes: Any) -> InferenceResult:
+    given: dict[str, Any] = {
+        "text": text,
+        "message": {"role": "assistant", "content": text},
+        "finish_reason": "stop",
+        "model": "echo",
+        "usage": Usage(input_tokens=7, output_tokens=3),
+        "provider_request_id": "req-1",
+    }
+    return InferenceResult(**(given | changes))
+
+
+def failure(**changes: Any) -> Failure:
+    given: dict[str, Any] = {
+        "error_class": "unavailable",
+        "code": "provider_unavailable",
+        "message": "The provider is out of service.",
+        "http_status": 503,
+        "billed": "no",
+    }
+    return Failure(**(given | changes))

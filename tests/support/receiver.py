@@ -1,0 +1,59 @@
+"""A webhook receiver on a real socket: verifies every request with the `standardwebhooks` package and keeps it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from standardwebhooks import Webhook
+
+# What the receiver says to the nth request (from 1) with the headers it came with.
+Answer = Callable[[int], web.Response]
+
+
+@dataclass
+class Received:
+    """One verified request."""
+
+    id: str
+    event: dict[str, Any]
+
+
+@dataclass
+class Receiver:
+    """Who was called back. `unverified` counts requests whose signature did not hold."""
+
+    url: str
+    secret: str
+    answer: Answer
+    received: list[Received] = field(default_factory=list)
+    unverified: int = 0
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        try:
+            event = Webhook(self.secret).verify(body, {name.lower(): value for name, value in request.headers.items()})
+        except Exception:  # noqa: BLE001 - whatever is wrong with it
+            self.unverified += 1
+            return web.Response(status=400)
+        self.received.append(Received(request.headers["webhook-id"], event))
+        return self.answer(len(self.received))
+
+
+@asynccontextmanager
+async def receive(secret: str, answer: Answer = lambda _: web.Response(status=204)) -> AsyncIterator[Receiver]:
+    """Listens on a free port of the loopback."""
+    receiver = Receiver("", secret, answer)
+    app = web.Application()
+    app.router.add_post("/hook", receiver.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    receiver.url = f"http://{host}:{port}/hook"
+    try:
+        yield receiver
+    finally:
+        await runner.cleanup()

@@ -91,6 +91,16 @@ class JobSettings(_Group):
     idempotency_hours: float = Field(default=24.0, gt=0, description="How long an Idempotency-Key is remembered.")
 
 
+class RetentionSettings(_Group):
+    succeeded_days: float = Field(default=30.0, gt=0, description="How long a succeeded job is kept after it ended.")
+    failed_days: float = Field(
+        default=90.0, gt=0, description="How long a failed, cancelled or expired job is kept after it ended."
+    )
+    deleted_days: float = Field(
+        default=30.0, gt=0, description="How long reading a deleted job answers 410, before it answers 404."
+    )
+
+
 class WorkerSettings(_Group):
     concurrency: int = Field(default=100, ge=1, le=10_000, description="Jobs in flight in one worker process.")
     lease_seconds: float = Field(default=10.0, ge=1, description="How long a worker owns a job without a heartbeat.")
@@ -159,6 +169,7 @@ class Settings(BaseSettings):
     redis: RedisSettings
     api: ApiSettings = ApiSettings()
     job: JobSettings = JobSettings()
+    retention: RetentionSettings = RetentionSettings()
     worker: WorkerSettings = WorkerSettings()
     webhook: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()

@@ -22,6 +22,7 @@ from core.queue.worker import QueueWorker, Task
 from core.runtime import WorkerRuntime
 from worker.health import serve_health
 from worker.tasks.deliver_webhook import deliver_webhook
+from worker.tasks.prune import prune_forever
 from worker.tasks.run_job import run_job
 from worker.tasks.sweep import sweep
 
@@ -82,6 +83,7 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
         _named("subscription", _subscribe(runtime, workers)),
         _named("heartbeat", runtime.jobs.leases.keep(lambda: _gauge(workers))),
         _named("sweep", sweep(runtime)),
+        _named("prune", prune_forever(runtime)),
     ]
     async with AsyncExitStack() as stack:
         if runtime.settings.worker.metrics_port is not None:

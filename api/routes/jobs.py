@@ -119,8 +119,8 @@ async def cancel(runtime: RuntimeDep, caller: CallerDep, job_id: JobIdDep) -> Re
 @router.post("/{job_id}/retry", status_code=202, responses=answers(JobView, 202))
 async def retry(runtime: RuntimeDep, caller: CallerDep, job_id: JobIdDep) -> Response:
     """Queues a failed, cancelled or expired job again, under the same id, with a fresh budget of attempts."""
-    states = await retry_jobs(runtime.jobs, caller.tenant_id, [job_id])
-    state = states.get(job_id)
+    outcome = await retry_jobs(runtime.jobs, caller.tenant_id, [job_id])
+    state = outcome.states.get(job_id)
     if state is not None and state not in EDGES[Edge.RETRY].from_states:
         raise Conflict(f"The job is {state}; only a failed, cancelled or expired one can be retried.")
     return _answer(runtime, await _find(runtime, caller, job_id), status=202)

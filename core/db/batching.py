@@ -99,6 +99,8 @@ class Batcher(Generic[Row, Outcome]):
     async def _run(self, batch: list[_Pending[Row, Outcome]]) -> None:
         try:
             outcomes = await self.statement([pending.row for pending in batch])
+            if len(outcomes) != len(batch):
+                raise RuntimeError(f"{self.name}: {len(outcomes)} outcomes for {len(batch)} rows")
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, UnicodeEncodeError) as error:
             if len(batch) == 1:
                 _fail(batch, error)

@@ -22,6 +22,30 @@ SELECT current_setting('server_version') AS version, current_setting('server_ver
     EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('public.jobs') AND relowner = role.oid) AS role_owns_tables
 FROM (SELECT) AS always LEFT JOIN pg_roles AS role ON role.rolname = $1
 """
+_REFUSALS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
+    (
+        (asyncpg.InvalidAuthorizationSpecificationError,),
+        "PostgreSQL refuses the user or the password of INFERD_DATABASE_URL.",
+    ),
+    (
+        (asyncpg.InvalidCatalogNameError,),
+        "The database that INFERD_DATABASE_URL names does not exist: create it, then run `inferd migrate`.",
+    ),
+    (
+        # The role that every connection drops to comes with the schema.
+        (asyncpg.InvalidParameterValueError, asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError),
+        "The schema is not there, or not the newest: run `inferd migrate`.",
+    ),
+    (
+        (asyncpg.InsufficientPrivilegeError,),
+        f"PostgreSQL denies a right: the login of INFERD_DATABASE_URL must be a member of {APP_ROLE} (GRANT {APP_ROLE} "
+        "TO …), and that of INFERD_DATABASE_OWNER_URL must own the schema.",
+    ),
+    (
+        (asyncpg.LockNotAvailableError,),
+        "A table is locked by other work, and the migration did not wait for it: try again when that is done.",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +77,15 @@ async def diagnose(settings: DatabaseSettings) -> Diagnosis:
 
 def explain_fault(error: BaseException) -> str | None:
     """What happened and what to do; None for an error that is not PostgreSQL's absence or refusal."""
-    match error:
-        case DBAPIError(orig=BaseException() as inner):
-            # The dialect wraps the driver's error twice.
-            return explain_fault(inner.__cause__ or inner)
-        case asyncpg.InvalidAuthorizationSpecificationError():
-            return "PostgreSQL refuses the user or the password of INFERD_DATABASE_URL."
-        case asyncpg.InvalidCatalogNameError():
-            return "The database that INFERD_DATABASE_URL names does not exist: create it, then run `inferd migrate`."
-        case asyncpg.InvalidParameterValueError() | asyncpg.UndefinedTableError():
-            return "The schema is not there yet: run `inferd migrate`."
-        case asyncpg.InsufficientPrivilegeError():
-            return (
-                f"PostgreSQL denies a right ({error}). The login of INFERD_DATABASE_URL must be a member of {APP_ROLE} "
-                f"(GRANT {APP_ROLE} TO …), and that of INFERD_DATABASE_OWNER_URL must own the schema."
-            )
-        case asyncpg.LockNotAvailableError():
-            return "A table is locked by other work, and the migration did not wait for it: try again when it is done."
-        case asyncpg.PostgresError() | asyncpg.InterfaceError() | OSError():
-            return f"PostgreSQL at INFERD_DATABASE_URL does not answer ({_named(error)})."
-        case _:
-            return None
+    # SQLAlchemy wraps the driver's error twice.
+    while isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
+    for kinds, message in _REFUSALS:
+        if isinstance(error, kinds):
+            return message
+    if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        return f"PostgreSQL at INFERD_DATABASE_URL does not answer ({_named(error)})."
+    return None
 
 
 def _named(error: BaseException) -> str:

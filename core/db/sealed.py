@@ -42,11 +42,13 @@ class Sealer:
         version, rest = sealed[:1], sealed[1:]
         if version == _PLAIN:
             return rest
-        if version != _AES_GCM or self._cipher is None:
+        if version != _AES_GCM:
+            raise SealBroken(f"{place}: not a record of this version of inferd")
+        if self._cipher is None:
             raise SealBroken(f"{place}: sealed, and INFERD_MASTER_KEY is not set")
         try:
             return self._cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _additional(tenant_id, place, row))
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:  # the latter for a record that was cut within its nonce
             raise SealBroken(f"{place}: sealed with another key or for another row") from error
 
 

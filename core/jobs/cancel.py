@@ -11,15 +11,15 @@ from core.domain import transitions
 from core.domain.ids import JobId, TenantId
 from core.domain.job_state import TERMINAL
 from core.jobs import store
-from core.jobs.change import apply_to, tell
+from core.jobs.change import ChangeOutcome, apply_to, outcome_of, tell
 from core.jobs.context import JobContext
 
 
-async def cancel_jobs(context: JobContext, tenant_id: TenantId, job_ids: Sequence[JobId]) -> set[JobId]:
-    """Cancels those that have not ended; answers which of the ids are the caller's at all."""
+async def cancel_jobs(context: JobContext, tenant_id: TenantId, job_ids: Sequence[JobId]) -> ChangeOutcome:
+    """Cancels those that have not ended."""
     async with hot_transaction(context.database, [tenant_id]) as connection:
         held = await store.hold(connection, job_ids)
         wanted = [(job, transitions.cancel()) for job in held.values() if job.state not in TERMINAL]
         changed = await apply_to(context, connection, wanted)
     tell(context, changed)
-    return set(held)
+    return outcome_of(held, changed)

@@ -3,12 +3,12 @@
 Used by cancel, retry and the sweep: `apply_to` inside their transaction, `tell` after its commit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.db.session import Connection
 from core.domain.events import JobEnded
-from core.domain.ids import EventId, new_uuid
+from core.domain.ids import EventId, JobId, new_uuid
 from core.domain.job_state import TERMINAL, JobState
 from core.domain.transitions import Transition
 from core.jobs import store
@@ -28,6 +28,14 @@ class Changed:
     applied: Applied
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeOutcome:
+    """The states, before the change, of those jobs that are the caller's; and which of them were changed."""
+
+    states: Mapping[JobId, JobState]
+    changed: frozenset[JobId]
+
+
 async def apply_to(
     context: JobContext, connection: Connection, wanted: Sequence[tuple[HeldJob, Transition]]
 ) -> list[Changed]:
@@ -38,6 +46,13 @@ async def apply_to(
         for (job, transition), done in zip(wanted, applied, strict=True)
         if done is not None
     ]
+
+
+def outcome_of(held: Mapping[JobId, HeldJob], changes: Sequence[Changed]) -> ChangeOutcome:
+    """What a caller is told of its change."""
+    return ChangeOutcome(
+        {job_id: job.state for job_id, job in held.items()}, frozenset(changed.job.id for changed in changes)
+    )
 
 
 def tell(context: JobContext, changes: Sequence[Changed]) -> None:

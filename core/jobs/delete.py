@@ -9,7 +9,7 @@ from core.jobs.context import JobContext
 
 async def delete_job(context: JobContext, tenant_id: TenantId, job_id: JobId) -> bool:
     """Cancels the job if it has not ended, then deletes it. False when the caller has no such job."""
-    if job_id not in await cancel_jobs(context, tenant_id, [job_id]):
+    if job_id not in (await cancel_jobs(context, tenant_id, [job_id])).states:
         return False
     async with hot_transaction(context.database, [tenant_id]) as connection:
         return await store.delete(connection, [(job_id, tenant_id)]) == 1

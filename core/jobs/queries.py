@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
 import orjson
 from pydantic import JsonValue
+from sqlalchemy import Select
 from sqlmodel import col, select
 
 from core.db.sealed import Sealer
@@ -19,6 +20,8 @@ from core.domain.ids import DeliveryId, JobId, TenantId, show_job
 from core.domain.job_state import JobState, Priority
 from core.jobs.records import AttemptRecord, DeliveryRecord, JobRecord
 from core.jobs.store import statement
+
+Query = TypeVar("Query", bound="Select[*tuple[Any, ...]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,21 @@ async def list_jobs(
         JobRow.attempts_used,
         JobRow.input_tokens, JobRow.output_tokens, JobRow.error_code, JobRow.error_message,
     )  # fmt: skip
-    query = select(JobRow).with_only_columns(*[col(column) for column in columns])
+    query = _narrowed(select(JobRow).with_only_columns(*[col(column) for column in columns]), tenant_id, wanted, before)
+    # By the connection: these are rows of some columns, and no JobRow that could be changed.
+    rows = (await (await session.connection()).execute(query.limit(limit))).mappings()
+    return [_summary(dict(row)) for row in rows]
+
+
+async def list_ids(
+    session: ReadSession, tenant_id: TenantId, wanted: JobFilter, *, before: JobId | None, limit: int
+) -> list[JobId]:
+    """As `list_jobs`, the ids alone."""
+    query = _narrowed(select(col(JobRow.id)), tenant_id, wanted, before)
+    return [JobId(job_id) for job_id in await session.exec(query.limit(limit))]
+
+
+def _narrowed(query: Query, tenant_id: TenantId, wanted: JobFilter, before: JobId | None) -> Query:
     query = query.where(col(JobRow.tenant_id) == tenant_id)
     if before is not None:
         query = query.where(col(JobRow.id) < before)
@@ -98,9 +115,7 @@ async def list_jobs(
         query = query.where(col(JobRow.created_at) < wanted.created_before)
     if wanted.metadata:
         query = query.where(col(JobRow.meta).contains(dict(wanted.metadata)))
-    query = query.order_by(col(JobRow.id).desc()).limit(limit)
-    rows = (await (await session.connection()).execute(query)).mappings()
-    return [_summary(dict(row)) for row in rows]
+    return query.order_by(col(JobRow.id).desc())
 
 
 def _summary(row: dict[str, object]) -> JobSummary:

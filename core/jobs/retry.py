@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from core.db.session import hot_transaction
 from core.domain import transitions
 from core.domain.ids import JobId, TenantId
-from core.domain.job_state import EDGES, Edge, JobState
+from core.domain.job_state import EDGES, Edge
 from core.jobs import store
-from core.jobs.change import apply_to, tell
+from core.jobs.change import ChangeOutcome, apply_to, outcome_of, tell
 from core.jobs.context import JobContext
 
 
-async def retry_jobs(context: JobContext, tenant_id: TenantId, job_ids: Sequence[JobId]) -> dict[JobId, JobState]:
-    """Retries those that may be; answers every job of the caller's with the state that it had before."""
+async def retry_jobs(context: JobContext, tenant_id: TenantId, job_ids: Sequence[JobId]) -> ChangeOutcome:
+    """Retries those that may be."""
     async with hot_transaction(context.database, [tenant_id]) as connection:
         held = await store.hold(connection, job_ids)
         may = EDGES[Edge.RETRY].from_states
         wanted = [(job, transitions.retry()) for job in held.values() if job.state in may]
         changed = await apply_to(context, connection, wanted)
     tell(context, changed)
-    return {job.id: job.state for job in held.values()}
+    return outcome_of(held, changed)

@@ -33,6 +33,7 @@ STALE: Final = Counter(
     "inferd_stale_writes_total", "Writes refused because the job had moved on.", ["edge"], registry=REGISTRY
 )
 SWEPT: Final = Counter("inferd_swept_total", "What the sweep had to mend.", ["kind"], registry=REGISTRY)
+PRUNED: Final = Counter("inferd_pruned_total", "Rows that retention deleted.", ["kind"], registry=REGISTRY)
 DELIVERIES: Final = Counter(
     "inferd_webhook_attempts_total", "Webhook attempts, by outcome.", ["outcome"], registry=REGISTRY
 )

@@ -21,8 +21,12 @@ _COMMAND_SECONDS: Final = 2.0
 
 def connect(settings: RedisSettings, *, connections: int = 20) -> RedisClient:
     """A client with a bounded pool. It connects when it is first used."""
+    url = settings.url.get_secret_value()
+    # A unix socket's peer can't vanish without a word, and redis-py refuses the option there.
+    keepalive = {} if url.startswith("unix://") else {"socket_keepalive": True}
     pool = BlockingConnectionPool.from_url(
-        settings.url.get_secret_value(),
+        url,
+        **keepalive,
         max_connections=connections,
         timeout=_COMMAND_SECONDS,
         socket_timeout=_COMMAND_SECONDS,

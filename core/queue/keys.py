@@ -1,4 +1,4 @@
-"""The names in Redis. Every key has a TTL except the lanes themselves, which hold ids only."""
+"""The names in Redis. Every key has a TTL except the lanes, which hold ids only, and the epoch."""
 
 from dataclasses import dataclass
 from enum import StrEnum

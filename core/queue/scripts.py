@@ -15,12 +15,14 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
 # KEYS: lane.  ARGV: wake channel, wake message, payload life ms, then (member, delay ms, payload) for each.
+# PostgreSQL says that the member waits, so whoever holds it in Redis does so no longer: its token goes.
 RING: Final = (
     _NOW
     + f"""
 for i = 4, #ARGV, 3 do
     local delay = tonumber(ARGV[i + 1])
     redis.call('SET', '{PAYLOAD}' .. ARGV[i], ARGV[i + 2], 'PX', delay + ARGV[3])
+    redis.call('DEL', '{IN_PROGRESS}' .. ARGV[i])
     redis.call('ZADD', KEYS[1], now + delay, ARGV[i])
 end
 redis.call('PUBLISH', ARGV[1], ARGV[2])
@@ -28,7 +30,7 @@ redis.call('PUBLISH', ARGV[1], ARGV[2])
 )
 
 # KEYS: lanes in order of preference.  ARGV: token, lease ms, then the share of each lane.
-# Answers [ms until something is due (-1: nothing is), score given, then (lane's index, member, payload) for each].
+# Answers [ms until something is due (-1: nothing is), then (lane's index, member, payload) for each].
 CLAIM: Final = (
     _NOW
     + f"""
@@ -42,9 +44,10 @@ local function take(index, wanted)
         for _, member in ipairs(due) do
             if redis.call('SET', '{IN_PROGRESS}' .. member, token, 'NX', 'PX', lease) then
                 redis.call('ZADD', lane, 'XX', now + lease, member)
+                local body = redis.pcall('GET', '{PAYLOAD}' .. member)
                 claimed[#claimed + 1] = index - 1
                 claimed[#claimed + 1] = member
-                claimed[#claimed + 1] = redis.call('GET', '{PAYLOAD}' .. member) or ''
+                claimed[#claimed + 1] = type(body) == 'string' and body or ''
                 got = got + 1
             else
                 redis.call('ZADD', lane, 'XX', now + 1000, member)
@@ -66,53 +69,53 @@ for _, lane in ipairs(KEYS) do
     local first = redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')
     if first[2] and (due_in < 0 or first[2] - now < due_in) then due_in = math.max(0, first[2] - now) end
 end
-return {{due_in, now + lease, unpack(claimed)}}
+return {{due_in, unpack(claimed)}}
 """
 )
 
-# KEYS: none.  ARGV: (lane key, member, token, score given, delay ms or '') for each.
-# Only the token's holder may finish; a member that was rung again since (another score) stays for its next run.
+# KEYS: none.  ARGV: wake channel, wake message, then (lane key, member, token, delay ms or '') for each.
+# Only the token's holder may finish: a member that was rung again since stays for its next run. One that nobody holds
+# (Redis lost its memory) still gets the later run that it asks for. Answers how many were held.
 FINISH: Final = (
     _NOW
     + f"""
-local finished = 0
-for i = 1, #ARGV, 5 do
-    local lane, member, token, score, delay = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-    if redis.call('GET', '{IN_PROGRESS}' .. member) == token then
+local finished, due_now = 0, false
+for i = 3, #ARGV, 4 do
+    local lane, member, token, delay = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    local holder = redis.call('GET', '{IN_PROGRESS}' .. member)
+    if holder == token then
         redis.call('DEL', '{IN_PROGRESS}' .. member)
         finished = finished + 1
         if delay ~= '' then
             redis.call('ZADD', lane, now + delay, member)
-        elseif tonumber(redis.call('ZSCORE', lane, member)) == tonumber(score) then
+        else
             redis.call('ZREM', lane, member)
             redis.call('DEL', '{PAYLOAD}' .. member)
         end
+    elseif not holder and delay ~= '' then
+        redis.call('ZADD', lane, 'NX', now + delay, member)
     end
+    due_now = due_now or delay == '0'
 end
+if due_now then redis.call('PUBLISH', ARGV[1], ARGV[2]) end
 return finished
 """
 )
 
-# KEYS: none.  ARGV: lease ms, then (lane key, member, token, score given) for each.
-# Answers the score that each holder has now, or '' where the token is not the holder's any more.
+# KEYS: none.  ARGV: lease ms, payload life ms, then (lane key, member, token) for each. Answers how many are still held.
 HEARTBEAT: Final = (
     _NOW
     + f"""
-local lease, scores = tonumber(ARGV[1]), {{}}
-for i = 2, #ARGV, 4 do
-    local lane, member, token, score = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
-    if redis.call('GET', '{IN_PROGRESS}' .. member) ~= token then
-        scores[#scores + 1] = ''
-    else
+local lease, renewed = tonumber(ARGV[1]), 0
+for i = 3, #ARGV, 3 do
+    local lane, member, token = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    if redis.call('GET', '{IN_PROGRESS}' .. member) == token then
         redis.call('PEXPIRE', '{IN_PROGRESS}' .. member, lease)
-        redis.call('PEXPIRE', '{PAYLOAD}' .. member, lease + 86400000)
-        if tonumber(redis.call('ZSCORE', lane, member)) == score then
-            redis.call('ZADD', lane, 'XX', now + lease, member)
-            score = now + lease
-        end
-        scores[#scores + 1] = string.format('%.0f', score)
+        redis.call('PEXPIRE', '{PAYLOAD}' .. member, lease + ARGV[2])
+        redis.call('ZADD', lane, 'XX', now + lease, member)
+        renewed = renewed + 1
     end
 end
-return scores
+return renewed
 """
 )

@@ -1,7 +1,7 @@
 """One Redis subscription for a process: wakes, cancels and changes arrive here.
 
-A message is only ever a hint. After every (re)connect `on_connect` runs, because hints may have been missed;
-whoever listens also keeps a slow tick of its own.
+A message is only ever a hint. Whenever Redis has confirmed a subscription `on_connect` runs, because hints may have
+been missed before it; whoever listens also keeps a slow tick of its own. Used by worker/lifecycle.py and the API.
 """
 
 import asyncio
@@ -25,21 +25,29 @@ async def listen(
 ) -> None:
     """Runs for ever: hands each message of each channel to its handler. Ends by cancellation only."""
     failures = 0
+
+    def connected() -> None:
+        nonlocal failures
+        failures = 0
+        on_connect()
+
     while True:
         try:
             async with redis.pubsub() as pubsub:
                 await pubsub.subscribe(*handlers)
-                on_connect()
-                failures = 0
-                await _receive(pubsub, handlers)
+                await _receive(pubsub, handlers, connected)
         except RedisFault as error:
             if failures == 0:
                 log.warning("redis_subscription_lost", error=type(error).__name__)
-            await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
-            failures += 1
+        except Exception:
+            log.exception("redis_subscription_crashed")
+        await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+        failures += 1
 
 
-async def _receive(pubsub: PubSub, handlers: Mapping[str, Callable[[str], None]]) -> None:
+async def _receive(
+    pubsub: PubSub, handlers: Mapping[str, Callable[[str], None]], on_connect: Callable[[], None]
+) -> None:
     asked = False
     while True:
         message = await pubsub.get_message(ignore_subscribe_messages=False, timeout=_IDLE_SECONDS)
@@ -51,5 +59,11 @@ async def _receive(pubsub: PubSub, handlers: Mapping[str, Callable[[str], None]]
             asked = True
             continue
         asked = False
-        if message["type"] == "message":
-            handlers[message["channel"].decode()](message["data"].decode())
+        match message["type"]:
+            case "subscribe":
+                on_connect()
+            case "message":
+                # Anybody may publish anything: what is no text is no message of ours, and no handler's ids.
+                handlers[message["channel"].decode()](message["data"].decode(errors="replace"))
+            case _:
+                continue

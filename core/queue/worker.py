@@ -1,14 +1,13 @@
 """The arq worker that inferd runs: claims batches in one Lua call, wakes by message, survives Redis.
 
 A subclass of arq 0.28.0's Worker, whose loop sleeps half a second, claims one job in four round trips and dies of
-any exception. Overridden here, and pinned by tests/worker/test_arq_contract.py: `main`, `_poll_iteration`,
-`run_job`, `_release_sem_dec_counter_on_complete`. A stock arq worker may serve the same lanes. Run by worker/main.py.
+any exception. Overridden here, and pinned by tests/queue/test_arq_contract.py: `main`, `_poll_iteration`,
+`run_job`, `_release_sem_dec_counter_on_complete`. A stock arq worker may serve the same lanes. Run by
+worker/lifecycle.py.
 """
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -16,16 +15,18 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
 from core.db.batching import Batcher
-from core.queue import scripts
+from core.db.faults import STORE_FAULTS
+from core.queue.claims import Acquired, Finished, open_claims
 from core.queue.connect import RedisFault
 from core.queue.keys import LANE_WEIGHTS, Keys, Lane, parse_member
-from core.queue.payload import dumps, function_of, loads
+from core.queue.payload import dumps, loads
 from core.queue.shares import Shares
 
-_MAX_CLAIM: Final = 500
+_MAX_BATCH: Final = 500
 _TICK_SECONDS: Final = 1.0
 _FAULT_SECONDS: Final = 0.1
-_UNKNOWN_TASK_SECONDS: Final = 5.0
+# A task that this worker can't run now, because of itself or of a store: not at once, and not lost.
+_LATER_SECONDS: Final = 2.0
 
 # A task gets arq's ctx and a member; it answers None, or after how many seconds it wants to run again.
 Task = Callable[[dict[str, object], str], Awaitable[float | None]]
@@ -33,25 +34,8 @@ Task = Callable[[dict[str, object], str], Awaitable[float | None]]
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Acquired:
-    """A member that this worker holds in Redis until `score` (milliseconds of Redis's clock)."""
-
-    lane: Lane
-    member: str
-    token: str
-    score: int
-    function: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Finish:
-    acquired: Acquired
-    delay: float | None
-
-
 class QueueWorker(Worker):
-    """Serves lanes with tasks, `slots` at a time. `serve()` runs until `stop()`; `drain()` waits for what runs."""
+    """Serves lanes with tasks, `slots` at a time. `main()` runs until `stop()` and until everything has ended."""
 
     def __init__(
         self,
@@ -64,7 +48,9 @@ class QueueWorker(Worker):
         slots: int,
         lease_seconds: float,
         context: dict[str, object],
+        still_ours: Callable[[str], bool] = lambda _: True,
     ) -> None:
+        """`still_ours` says whether a running member's hold may be renewed: not when its lease in PostgreSQL is over."""
         super().__init__(
             functions=[func(task, name=name, timeout=None) for name, task in tasks.items()],  # type: ignore[arg-type]  # arq wants a Protocol with *args
             redis_pool=redis,
@@ -77,21 +63,15 @@ class QueueWorker(Worker):
             job_deserializer=loads,
             log_results=False,
         )
-        self.keys = keys
-        self.lanes = tuple(lanes)
         self.default_task = default_task
         self.lease_seconds = lease_seconds
         self.held: dict[str, Acquired] = {}
+        self._still_ours = still_ours
         self._shares = Shares([LANE_WEIGHTS[lane] for lane in lanes])
         self._wake_event = asyncio.Event()
-        self._claim_script = redis.register_script(scripts.CLAIM)
-        self._finish_script = redis.register_script(scripts.FINISH)
-        self._heartbeat_script = redis.register_script(scripts.HEARTBEAT)
-        self._finishes: Batcher[_Finish, None] = Batcher("queue_finish", self._finish_many, max_rows=500)
-
-    @property
-    def free_slots(self) -> int:
-        return self.max_jobs - self.job_counter
+        self._idle = asyncio.Event()
+        self._claims = open_claims(redis, keys, lanes, lease_seconds)
+        self._finishes: Batcher[Finished, None] = Batcher("queue_finish", self._finish_many, max_rows=_MAX_BATCH)
 
     def wake(self) -> None:
         """Something may be due. Called by the subscription, by a freed slot, and after a reconnect."""
@@ -103,16 +83,17 @@ class QueueWorker(Worker):
         self.wake()
 
     async def drain(self, seconds: float) -> int:
-        """Waits for what runs, at most `seconds`. Answers how many are still running."""
-        running = list(self.tasks.values())
-        if not running:
-            return 0
-        _, pending = await asyncio.wait(running, timeout=seconds)
-        return len(pending)
+        """After `stop()`: waits for what runs, at most `seconds`. Answers how many are still running."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            log.info("queue_still_running", count=len(self.tasks))
+        return len(self.tasks)
 
     async def main(self) -> None:
-        """The loop: poll until stopped, whatever Redis does meanwhile."""
-        heart = asyncio.create_task(self._keep_leases(), name="queue-heartbeat")
+        """Polls until stopped, then waits for what runs; whatever Redis does meanwhile."""
+        heart = asyncio.create_task(self._keep_holds(), name="queue-heartbeat")
         try:
             while self.allow_pick_jobs:
                 try:
@@ -123,55 +104,43 @@ class QueueWorker(Worker):
                 except Exception:
                     log.exception("queue_poll_crashed")
                     await self._wait(_FAULT_SECONDS)
+            while self.tasks:
+                await asyncio.wait(list(self.tasks.values()))
+            self._idle.set()
         finally:
             heart.cancel()
 
     async def _poll_iteration(self) -> None:
         """Claims as many as slots are free, then waits for a message, a slot, the next due time, or the tick."""
         self._wake_event.clear()
-        wanted = min(self.free_slots, _MAX_CLAIM)
+        wanted = min(self.max_jobs - self.job_counter, _MAX_BATCH)
         if wanted <= 0:
             await self._wait(_TICK_SECONDS)
             return
-        acquired, due_in = await self._claim(wanted)
+        acquired, due_in = await self._claims.claim(self._shares.split(wanted))
+        if not self.allow_pick_jobs:
+            # Stopped while the claim was under way: others may have them now.
+            await self._claims.finish([Finished(each, 0.0) for each in acquired])
+            return
         for each in acquired:
             self._start(each)
         if len(acquired) < wanted:
             await self._wait(_TICK_SECONDS if due_in is None else min(_TICK_SECONDS, max(due_in, 0.001)))
 
-    async def _claim(self, wanted: int) -> tuple[list[Acquired], float | None]:
-        token = uuid.uuid4().hex
-        answer = await self._claim_script(
-            keys=[self.keys.lane(lane) for lane in self.lanes],
-            args=[token, int(self.lease_seconds * 1000), *self._shares.split(wanted)],
-        )
-        due_in_ms, score, *rest = answer
-        acquired = [
-            Acquired(
-                lane=self.lanes[lane],
-                member=member.decode(),
-                token=token,
-                score=score,
-                function=function_of(body) or self.default_task,
-            )
-            for lane, member, body in zip(rest[::3], rest[1::3], rest[2::3], strict=True)
-        ]
-        return acquired, None if due_in_ms < 0 else due_in_ms / 1000
-
     def _start(self, acquired: Acquired) -> None:
         running = acquired.member in self.held
         self.held[acquired.member] = acquired
         if running:
-            # The lease in Redis lapsed and came back to us: the run goes on, under the new token.
+            # Rung anew or lapsed, and it came back to us: when this run ends, there is another one to do.
             return
         self.job_counter += 1
-        task = self.loop.create_task(self.run_job(acquired.member, acquired.score), name=acquired.member)
+        task = self.loop.create_task(self.run_job(acquired.member, 0), name=acquired.member)
         self.tasks[acquired.member] = task
-        task.add_done_callback(lambda _: self._ended(acquired.member))
+        task.add_done_callback(lambda _: self._ended(acquired.member, task))
 
-    def _ended(self, member: str) -> None:
-        self.tasks.pop(member, None)
-        self.held.pop(member, None)
+    def _ended(self, member: str, task: "asyncio.Task[None]") -> None:
+        if self.tasks.get(member) is task:
+            del self.tasks[member]
         self._release_sem_dec_counter_on_complete()
 
     def _release_sem_dec_counter_on_complete(self) -> None:
@@ -180,57 +149,64 @@ class QueueWorker(Worker):
         self.wake()
 
     async def run_job(self, job_id: str, score: int) -> None:  # noqa: ARG002 - arq's signature
-        """Runs one member's task and finishes it in Redis. Never raises: a job's failure is not the worker's."""
-        acquired = self.held[job_id]
-        delay: float | None = None
+        """Runs one member's task and lets go of it in Redis. Never raises: a job's failure is not the worker's."""
         try:
-            if parse_member(job_id) is None:
-                log.warning("queue_foreign_member", lane=acquired.lane)
-            elif acquired.function not in self.functions:
-                # A newer version rang it: leave it to a worker that knows the task.
-                log.warning("queue_unknown_task", task=acquired.function, member=job_id)
-                delay = _UNKNOWN_TASK_SECONDS
-            else:
-                delay = await self.functions[acquired.function].coroutine(self.ctx, job_id)
-                self.jobs_complete += 1
+            token = self.held[job_id].token
+            delay = await self._run_task(self.held[job_id])
+            while True:
+                held = self.held[job_id]
+                if held.token != token:
+                    # It came to us again while it ran: there is another run to do.
+                    token, delay = held.token, 0.0
+                await self._finishes.submit(Finished(held, delay))
+                if self.held[job_id].token == token:
+                    return
+        except Exception as error:  # noqa: BLE001 - the hold lapses by itself; PostgreSQL knows how the job ended
+            log.warning("queue_finish_failed", error=type(error).__name__)
+        finally:
+            del self.held[job_id]
+
+    async def _run_task(self, acquired: Acquired) -> float | None:
+        """After how many seconds to run again, if at all. Raises nothing but CancelledError."""
+        name = acquired.function or self.default_task
+        if parse_member(acquired.member) is None:
+            log.warning("queue_foreign_member", lane=acquired.lane)
+            return None
+        if name not in self.functions:
+            # A newer version rang it: leave it to a worker that knows the task.
+            log.warning("queue_unknown_task", task=name, member=acquired.member)
+            return _LATER_SECONDS
+        try:
+            delay: float | None = await self.functions[name].coroutine(self.ctx, acquired.member)
+        except STORE_FAULTS as error:
+            self.jobs_failed += 1
+            log.warning("queue_task_put_back", task=name, member=acquired.member, error=type(error).__name__)
+            return _LATER_SECONDS
         except Exception:
             self.jobs_failed += 1
-            log.exception("queue_task_crashed", task=acquired.function, member=job_id)
-        try:
-            await self._finishes.submit(_Finish(self.held[job_id], delay))
-        except RedisFault as error:
-            # The lease in Redis runs out by itself; PostgreSQL already knows how the job ended.
-            log.warning("queue_finish_failed", error=type(error).__name__, member=job_id)
+            log.exception("queue_task_crashed", task=name, member=acquired.member)
+            return _LATER_SECONDS
+        self.jobs_complete += 1
+        return delay
 
-    async def _finish_many(self, rows: Sequence[_Finish]) -> list[None]:
-        arguments: list[str | int] = []
-        for row in rows:
-            held = row.acquired
-            delay = "" if row.delay is None else max(0, int(row.delay * 1000))
-            arguments += [self.keys.lane(held.lane), held.member, held.token, held.score, delay]
-        await self._finish_script(args=arguments)
+    async def _finish_many(self, rows: Sequence[Finished]) -> list[None]:
+        await self._claims.finish(rows)
         if any(row.delay is not None for row in rows):
+            # The next due time may have come closer.
             self.wake()
         return [None] * len(rows)
 
-    async def _keep_leases(self) -> None:
+    async def _keep_holds(self) -> None:
         while True:
             await asyncio.sleep(self.lease_seconds / 3)
-            held = list(self.held.values())
-            for start in range(0, len(held), _MAX_CLAIM):
-                try:
-                    await self._renew(held[start : start + _MAX_CLAIM])
-                except RedisFault as error:
-                    log.warning("queue_heartbeat_failed", error=type(error).__name__)
-
-    async def _renew(self, held: Sequence[Acquired]) -> None:
-        arguments: list[str | int] = [int(self.lease_seconds * 1000)]
-        for each in held:
-            arguments += [self.keys.lane(each.lane), each.member, each.token, each.score]
-        scores = await self._heartbeat_script(args=arguments)
-        for each, score in zip(held, scores, strict=True):
-            if score and each.member in self.held:
-                self.held[each.member] = replace(each, score=int(score))
+            try:
+                ours = [each for each in self.held.values() if self._still_ours(each.member)]
+                for start in range(0, len(ours), _MAX_BATCH):
+                    await self._claims.renew(ours[start : start + _MAX_BATCH])
+            except RedisFault as error:
+                log.warning("queue_heartbeat_failed", error=type(error).__name__)
+            except Exception:
+                log.exception("queue_heartbeat_crashed")
 
     async def _wait(self, seconds: float) -> None:
         try:

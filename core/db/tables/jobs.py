@@ -46,8 +46,8 @@ class JobRow(SQLModel, table=True):
             "deadline_at",
             postgresql_where=text("state IN ('queued', 'running') AND deadline_at IS NOT NULL"),
         ),
-        # prune: oldest finished first
-        Index("ix_jobs_finished", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+        # prune: oldest finished first, each state by its own age
+        Index("ix_jobs_finished", "state", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     )
 
     id: UUID = uuid_key()

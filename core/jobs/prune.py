@@ -1,0 +1,45 @@
+"""Retention: deletes what is older than the settings allow, in small batches that hold no lock for long.
+
+Run by worker/tasks/prune.py in every worker; rows are taken with SKIP LOCKED, so any number of them share the work.
+The order is jobs, then idempotency keys, then the memory of deleted jobs.
+"""
+
+from typing import Final
+
+import structlog
+
+from core.db.session import hot_transaction
+from core.domain.job_state import TERMINAL, JobState
+from core.jobs.context import JobContext
+from core.jobs.store import statement
+from core.observability.metrics import PRUNED
+from core.settings import RetentionSettings
+
+BATCH: Final = 500
+_DAY: Final = 86_400.0
+
+log = structlog.get_logger(__name__)
+
+
+async def prune(context: JobContext, retention: RetentionSettings) -> int:
+    """One batch of everything. Answers the largest batch's size; BATCH means that there is more."""
+    counts = [await _prune(context, "jobs", "prune_jobs", state, _seconds(state, retention)) for state in _STATES]
+    counts.append(await _prune(context, "idempotency_keys", "prune_keys"))
+    counts.append(await _prune(context, "deleted_jobs", "prune_deleted", retention.deleted_days * _DAY))
+    return max(counts)
+
+
+_STATES: Final = tuple(sorted(TERMINAL))
+
+
+def _seconds(state: JobState, retention: RetentionSettings) -> float:
+    return (retention.succeeded_days if state is JobState.SUCCEEDED else retention.failed_days) * _DAY
+
+
+async def _prune(context: JobContext, kind: str, name: str, *arguments: str | float) -> int:
+    async with hot_transaction(context.database, None) as connection:
+        count = len(await connection.fetch(statement(name), *arguments, BATCH))
+    if count:
+        PRUNED.labels(kind=kind).inc(count)
+        log.info("pruned", kind=kind, count=count)
+    return count

@@ -1,0 +1,31 @@
+"""The loop of retention: every minute with jitter, and at once again while there is a backlog, in every worker.
+
+Started by worker/lifecycle.py. Nothing that a store does ends it.
+"""
+
+import asyncio
+import random
+from typing import Final
+
+import structlog
+
+from core.db.faults import STORE_FAULTS
+from core.jobs.prune import BATCH, prune
+from core.runtime import WorkerRuntime
+
+_PERIOD_SECONDS: Final = 60.0
+_BREATH_SECONDS: Final = 0.2
+
+log = structlog.get_logger(__name__)
+
+
+async def prune_forever(runtime: WorkerRuntime) -> None:
+    """Runs for ever."""
+    while True:
+        pause = _PERIOD_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 - jitter is no secret
+        try:
+            if await prune(runtime.jobs, runtime.settings.retention) >= BATCH:
+                pause = _BREATH_SECONDS
+        except STORE_FAULTS as error:
+            log.warning("prune_failed", error=type(error).__name__)
+        await asyncio.sleep(pause)

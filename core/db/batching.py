@@ -98,9 +98,7 @@ class Batcher(Generic[Row, Outcome]):
 
     async def _run(self, batch: list[_Pending[Row, Outcome]]) -> None:
         try:
-            outcomes = await self.statement([pending.row for pending in batch])
-            if len(outcomes) != len(batch):
-                raise RuntimeError(f"{self.name}: {len(outcomes)} outcomes for {len(batch)} rows")
+            outcomes = await self._outcomes([pending.row for pending in batch])
         except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, UnicodeEncodeError) as error:
             if len(batch) == 1:
                 _fail(batch, error)
@@ -117,6 +115,12 @@ class Batcher(Generic[Row, Outcome]):
             for pending, outcome in zip(batch, outcomes, strict=True):
                 if not pending.outcome.done():
                     pending.outcome.set_result(outcome)
+
+    async def _outcomes(self, rows: Sequence[Row]) -> Sequence[Outcome]:
+        outcomes = await self.statement(rows)
+        if len(outcomes) != len(rows):
+            raise RuntimeError(f"{self.name}: {len(outcomes)} outcomes for {len(rows)} rows")
+        return outcomes
 
 
 def _fail(batch: Sequence[_Pending[Row, Outcome]], error: BaseException) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from core.db.faults import STORE_FAULTS
+from core.db.faults import STORE_FAULTS, explain_fault
 from core.settings import DatabaseSettings, SettingsError
 
 APP_ROLE: Final = "inferd_app"
@@ -124,25 +124,10 @@ async def _connected(
             before_sleep=_say_waiting,
             reraise=True,
         )(connect)
-    except _NOT_YET as error:
-        raise DatabaseUnusable(
-            f"PostgreSQL can't be reached ({type(error).__name__}: {error}). Check that it runs and that "
-            "INFERD_DATABASE_URL names it."
-        ) from error
-    except asyncpg.PostgresError as error:
-        raise DatabaseUnusable(_refusal(error)) from error
+    except (*_NOT_YET, asyncpg.PostgresError) as error:
+        raise DatabaseUnusable(explain_fault(error) or str(error)) from error
 
 
 def _say_waiting(state: RetryCallState) -> None:
     if state.attempt_number == 1:
         log.warning("waiting_for_postgres")
-
-
-def _refusal(error: asyncpg.PostgresError) -> str:
-    if isinstance(error, asyncpg.InvalidParameterValueError | asyncpg.UndefinedObjectError):
-        return f"The database has no schema yet ({error}). Run: inferd migrate"
-    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-        return f"PostgreSQL refuses the login in INFERD_DATABASE_URL ({error})."
-    if isinstance(error, asyncpg.InvalidCatalogNameError):
-        return f"{error}. Create it, or correct INFERD_DATABASE_URL."
-    return f"PostgreSQL refuses the connection ({error}). `inferd doctor` says more."

@@ -1,13 +1,37 @@
 """What PostgreSQL's absence looks like: the errors of both drivers that mean "not now", and no bug.
 
-Raised by everything that reads or writes rows; api/errors.py answers them with 503.
+Raised by everything that reads or writes rows; api/errors.py answers them with 503, and `explain_fault` says to
+whoever runs inferd what to do. No message holds the URL, which has a password in it.
 """
 
 from typing import Final
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
+_REFUSALS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
+    (
+        (asyncpg.InvalidAuthorizationSpecificationError,),
+        "PostgreSQL refuses the user or the password of INFERD_DATABASE_URL.",
+    ),
+    (
+        (asyncpg.InvalidCatalogNameError,),
+        "The database that INFERD_DATABASE_URL names does not exist: create it, then run `inferd migrate`.",
+    ),
+    (
+        # The role that every connection drops to comes with the schema.
+        (asyncpg.InvalidParameterValueError, asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError),
+        "The schema is not there, or not the newest: run `inferd migrate`.",
+    ),
+    (
+        (asyncpg.InsufficientPrivilegeError,),
+        "PostgreSQL denies a right. INFERD_DATABASE_URL needs a member of inferd_app, `inferd migrate` the owner.",
+    ),
+    (
+        (asyncpg.LockNotAvailableError,),
+        "A table is locked by other work, and the migration did not wait for it: try again when that is done.",
+    ),
+)
 STORE_FAULTS: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -19,3 +43,26 @@ STORE_FAULTS: Final = (
     OSError,
     TimeoutError,
 )
+
+
+def is_store_fault(error: BaseException) -> bool:
+    """Whether `error` is PostgreSQL's absence. SQLAlchemy's class for it has bugs of ours among its heirs."""
+    return isinstance(error, STORE_FAULTS) and not isinstance(error, IntegrityError | ProgrammingError)
+
+
+def explain_fault(error: BaseException) -> str | None:
+    """What happened and what to do; None for an error that is not PostgreSQL's absence or refusal."""
+    # SQLAlchemy wraps the driver's error twice.
+    while isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
+    for kinds, message in _REFUSALS:
+        if isinstance(error, kinds):
+            return message
+    if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+        return f"PostgreSQL at INFERD_DATABASE_URL does not answer ({_named(error)})."
+    return None
+
+
+def _named(error: BaseException) -> str:
+    reason = getattr(error, "strerror", None)
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__

@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 import structlog
 
+from core.db.batching import Overloaded
 from core.db.sealed import SealBroken
 from core.domain import transitions
 from core.domain.errors import AppError
@@ -21,18 +22,24 @@ from core.domain.inference import InferenceRequest, InferenceResult
 from core.domain.retry import DEFAULT_POLICY, Budget, decide
 from core.domain.transitions import Failure, Transition
 from core.jobs.context import RunContext
-from core.jobs.finish import finish_job
+from core.jobs.finish import STORE_AWAY, finish_job
 from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded
 from core.jobs.records import ClaimedJob, NotDue
 from core.observability.context import bound
 from core.observability.metrics import QUEUE_WAIT, RUN_TIME
-from core.providers.faults import Fault
+from core.providers.faults import Fault, FaultCode
+from core.providers.port import Provider
 
 _DRAINED: Final = Failure(
     "worker_stopped", "worker_stopped", "The worker was stopped; the job goes on elsewhere at no cost of an attempt."
 )
+_STORE_PAUSE_SECONDS: Final = 0.2
 
 log = structlog.get_logger(__name__)
+
+
+class _Unusable(Exception):
+    """What was stored can't be sent to any provider, whoever tries."""
 
 
 async def execute_job(context: RunContext, job_id: JobId) -> float | None:
@@ -61,7 +68,7 @@ async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: f
     except LeaseEnded as ended:
         log.info("run_ended_early", why=ended.end.value)
         return None if ended.end is LeaseEnd.LOST else transitions.snooze(_DRAINED, 0.0)
-    except (AppError, SealBroken, ValueError, TypeError) as error:
+    except _Unusable as error:
         log.warning("request_unusable", error=str(error))
         return transitions.fail(Failure("bad_request", "request_unusable", str(error), billed="no"))
     left = None if deadline is None else deadline - asyncio.get_running_loop().time()
@@ -74,22 +81,48 @@ async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: f
 
 
 async def _infer(context: RunContext, job: ClaimedJob, lease: Lease, deadline: float | None) -> InferenceResult:
-    """One call, or the answer that an earlier run left behind. Raises Fault or LeaseEnded."""
+    """One call, or the answer that an earlier run left behind. Raises Fault, LeaseEnded or _Unusable."""
     if job.worker_losses and (spooled := await context.spool.take(job)) is not None:
         log.info("spooled_answer_used")
         return spooled
-    provider, name = context.catalogue.resolve(job.model)
-    loop = asyncio.get_running_loop()
-    left = math.inf if deadline is None else max(deadline - loop.time(), 0.001)
-    request = _request(context, job, name, min(job.timeout_seconds, left))
-    if not await context.group_commit.calls.submit((job.id, job.tenant_id, job.run_no)):
-        raise LeaseEnded(LeaseEnd.LOST)
+    left = math.inf if deadline is None else max(deadline - asyncio.get_running_loop().time(), 0.001)
+    try:
+        provider, name = context.catalogue.resolve(job.model)
+        request = _request(context, job, name, min(job.timeout_seconds, left))
+    except (AppError, SealBroken, ValueError, TypeError, KeyError) as error:
+        raise _Unusable(str(error)) from error
+    await _announce_call(context, job, lease)
     async with lease.open_call():
-        started = loop.time()
+        return await _call(provider, request, job.model.partition("/")[0])
+
+
+async def _announce_call(context: RunContext, job: ClaimedJob, lease: Lease) -> None:
+    """Writes that the call goes out now, as soon as PostgreSQL takes it. Raises LeaseEnded when it came too late."""
+    while True:
+        lease.check()
         try:
-            return await provider.infer(request)
-        finally:
-            RUN_TIME.labels(provider=job.model.partition("/")[0]).observe(loop.time() - started)
+            ours = await context.group_commit.calls.submit((job.id, job.tenant_id, job.run_no))
+        except (*STORE_AWAY, Overloaded) as error:
+            log.warning("call_waits_for_store", error=type(error).__name__)
+            await asyncio.sleep(_STORE_PAUSE_SECONDS)
+            continue
+        if not ours:
+            raise LeaseEnded(LeaseEnd.LOST)
+        return
+
+
+async def _call(provider: Provider, request: InferenceRequest, name: str) -> InferenceResult:
+    started = asyncio.get_running_loop().time()
+    try:
+        return await provider.infer(request)
+    except Fault:
+        raise
+    except Exception as error:
+        # An adapter's bug costs the job an attempt, not the worker its lease.
+        log.exception("provider_crashed", provider=name)
+        raise Fault(FaultCode.ADAPTER_ERROR, detail=type(error).__name__) from error
+    finally:
+        RUN_TIME.labels(provider=name).observe(asyncio.get_running_loop().time() - started)
 
 
 def _request(context: RunContext, job: ClaimedJob, name: str, timeout: float) -> InferenceRequest:

@@ -13,6 +13,7 @@ import orjson
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
+from core.db.batching import Overloaded
 from core.db.session import hot_transaction
 from core.domain import transitions
 from core.domain.events import JobEnded
@@ -48,6 +49,9 @@ _REFUSALS: Final = (
     orjson.JSONEncodeError,
 )
 
+# A write that takes longer than this may never come back: the answer is put in safety meanwhile.
+_PATIENCE_SECONDS: Final = 0.5
+
 log = structlog.get_logger(__name__)
 
 
@@ -65,8 +69,6 @@ async def finish_job(context: RunContext, job: ClaimedJob, transition: Transitio
         await _note_late_usage(context, job, transition.result)
         return None
     _count(job, transition)
-    if transition.result is not None and job.worker_losses:
-        await context.spool.discard(job)
     context.ring.ring(*map(ring_delivery, applied.delivery_ids))
     context.ring.announce_change(job.id)
     return transition.delay if transition.to_state == JobState.QUEUED else None
@@ -116,25 +118,41 @@ def _seal(context: RunContext, job: ClaimedJob, result: InferenceResult) -> byte
 
 
 async def _apply(context: RunContext, job: ClaimedJob, change: Change) -> Applied | None:
-    """The guarded write, tried until PostgreSQL takes it. A cancellation (the process ends) leaves the spool behind."""
+    """The guarded write. An answer that PostgreSQL does not take within a moment is spooled while it is tried on."""
     result = change.transition.result
+    if result is None:
+        return await _write(context, change)
+    loop, puts = asyncio.get_running_loop(), list["asyncio.Task[None]"]()
+    timer = loop.call_later(
+        _PATIENCE_SECONDS, lambda: puts.append(loop.create_task(context.spool.put(job, result), name="spool"))
+    )
+    try:
+        applied = await _write(context, change)
+    finally:
+        timer.cancel()
+    if applied is not None and (puts or job.worker_losses):
+        await asyncio.gather(*puts)
+        await context.spool.discard(job)
+    return applied
 
-    async def before_sleep(state: RetryCallState) -> None:
-        if state.attempt_number == 1:
-            log.warning("finish_waits_for_store", edge=change.transition.edge.value)
-            if result is not None:
-                await context.spool.put(job, result)
 
+async def _write(context: RunContext, change: Change) -> Applied | None:
+    """Tries until PostgreSQL takes or refuses the change."""
     async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(STORE_AWAY),
+        retry=retry_if_exception_type((*STORE_AWAY, Overloaded)),
         wait=wait_random_exponential(multiplier=0.1, max=2.0),
-        before_sleep=before_sleep,
+        before_sleep=_log_wait,
         sleep=asyncio.sleep,
         reraise=True,
     ):
         with attempt:
             return await context.group_commit.changes.submit(change)
     raise AssertionError("retries without a limit end by an answer or an exception")
+
+
+def _log_wait(state: RetryCallState) -> None:
+    if state.attempt_number == 1:
+        log.warning("finish_waits_for_store")
 
 
 async def _note_late_usage(context: RunContext, job: ClaimedJob, result: InferenceResult | None) -> None:

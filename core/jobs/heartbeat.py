@@ -6,12 +6,11 @@ new call is begun, because the job may be somebody else's by then. Held by core/
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import asyncpg
 import structlog
 
 from core.db.engine import Database
@@ -52,11 +51,15 @@ class Lease:
             if self._scope is not None:
                 self._scope.reschedule(asyncio.get_running_loop().time())
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether nobody else can have the job yet."""
+        return self.ended is None and asyncio.get_running_loop().time() < self.valid_until
+
     def check(self) -> None:
         """Raises LeaseEnded unless a new side effect may begin."""
-        if self.ended is None and asyncio.get_running_loop().time() >= self.valid_until:
-            self.ended = LeaseEnd.LOST
-        if self.ended is not None:
+        if not self.is_valid:
+            self.ended = self.ended or LeaseEnd.LOST
             raise LeaseEnded(self.ended)
 
     @asynccontextmanager
@@ -84,13 +87,17 @@ class Leases:
     _held: dict[JobId, Lease] = field(default_factory=dict)
     _draining: bool = False
 
-    def __len__(self) -> int:
-        return len(self._held)
+    def may_hold(self, job_id: JobId) -> bool:
+        """Whether Redis may go on saying that the job is ours: not when PostgreSQL's lease may be over."""
+        lease = self._held.get(job_id)
+        return lease is None or lease.is_valid
 
     @asynccontextmanager
     async def hold(self, job: ClaimedJob, claimed_at: float) -> AsyncIterator[Lease]:
         """Keeps the job's lease alive; `claimed_at` is the loop's time before the claim was sent."""
         lease = Lease(job, claimed_at + self.lease_seconds)
+        if (older := self._held.get(job.id)) is not None:
+            older.end(LeaseEnd.LOST)
         self._held[job.id] = lease
         if self._draining:
             lease.end(LeaseEnd.DRAINED)
@@ -122,20 +129,18 @@ class Leases:
         """Renews everything, for ever. A database that is away is waited for."""
         while True:
             await asyncio.sleep(self.heartbeat_seconds)
-            try:
-                await self.beat(self._held.values())
-                on_beat()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("heartbeat_failed", error=type(error).__name__, leases=len(self._held))
+            await self._beat(self._held.values())
+            on_beat()
 
-    async def check(self, job_id: JobId) -> None:
-        """Somebody says that the job was cancelled: ask PostgreSQL, now rather than at the next beat."""
-        lease = self._held.get(job_id)
-        if lease is not None:
-            try:
-                await self.beat([lease])
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.warning("heartbeat_failed", error=type(error).__name__, leases=1)
+    async def check(self, job_ids: Collection[JobId]) -> None:
+        """Somebody says that these were cancelled: ask PostgreSQL, now rather than at the next beat. Never raises."""
+        await self._beat([lease for job_id in job_ids if (lease := self._held.get(job_id)) is not None])
+
+    async def _beat(self, leases: Collection[Lease]) -> None:
+        try:
+            await self.beat(leases)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may work; without beats all is lost
+            log.warning("heartbeat_failed", error=type(error).__name__, leases=len(leases))
 
     def drain(self) -> None:
         """The worker stops: every run is put back, at no cost to its job."""

@@ -22,6 +22,7 @@ from core.jobs.records import HeldJob
 from core.observability.metrics import SWEPT
 
 BATCH: Final = 200
+_MAX_BYSTANDER_LOSSES: Final = 10
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +33,8 @@ async def rescue_jobs(context: RunContext) -> int:
     def rescued(record: asyncpg.Record) -> Transition:
         return transitions.rescue(
             record["worker_losses"],
-            call_went_out=record["call_went_out"],
+            # Who was there each time that a worker died is no bystander: the job itself may be what kills them.
+            call_went_out=record["call_went_out"] or record["bystander_losses"] >= _MAX_BYSTANDER_LOSSES,
             attempts_left=record["attempts_left"],
         )
 

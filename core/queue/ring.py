@@ -2,7 +2,8 @@
 
 Rings: writes ids into Redis so that a worker starts them now. Best effort and never awaited by who submits: when
 Redis is slow or gone the batch is dropped, a breaker spares the next ones the wait, and the sweep rings later.
-Ringing twice is harmless: the same member, the same score, and PostgreSQL lets only one claim through.
+Only what PostgreSQL has as queued is rung, so a ring takes the member from whoever still holds it in Redis. Ringing
+twice is harmless: it is the same member, and PostgreSQL lets only one claim through.
 """
 
 import asyncio

@@ -102,7 +102,8 @@ return finished
 """
 )
 
-# KEYS: none.  ARGV: lease ms, payload life ms, then (lane key, member, token) for each. Answers how many are still held.
+# KEYS: none.  ARGV: lease ms, payload life ms, then (lane key, member, token) for each.
+# Answers how many are still held.
 HEARTBEAT: Final = (
     _NOW
     + f"""

@@ -50,7 +50,7 @@ class QueueWorker(Worker):
         context: dict[str, object],
         still_ours: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        """`still_ours` says whether a running member's hold may be renewed: not when its lease in PostgreSQL is over."""
+        """`still_ours` says whether a running member's hold may be renewed: not when its lease may be over."""
         super().__init__(
             functions=[func(task, name=name, timeout=None) for name, task in tasks.items()],  # type: ignore[arg-type]  # arq wants a Protocol with *args
             redis_pool=redis,

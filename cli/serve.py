@@ -1,0 +1,66 @@
+"""`inferd serve`: everything on this machine, kept running, with its data in the data directory.
+
+Ends with 0 after Ctrl-C or SIGTERM, within three seconds; with 1 when a part of it dies, saying which and why.
+"""
+
+import os
+from pathlib import Path
+
+from cli.banner import print_banner
+from cli.configuration import storeless_settings
+from cli.processes import check_port, free_port
+from cli.signals import run_until_stopped
+from cli.stack import Plan, run_stack
+from cli.terminal import progress
+from core.embedded.folders import make_root
+from core.embedded.lock import only_command
+from core.settings import Settings
+
+
+def serve(*, host: str | None, port: int | None, data_dir: Path | None, workers: int, with_model: bool) -> None:
+    """Runs until it is stopped. Raises SettingsError, EmbeddedError or CommandFailed."""
+    settings = storeless_settings(data_dir)
+    plan = _plan(settings, host, port, workers=workers, with_model=with_model)
+    root = make_root(settings.data_dir)
+    with only_command(root):
+        # Said before a taken port is: the usual reason for one is an `inferd serve` that runs already.
+        pass
+    check_port(
+        plan.host,
+        plan.port,
+        f"Stop what listens there, or choose another port: inferd serve --port {plan.port + 1}",
+    )
+    err = progress()
+    run_until_stopped(_run(plan), lambda: err.print("\nStopping…"))
+    err.print(f"Stopped. The data is kept in {settings.data_dir}; `inferd reset` deletes it.")
+
+
+def _plan(settings: Settings, host: str | None, port: int | None, *, workers: int, with_model: bool) -> Plan:
+    host = host or settings.api.host
+    port = settings.api.port if port is None else port
+    return Plan(
+        settings=settings,
+        environment=dict(os.environ),
+        working_folder=Path.cwd(),
+        host=host,
+        port=port or free_port(host),
+        workers=workers,
+        with_model=with_model,
+    )
+
+
+async def _run(plan: Plan) -> None:
+    err = progress()
+    status = err.status("Starting…") if err.is_terminal else None
+
+    def say(what: str) -> None:
+        if status is None:
+            err.print(f"Starting {what}…")
+        else:
+            status.update(f"Starting {what}…")
+
+    async with run_stack(plan, say) as stack:
+        if status is not None:
+            status.stop()
+        print_banner(stack)
+        await stack.failure()

@@ -1,0 +1,203 @@
+"""Everything that `inferd serve` and `inferd demo` run: the embedded servers, the schema, a key, the API, the workers.
+
+Guarantees: when the body begins, the API takes jobs and a worker listens; leaving the body stops the API and the
+workers first and the servers after them; one that dies in between is reported by `Stack.failure()`. A webhook of this
+stack may go to the loopback, and a worker hands running jobs back quickly, unless the user's settings say otherwise.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from cli import saved
+from cli.client import ApiClient
+from cli.configuration import serve_settings
+from cli.exit_codes import CommandFailed
+from cli.processes import Roles, browsable
+from core.access.keys import parse_key
+from core.access.tenants import create_key, create_tenant, find_tenant, list_keys
+from core.db import migrate
+from core.domain.errors import NotFound
+from core.embedded.processes import Child, first_answer
+from core.embedded.supervisor import EmbeddedServers, run_embedded
+from core.queue.connect import RedisFault, connect
+from core.queue.keys import Keys
+from core.runtime import OperatorRuntime, open_operator
+from core.settings import Settings
+
+Answer = TypeVar("Answer")
+TENANT = "default"
+_READY_SECONDS = 60.0
+_ENOUGH_AFTER_DRAIN_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`settings` are the user's, on no stores; `environment` is what the API and the workers start from."""
+
+    settings: Settings
+    environment: Mapping[str, str]
+    working_folder: Path
+    host: str
+    port: int
+    workers: int = 1
+    with_model: bool = True
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What runs, and how to reach it."""
+
+    plan: Plan
+    servers: EmbeddedServers
+    api_url: str
+    api_key: str
+    logs: Path
+    children: tuple[Child, ...]
+
+    async def failure(self) -> NoReturn:
+        """Waits, forever if all is well, and raises EmbeddedError when a part ends by itself."""
+        server_died = asyncio.ensure_future(self.servers.failure())
+        endings: set[asyncio.Future[Any]] = {server_died, *(child.exited for child in self.children)}
+        try:
+            await asyncio.wait(endings, return_when=asyncio.FIRST_COMPLETED)
+            if server_died.done():
+                server_died.result()
+            raise next(child.died() for child in self.children if child.exited.done())
+        finally:
+            server_died.cancel()
+            await asyncio.gather(server_died, return_exceptions=True)
+
+    async def while_alive(self, work: Coroutine[object, object, Answer]) -> Answer:
+        """What `work` returns. Raises EmbeddedError, and ends the work, when a part ends by itself."""
+        working, failing = asyncio.ensure_future(work), asyncio.ensure_future(self.failure())
+        try:
+            await asyncio.wait({working, failing}, return_when=asyncio.FIRST_COMPLETED)
+            return failing.result() if failing.done() else working.result()
+        finally:
+            working.cancel()
+            failing.cancel()
+            await asyncio.gather(working, failing, return_exceptions=True)
+
+
+@asynccontextmanager
+async def run_stack(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Stack]:
+    """Raises EmbeddedError, SettingsError or CommandFailed when it can't start. `say` hears what is being started."""
+    data_dir = plan.settings.data_dir
+    with_model = plan.with_model and plan.settings.local_base_url is None
+    say("PostgreSQL, Valkey and the model" if with_model else "PostgreSQL and Valkey")
+    async with run_embedded(data_dir, with_model=with_model) as servers:
+        folder = saved.make_folder(data_dir)
+        secrets = saved.load_secrets(data_dir) or saved.Secrets(saved.new_master_key())
+        saved.save_secrets(data_dir, secrets)
+        running = _running(plan, servers)
+        settings = serve_settings(plan.settings, running)
+        say("the database's schema")
+        await migrate.upgrade(settings.database)
+        async with open_operator(settings) as operator:
+            secrets = replace(secrets, api_key=await _development_key(operator, secrets.api_key))
+        saved.save_secrets(data_dir, secrets)
+        roles = Roles(
+            folder=folder,
+            logs=folder.parent / "logs",
+            working_folder=plan.working_folder,
+            environment=_environment(plan, servers, settings),
+            grace_seconds=_grace_seconds(plan.settings),
+        )
+        await asyncio.to_thread(roles.stop_leftovers)
+        try:
+            say("the API and the workers" if plan.workers > 1 else "the API and a worker")
+            await _start(plan, roles, running, settings)
+            saved.save_running(data_dir, running)
+            assert secrets.api_key is not None  # noqa: S101 - set above
+            yield Stack(plan, servers, running.api_url, secrets.api_key, roles.logs, tuple(roles.children))
+        finally:
+            saved.forget_running(data_dir)
+            await roles.stop()
+
+
+def _running(plan: Plan, servers: EmbeddedServers) -> saved.Running:
+    if servers.database_url is None or servers.owner_url is None or servers.redis_url is None:
+        raise CommandFailed("The embedded servers did not start.")
+    return saved.Running(
+        api_url=f"http://{browsable(plan.host)}:{plan.port}",
+        database_url=servers.database_url,
+        owner_url=servers.owner_url,
+        redis_url=servers.redis_url,
+    )
+
+
+async def _development_key(operator: OperatorRuntime, known: str | None) -> str:
+    """The key of the last start while it is good, else a new one."""
+    try:
+        tenant_id = await find_tenant(operator.database, TENANT)
+    except NotFound:
+        tenant_id = await create_tenant(operator.database, operator.sealer, TENANT)
+    presented = parse_key(known) if known else None
+    if known and presented:
+        for row in await list_keys(operator.database, tenant_id):
+            if row.public_id == presented.public_id and row.revoked_at is None:
+                return known
+    return (await create_key(operator.database, operator.clock, tenant_id, "development")).text
+
+
+async def _start(plan: Plan, roles: Roles, running: saved.Running, settings: Settings) -> None:
+    api = roles.start("The API", "api.main", "api.log")
+    workers = [
+        roles.start(f"Worker {number}", "worker.main", f"worker-{number}.log") for number in range(1, plan.workers + 1)
+    ]
+    async with ApiClient(running.api_url, None) as client:
+
+        async def answers() -> bool | None:
+            return await client.is_ready() or None
+
+        await first_answer(api, answers, _READY_SECONDS)
+    redis = connect(settings.redis, connections=1)
+    try:
+
+        async def all_listen() -> bool | None:
+            try:
+                ((_, listeners),) = await redis.pubsub_numsub(Keys(settings.redis.prefix).wake)
+            except RedisFault:
+                return None
+            return listeners >= plan.workers or None
+
+        for worker in workers:
+            await first_answer(worker, all_listen, _READY_SECONDS)
+    finally:
+        await redis.aclose(close_connection_pool=True)
+
+
+def _environment(plan: Plan, servers: EmbeddedServers, settings: Settings) -> dict[str, str]:
+    """The user's variables win, but for the stores and the address, which are this command's own."""
+    given = plan.settings
+    ours = {
+        "INFERD_DATABASE_URL": settings.database.url.get_secret_value(),
+        "INFERD_DATABASE_OWNER_URL": "",
+        "INFERD_REDIS_URL": settings.redis.url.get_secret_value(),
+        "INFERD_API_HOST": plan.host,
+        "INFERD_API_PORT": str(plan.port),
+    }
+    if servers.local_base_url is not None and servers.local_api_key is not None:
+        ours |= {"INFERD_LOCAL_BASE_URL": servers.local_base_url, "INFERD_LOCAL_API_KEY": servers.local_api_key}
+    if settings.master_key is not None:
+        ours["INFERD_MASTER_KEY"] = settings.master_key.get_secret_value()
+    defaults = (
+        (given.worker, "drain_seconds", "INFERD_WORKER_DRAIN_SECONDS", "0.5"),
+        (given.api, "shutdown_seconds", "INFERD_API_SHUTDOWN_SECONDS", "1"),
+        (given.webhook, "allow_http", "INFERD_WEBHOOK_ALLOW_HTTP", "true"),
+        (given.webhook, "allow_cidrs", "INFERD_WEBHOOK_ALLOW_CIDRS", '["127.0.0.0/8"]'),
+    )
+    # A variable of the environment would hide what a .env file says, so one that is set anywhere is left alone.
+    ours |= {name: value for group, member, name, value in defaults if member not in group.model_fields_set}
+    kept = {name: value for name, value in plan.environment.items() if name.upper() not in ours}
+    return kept | ours
+
+
+def _grace_seconds(settings: Settings) -> float:
+    """How long the API and the workers may take to stop: what the user asked for, or what fits into three seconds."""
+    asked = settings.worker.drain_seconds if "drain_seconds" in settings.worker.model_fields_set else 0.5
+    return asked + _ENOUGH_AFTER_DRAIN_SECONDS

@@ -1,0 +1,56 @@
+"""`inferd tenants create|list` and `inferd webhook-secret`."""
+
+import json
+import shlex
+
+from cli.exit_codes import CommandFailed, ExitCode
+from cli.operators import operate
+from cli.terminal import print_table, progress
+from core.access import tenants
+from core.db.sealed import SealBroken
+from core.domain.ids import TENANT, TenantId, show
+from core.runtime import OperatorRuntime
+
+
+def create(name: str, *, as_json: bool) -> None:
+    """Raises Conflict when the name is taken."""
+
+    async def work(operator: OperatorRuntime) -> TenantId:
+        return await tenants.create_tenant(operator.database, operator.sealer, name)
+
+    if not name.strip():
+        raise CommandFailed("A tenant needs a name.", ExitCode.USAGE)
+    tenant_id = show(TENANT, operate(work))
+    print(json.dumps({"id": tenant_id, "name": name}) if as_json else tenant_id)
+    if not as_json:
+        progress().print(f"Made. Next, an API key: inferd keys create --tenant {shlex.quote(name)}", soft_wrap=True)
+
+
+def list_all(*, as_json: bool) -> None:
+    async def work(operator: OperatorRuntime) -> list[dict[str, str]]:
+        return [
+            {"id": show(TENANT, row.id), "name": row.name, "created_at": row.created_at.isoformat()}
+            for row in await tenants.list_tenants(operator.database)
+        ]
+
+    rows = operate(work)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print_table(("id", "name", "created_at"), rows)
+
+
+def print_webhook_secret(tenant: str) -> None:
+    """Raises NotFound for an unknown tenant."""
+
+    async def work(operator: OperatorRuntime) -> str:
+        tenant_id = await tenants.find_tenant(operator.database, tenant)
+        return await tenants.webhook_secret(operator.database, operator.sealer, tenant_id)
+
+    try:
+        print(operate(work))
+    except SealBroken:
+        raise CommandFailed(
+            "The secret was encrypted with another master key: set INFERD_MASTER_KEY to the one the API uses.",
+            ExitCode.USAGE,
+        ) from None

@@ -5,7 +5,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Header, Request
 from pydantic import JsonValue
 
-from api.strict_json import parse_object, read_body
+from api.strict_json import MOST_VALUES, parse_object, read_body
 from core.access.authenticate import Caller
 from core.domain.errors import NotFound
 from core.domain.ids import InvalidId, JobId, parse_job
@@ -34,6 +34,14 @@ async def _body(request: Request, runtime: RuntimeDep, _caller: CallerDep) -> di
 
 
 BodyDep = Annotated[dict[str, JsonValue], Depends(_body)]
+
+
+async def _bulk_body(request: Request, runtime: RuntimeDep, _caller: CallerDep) -> dict[str, JsonValue]:
+    body = await read_body(request, runtime.settings.api.max_bulk_bytes)
+    return parse_object(body, most_values=MOST_VALUES * 10)
+
+
+BulkBodyDep = Annotated[dict[str, JsonValue], Depends(_bulk_body)]
 
 
 def _request_id(request: Request) -> str:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from api.json_response import json_response
 from core.db.batching import BatcherClosed, Overloaded
-from core.db.faults import STORE_FAULTS
+from core.db.faults import is_store_fault
 from core.domain.errors import (
     AppError,
     Internal,
@@ -60,7 +60,7 @@ def _weather(error: Exception) -> AppError | None:
             return TooManyRequests("Too much is waiting to be stored; try again in a second.", retry_after=1.0)
         case BatcherClosed():
             return Unavailable("The server is shutting down; try again.", retry_after=1.0)
-        case _ if isinstance(error, STORE_FAULTS):
+        case _ if is_store_fault(error):
             return Unavailable("The database is out of reach; try again.", retry_after=1.0)
         case _:
             return None
@@ -103,5 +103,9 @@ def render(error: AppError) -> Response:
         headers["x-should-retry"] = "false"
     if error.status == 401:  # noqa: PLR2004 - the one status with a challenge
         headers["www-authenticate"] = "Bearer"
-    content = {"error": {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}}
-    return json_response(content, error.status, headers)
+    return json_response({"error": error_object(error)}, error.status, headers)
+
+
+def error_object(error: AppError) -> dict[str, str | None]:
+    """The inside of the shape."""
+    return {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}

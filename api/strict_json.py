@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from core.domain.errors import InvalidRequest, PayloadTooLarge
 
 _DEEPEST: Final = 32
-_MOST_NODES: Final = 20_000
+MOST_VALUES: Final = 20_000
 _LARGEST_INT: Final = 2**63
 
 
@@ -35,15 +35,15 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def parse_object(body: bytes) -> dict[str, JsonValue]:
-    """The JSON object in `body`. Raises InvalidRequest, which says what is wrong."""
+def parse_object(body: bytes, *, most_values: int = MOST_VALUES) -> dict[str, JsonValue]:
+    """The JSON object in `body`, of at most `most_values` values. Raises InvalidRequest, which says what is wrong."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
-    problem = _problem(value)
+    problem = _problem(value, most_values)
     if problem is not None:
         raise InvalidRequest(problem, code="invalid_json")
     return value
@@ -51,17 +51,18 @@ def parse_object(body: bytes) -> dict[str, JsonValue]:
 
 def _too_large(limit: int) -> PayloadTooLarge:
     return PayloadTooLarge(
-        f"The body is larger than {limit} bytes. Send less, or raise INFERD_API_MAX_BODY_BYTES on the server."
+        f"The body is larger than {limit} bytes. Send less, or raise the limit on the server: "
+        "INFERD_API_MAX_BODY_BYTES, or INFERD_API_MAX_BULK_BYTES where many jobs are sent at once."
     )
 
 
-def _problem(root: JsonValue) -> str | None:
+def _problem(root: JsonValue, most_values: int) -> str | None:
     nodes = 0
     level: list[JsonValue] = [root]
     for _ in range(_DEEPEST):
         nodes += len(level)
-        if nodes > _MOST_NODES:
-            return f"The body has more than {_MOST_NODES} values."
+        if nodes > most_values:
+            return f"The body has more than {most_values} values."
         following: list[JsonValue] = []
         for value in level:
             problem = _scalar_problem(value)

@@ -77,6 +77,9 @@ class ApiSettings(_Group):
         default=None, description="For the command line: the API key that `inferd run` sends."
     )
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="A larger request body is refused with 413.")
+    max_bulk_bytes: int = Field(
+        default=16_777_216, ge=1024, description="As max_body_bytes, for requests that hold many jobs."
+    )
     max_wait_seconds: float = Field(
         default=60.0, gt=0, le=600, description="The longest that `wait` may hold a request."
     )

@@ -3,16 +3,13 @@
 `/v1/jobs`: submit a job, read it, list them, cancel, retry, delete. Every read is from PostgreSQL.
 """
 
-import hashlib
-import re
 from collections.abc import Mapping
 from typing import Annotated, Final
 
-import orjson
 from fastapi import APIRouter, Depends, Header, Query, Response
-from pydantic import JsonValue
 
 from api.deps import BodyDep, CallerDep, JobIdDep, RequestIdDep, RuntimeDep
+from api.drafts import check_key, fingerprint, read_draft
 from api.json_response import json_response
 from api.openapi import answers, body_of
 from api.schemas.job import JobListView, JobView, etag, job_view, summary_view
@@ -21,7 +18,7 @@ from api.schemas.submit import SubmitJob
 from api.waiting import PreferDep, WaitDep, wait_of_prefer, wait_of_query
 from core.access.authenticate import Caller
 from core.db.session import reading
-from core.domain.errors import Conflict, InvalidParameter, InvalidRequest
+from core.domain.errors import Conflict
 from core.domain.ids import JobId, show_job
 from core.domain.job_state import EDGES, TERMINAL, Edge
 from core.jobs.cancel import cancel_jobs
@@ -29,13 +26,11 @@ from core.jobs.delete import delete_job
 from core.jobs.queries import list_jobs, why_missing
 from core.jobs.records import JobRecord
 from core.jobs.retry import retry_jobs
-from core.jobs.submit import Draft, submit_job
+from core.jobs.submit import Order, submit_job
 from core.runtime import ApiRuntime
-from core.webhooks.url_policy import check_url
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _POLL_AGAIN: Final = "1"
 
 
@@ -50,15 +45,12 @@ async def submit(
 ) -> Response:
     """Accepts a job: 202 once it is committed, or 200 when it ended within `Prefer: wait=n`."""
     wait = wait_of_prefer(prefer, runtime.settings.api.max_wait_seconds)
-    draft = _read_draft(runtime, body)
-    submission = await submit_job(
-        runtime.jobs,
-        caller.tenant_id,
-        draft,
-        request_id=request_id,
-        idempotency_key=_check_key(idempotency_key),
-        fingerprint=None if idempotency_key is None else _fingerprint(body),
+    order = Order(
+        read_draft(runtime, body),
+        idempotency_key=check_key(idempotency_key),
+        fingerprint=None if idempotency_key is None else fingerprint(body),
     )
+    submission = await submit_job(runtime.jobs, caller.tenant_id, order, request_id=request_id)
     job = submission.job
     headers = {"location": f"/v1/jobs/{show_job(job.id)}"}
     if submission.replayed:
@@ -157,24 +149,3 @@ def _answer(
 
 def _base_url(runtime: ApiRuntime) -> str:
     return (runtime.settings.api.public_url or "").rstrip("/")
-
-
-def _read_draft(runtime: ApiRuntime, body: dict[str, JsonValue]) -> Draft:
-    submitted = SubmitJob.model_validate(body)
-    if submitted.webhook is not None:
-        check_url(submitted.webhook.url, runtime.settings.webhook, "webhook.url")
-    try:
-        return submitted.draft(runtime.clock.now())
-    except ValueError as error:
-        raise InvalidParameter(f"{error}.", param="run_at") from None
-
-
-def _check_key(key: str | None) -> str | None:
-    if key is not None and not _KEY.fullmatch(key):
-        raise InvalidRequest("Idempotency-Key: must be 1 to 255 printable ASCII characters.", param="Idempotency-Key")
-    return key
-
-
-def _fingerprint(body: dict[str, JsonValue]) -> bytes:
-    """The same for bodies that say the same, in whatever order of fields."""
-    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()

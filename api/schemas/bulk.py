@@ -1,8 +1,8 @@
-"""The bodies of POST /v1/jobs/cancel and /v1/jobs/retry: a filter, as GET /v1/jobs has it."""
+"""Many jobs at once: the filters of POST /v1/jobs/cancel and /v1/jobs/retry, and the lines of /v1/jobs/bulk."""
 
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 from typing_extensions import TypedDict
 
 from api.schemas.submit import MetadataKey, MetadataValue
@@ -46,3 +46,32 @@ class BulkView(TypedDict):
     object: str
     changed: int
     has_more: bool
+
+
+class BulkSubmit(BaseModel):
+    """Many jobs at once; each has its own outcome."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    jobs: list[dict[str, JsonValue]] = Field(
+        min_length=1,
+        max_length=1000,
+        description="Each as the body of POST /v1/jobs, with an `idempotency_key` of its own if it has one.",
+    )
+
+
+class BulkLineView(TypedDict):
+    """What became of one job: an id, or an error."""
+
+    index: int
+    id: str | None
+    status: str | None
+    replayed: bool
+    error: dict[str, str | None] | None
+
+
+class BulkSubmitView(TypedDict):
+    object: str
+    accepted: int
+    refused: int
+    data: list[BulkLineView]

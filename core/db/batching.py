@@ -64,6 +64,18 @@ class Batcher(Generic[Row, Outcome]):
         self._wake()
         return await pending.outcome
 
+    async def submit_many(self, rows: Sequence[Row]) -> list[Outcome | BaseException]:
+        """The outcomes of `rows`, in order, or what the statement raised for each. Raises Overloaded, BatcherClosed."""
+        if self._closed:
+            raise BatcherClosed(self.name)
+        if len(self._pending) + len(rows) > self.max_pending:
+            raise Overloaded(self.name)
+        loop = asyncio.get_running_loop()
+        pending = [_Pending[Row, Outcome](row, loop.create_future()) for row in rows]
+        self._pending.extend(pending)
+        self._wake()
+        return await asyncio.gather(*(each.outcome for each in pending), return_exceptions=True)
+
     async def aclose(self) -> None:
         """Runs what is pending, then refuses more."""
         self._closed = True

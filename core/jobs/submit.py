@@ -4,13 +4,15 @@ Accepts a job: transaction 1. When this returns the job is committed; ringing fo
 rings for whatever was not rung.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
 from pydantic import JsonValue
 
-from core.domain.errors import Gone, InvalidParameter
+from core.db.faults import is_store_fault
+from core.domain.errors import AppError, Gone, InvalidParameter, Unavailable
 from core.domain.ids import JobId, TenantId, new_job_id, show_job
 from core.domain.job_state import JobState, Priority
 from core.jobs.context import JobContext
@@ -45,30 +47,69 @@ class Submission:
     replayed: bool
 
 
-async def submit_job(
-    context: JobContext,
-    tenant_id: TenantId,
-    draft: Draft,
-    *,
-    request_id: str | None,
-    idempotency_key: str | None,
-    fingerprint: bytes | None,
-) -> Submission:
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A draft, and the key under which asking twice makes one job. The fingerprint is of the body that came with it."""
+
+    draft: Draft
+    idempotency_key: str | None = None
+    fingerprint: bytes | None = None
+
+
+async def submit_job(context: JobContext, tenant_id: TenantId, order: Order, *, request_id: str | None) -> Submission:
     """Commits the job and rings for it.
 
     Raises InvalidParameter for an unknown model or parameter, or a key that was used with another body; Gone when
     the key's job was deleted; Overloaded when too many submits wait for PostgreSQL.
     """
-    context.catalogue.validate(draft.model, draft.params)
-    job = _new_job(context, tenant_id, draft, request_id, idempotency_key, fingerprint)
-    match await context.group_commit.inserts.submit(job):
+    job = _new_job(context, tenant_id, order, request_id)
+    return await _settled(context, job, order.draft, await context.group_commit.inserts.submit(job))
+
+
+async def submit_jobs(
+    context: JobContext, tenant_id: TenantId, orders: Sequence[Order], *, request_id: str | None
+) -> list[Submission | AppError]:
+    """As `submit_job`, for many: each has its own outcome, in the order asked. Raises Overloaded for all of them."""
+    jobs = [_new_job_or_error(context, tenant_id, order, request_id) for order in orders]
+    outcomes = iter(await context.group_commit.inserts.submit_many([job for job in jobs if isinstance(job, NewJob)]))
+    return [
+        await _settled_or_error(context, job, order.draft, next(outcomes)) if isinstance(job, NewJob) else job
+        for job, order in zip(jobs, orders, strict=True)
+    ]
+
+
+def _new_job_or_error(
+    context: JobContext, tenant_id: TenantId, order: Order, request_id: str | None
+) -> NewJob | AppError:
+    try:
+        return _new_job(context, tenant_id, order, request_id)
+    except AppError as error:
+        return error
+
+
+async def _settled_or_error(
+    context: JobContext, job: NewJob, draft: Draft, outcome: Inserted | KeyHeld | BaseException
+) -> Submission | AppError:
+    """A batch of rows that PostgreSQL could not take refuses its own lines only; whatever else was raised is a bug."""
+    if isinstance(outcome, BaseException):
+        if is_store_fault(outcome):
+            return Unavailable("The database was out of reach for this job; send it again.", retry_after=1.0)
+        raise outcome
+    try:
+        return await _settled(context, job, draft, outcome)
+    except AppError as error:
+        return error
+
+
+async def _settled(context: JobContext, job: NewJob, draft: Draft, outcome: Inserted | KeyHeld) -> Submission:
+    match outcome:
         case Inserted() as inserted:
             delay = (inserted.run_at - inserted.created_at).total_seconds()
             context.ring.ring(ring_job(job.id, lane_of(job.priority), delay))
-            SUBMITTED.labels(provider=draft.model.partition("/")[0], priority=job.priority.value).inc()
+            SUBMITTED.labels(provider=job.model.partition("/")[0], priority=job.priority.value).inc()
             return Submission(_fresh(job, inserted, draft), replayed=False)
-        case KeyHeld(job_id=held_by, fingerprint=first) if first == fingerprint:
-            return Submission(await _held_job(context, tenant_id, held_by), replayed=True)
+        case KeyHeld(job_id=held_by, fingerprint=first) if first == job.fingerprint:
+            return Submission(await _held_job(context, job.tenant_id, held_by), replayed=True)
         case KeyHeld():
             raise InvalidParameter(
                 "This Idempotency-Key was used before with another body. Send a new key for a new job.",
@@ -84,14 +125,9 @@ async def _held_job(context: JobContext, tenant_id: TenantId, job_id: JobId) -> 
     return found
 
 
-def _new_job(
-    context: JobContext,
-    tenant_id: TenantId,
-    draft: Draft,
-    request_id: str | None,
-    idempotency_key: str | None,
-    fingerprint: bytes | None,
-) -> NewJob:
+def _new_job(context: JobContext, tenant_id: TenantId, order: Order, request_id: str | None) -> NewJob:
+    draft = order.draft
+    context.catalogue.validate(draft.model, draft.params)
     job_id = new_job_id()
     request = orjson.dumps({"messages": draft.messages, "params": draft.params})
     return NewJob(
@@ -108,8 +144,8 @@ def _new_job(
         max_attempts=draft.max_attempts or context.settings.max_attempts,
         webhook_url=draft.webhook_url,
         webhook_events=draft.webhook_events,
-        idempotency_key=idempotency_key,
-        fingerprint=fingerprint,
+        idempotency_key=order.idempotency_key,
+        fingerprint=order.fingerprint,
     )
 
 

@@ -5,7 +5,7 @@ import httpx2
 from tests.support.processes import RunningWorker
 from tests.support.tenants import Tenant
 
-JOB = {"model": "echo/echo", "input": "hi"}
+JOB: dict[str, object] = {"model": "echo/echo", "input": "hi"}
 
 
 async def _submit(api: httpx2.AsyncClient, count: int, **fields: object) -> list[str]:
@@ -64,3 +64,39 @@ async def test_a_filter_must_be_said(api: httpx2.AsyncClient) -> None:
     for body in ({}, {"all": False}, {"limit": 5}, {"state": ["queued"]}, {"all": "yes"}):
         answer = await api.post("/v1/jobs/cancel", json=body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_parameter"), body
+
+
+class TestSubmit:
+    async def test_each_line_has_its_own_outcome(self, api: httpx2.AsyncClient) -> None:
+        lines: list[dict[str, object]] = [
+            JOB,
+            {"model": "echo/eco", "input": "hi"},
+            {"model": "echo/echo"},
+            JOB | {"idempotency_key": "k"},
+            JOB | {"idempotency_key": "k"},
+            JOB | {"idempotency_key": "k", "input": "other"},
+            JOB | {"idempotency_key": 5},
+            JOB | {"webhook": {"url": "http://10.0.0.1/x"}},
+        ]
+        answer = await api.post("/v1/jobs/bulk", json={"jobs": lines})
+        body = answer.json()
+        assert (answer.status_code, body["accepted"], body["refused"]) == (200, 3, 5)
+        assert [line["index"] for line in body["data"]] == list(range(8))
+        codes = [line["error"] and line["error"]["code"] for line in body["data"]]
+        assert codes == [
+            None, "model_not_found", "invalid_parameter", None, None, "idempotency_key_reused", "invalid_parameter",
+            "invalid_webhook_url",
+        ]  # fmt: skip
+        assert body["data"][3]["id"] == body["data"][4]["id"]
+        assert [body["data"][index]["replayed"] for index in (0, 3, 4)] == [False, False, True]
+        assert len((await api.get("/v1/jobs")).json()["data"]) == 2
+
+    async def test_a_thousand_at_once(self, api: httpx2.AsyncClient) -> None:
+        body = (await api.post("/v1/jobs/bulk", json={"jobs": [JOB] * 1000})).json()
+        assert (body["accepted"], len({line["id"] for line in body["data"]})) == (1000, 1000)
+
+    async def test_no_line_and_too_many_are_refused_whole(self, api: httpx2.AsyncClient) -> None:
+        for lines in ([], [JOB] * 1001, [5], "x"):
+            answer = await api.post("/v1/jobs/bulk", json={"jobs": lines})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_parameter")
+        assert (await api.get("/v1/jobs")).json()["data"] == []

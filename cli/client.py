@@ -91,7 +91,7 @@ class ApiClient:
     """`async with ApiClient(url, key) as api`. Every call raises ApiFailed."""
 
     def __init__(self, url: str, key: str | None) -> None:
-        parts = _parse(url)
+        parts = parse_url(url)
         self.url = url.rstrip("/")
         self._http = httpx2.AsyncClient(
             headers={"authorization": f"Bearer {key}"} if key else {},
@@ -146,7 +146,8 @@ class ApiClient:
         return _read(response)
 
 
-def _parse(url: str) -> httpx2.URL:
+def parse_url(url: str) -> httpx2.URL:
+    """Raises CommandFailed for what is not an http:// or https:// URL."""
     try:
         parts = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError):

@@ -13,28 +13,31 @@ _NO_STORES = {"database": {"url": "postgresql://none"}, "redis": {"url": "redis:
 
 def storeless_settings(data_dir: Path | None = None) -> Settings:
     """Every setting but the stores. Raises SettingsError."""
-    _warn_of_unknown()
     chosen = {} if data_dir is None else {"data_dir": data_dir}
-    return load_settings(**_NO_STORES, **chosen)
+    settings = load_settings(**_NO_STORES, **chosen)
+    _warn_of_unknown()
+    return settings
 
 
 def production_settings() -> Settings:
     """The environment's alone, for the production roles. Raises SettingsError."""
+    settings = load_settings()
     _warn_of_unknown()
-    return load_settings()
+    return settings
 
 
 def operator_settings() -> Settings:
     """The environment's; else those of the `inferd serve` that runs on the data directory. Raises SettingsError."""
-    _warn_of_unknown()
     try:
-        return load_settings()
+        settings = load_settings()
     except SettingsError:
         settings = load_settings(**_NO_STORES)
         running = load_running(settings.data_dir)
         if running is None or _names_a_store():
             raise
-        return serve_settings(settings, running)
+        settings = serve_settings(settings, running)
+    _warn_of_unknown()
+    return settings
 
 
 def serve_settings(settings: Settings, running: Running) -> Settings:

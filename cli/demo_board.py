@@ -11,9 +11,10 @@ from cli.client import Job
 from cli.demo_jobs import DemoJob
 from cli.progress import changes
 from cli.receiver import Received, Receiver
-from cli.terminal import progress
+from cli.terminal import progress, results
 
 _COLOURS = {"succeeded": "green", "failed": "red", "running": "yellow"}
+_ROOMY = 120
 
 
 class Board:
@@ -56,7 +57,7 @@ class Board:
         ]
 
     def table(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = Table(box=None, pad_edge=False, collapse_padding=results().width < _ROOMY, header_style="bold")
         for name in ("id", "model", "status"):
             table.add_column(name, no_wrap=True)
         for name in ("attempts", "wait ms", "run ms", "tokens"):

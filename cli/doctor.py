@@ -14,7 +14,7 @@ from cli.checks.settings import check_settings
 from cli.checks.stores import check_database, check_redis
 from cli.configuration import operator_settings
 from cli.exit_codes import ExitCode
-from cli.terminal import results
+from cli.terminal import progress, results
 from core.settings import Settings, SettingsError
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
@@ -25,7 +25,9 @@ def doctor(*, as_json: bool) -> ExitCode:
     try:
         settings = operator_settings()
     except SettingsError as error:
-        findings = [Finding("settings", Level.FAIL, line) for line in str(error).splitlines()[:-1]]
+        *problems, hint = str(error).splitlines()
+        findings = [Finding("settings", Level.FAIL, problem) for problem in problems]
+        progress().print(hint, soft_wrap=True)
     else:
         findings = [*check_settings(settings), *asyncio.run(_look(settings))]
     if as_json:

@@ -39,7 +39,7 @@ def list_all(tenant: str, *, as_json: bool) -> None:
                 "key": f"inf_live_{row.public_id}_…",
                 "name": row.name,
                 "state": _state(row.revoked_at, row.expires_at, now),
-                "created_at": row.created_at.isoformat(),
+                "created_at": _time(row.created_at),
                 "last_used_at": _time(row.last_used_at),
                 "expires_at": _time(row.expires_at),
             }

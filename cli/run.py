@@ -16,7 +16,7 @@ import orjson
 from pydantic import JsonValue
 from rich.status import Status
 
-from cli.client import ApiClient, ApiFailed, Job
+from cli.client import ApiClient, ApiFailed, Job, parse_url
 from cli.configuration import storeless_settings
 from cli.exit_codes import CommandFailed, ExitCode
 from cli.progress import changes
@@ -81,6 +81,8 @@ def _target(settings: Settings, api_url: str | None, api_key: str | None) -> tup
     """The URL and the key: as named, as set, or those of the `inferd serve` on the data directory."""
     running = load_running(settings.data_dir)
     named = api_url or settings.api.url
+    if named is not None:
+        parse_url(named)
     own = running.api_url if running else f"http://{settings.api.host}:{settings.api.port}"
     key = api_key or (settings.api.key.get_secret_value() if settings.api.key else None)
     # The development key goes to the server that made it and to no other.

@@ -6,6 +6,7 @@ stack may go to the loopback, and a worker hands running jobs back quickly, unle
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -112,6 +113,8 @@ async def run_stack(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Sta
             say("the API and the workers" if plan.workers > 1 else "the API and a worker")
             await _start(plan, roles, running, settings)
             saved.save_running(data_dir, running)
+            # All that is loaded stays until the end: no collection looks at it again, not even the last.
+            gc.freeze()
             assert secrets.api_key is not None  # noqa: S101 - set above
             yield Stack(plan, servers, running.api_url, secrets.api_key, roles.logs, tuple(roles.children))
         finally:

@@ -29,7 +29,7 @@ def create(name: str, *, as_json: bool) -> None:
 def list_all(*, as_json: bool) -> None:
     async def work(operator: OperatorRuntime) -> list[dict[str, str]]:
         return [
-            {"id": show(TENANT, row.id), "name": row.name, "created_at": row.created_at.isoformat()}
+            {"id": show(TENANT, row.id), "name": row.name, "created_at": row.created_at.isoformat(timespec="seconds")}
             for row in await tenants.list_tenants(operator.database)
         ]
 

@@ -6,14 +6,14 @@ back at no cost. Called by worker/main.py.
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from core.domain.ids import InvalidId, parse_job
+from core.domain.ids import InvalidId, JobId, parse_job
 from core.observability.metrics import SLOTS
 from core.queue.keys import JOB_LANES, Lane
 from core.queue.payload import DELIVER_WEBHOOK, RUN_JOB
@@ -26,8 +26,6 @@ from worker.tasks.prune import prune_forever
 from worker.tasks.run_job import run_job
 from worker.tasks.sweep import sweep
 
-# Redis only needs to remember who holds what for longer than a heartbeat of the same worker takes.
-_QUEUE_LEASE_SECONDS: Final = 30.0
 _PUT_BACK_SECONDS: Final = 5.0
 
 log = structlog.get_logger(__name__)
@@ -44,6 +42,9 @@ class Workers:
         self.jobs.stop()
         self.deliveries.stop()
 
+    async def drain(self, seconds: float) -> int:
+        return sum(await asyncio.gather(self.jobs.drain(seconds), self.deliveries.drain(seconds)))
+
     def wake(self) -> None:
         self.jobs.wake()
         self.deliveries.wake()
@@ -51,8 +52,17 @@ class Workers:
 
 def make_workers(runtime: WorkerRuntime) -> Workers:
     """Built, not yet running."""
+    settings, leases = runtime.settings, runtime.jobs.leases
 
-    def make(lanes: Sequence[Lane], tasks: Mapping[str, Task], default: str, slots: int) -> QueueWorker:
+    def still_ours(member: str) -> bool:
+        try:
+            return leases.may_hold(parse_job(member))
+        except InvalidId:
+            return False
+
+    def make(
+        lanes: Sequence[Lane], tasks: Mapping[str, Task], default: str, slots: int, **more: Callable[[str], bool]
+    ) -> QueueWorker:
         return QueueWorker(
             redis=runtime.redis,
             keys=runtime.keys,
@@ -60,16 +70,16 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
             tasks=tasks,
             default_task=default,
             slots=slots,
-            lease_seconds=_QUEUE_LEASE_SECONDS,
+            # What a dead worker held in Redis must be free again when its lease in PostgreSQL is.
+            lease_seconds=settings.worker.lease_seconds,
             context={"runtime": runtime},
+            **more,
         )
 
-    settings = runtime.settings
+    deliver = {DELIVER_WEBHOOK: deliver_webhook}
     return Workers(
-        jobs=make(JOB_LANES, {RUN_JOB: run_job}, RUN_JOB, settings.worker.concurrency),
-        deliveries=make(
-            [Lane.DELIVERIES], {DELIVER_WEBHOOK: deliver_webhook}, DELIVER_WEBHOOK, settings.webhook.concurrency
-        ),
+        jobs=make(JOB_LANES, {RUN_JOB: run_job}, RUN_JOB, settings.worker.concurrency, still_ours=still_ours),
+        deliveries=make([Lane.DELIVERIES], deliver, DELIVER_WEBHOOK, settings.webhook.concurrency),
     )
 
 
@@ -77,23 +87,21 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
     """Serves until `stopped` is set, then drains."""
     workers = make_workers(runtime)
     runtime.jobs.catalogue.warm()
-    background = [
-        _named("jobs", workers.jobs.main()),
-        _named("deliveries", workers.deliveries.main()),
-        _named("subscription", _subscribe(runtime, workers)),
-        _named("heartbeat", runtime.jobs.leases.keep(lambda: _gauge(workers))),
-        _named("sweep", sweep(runtime)),
-        _named("prune", prune_forever(runtime)),
-    ]
     async with AsyncExitStack() as stack:
         if runtime.settings.worker.metrics_port is not None:
             await stack.enter_async_context(serve_health(runtime.settings.worker.metrics_port))
+        background = [
+            _named("jobs", workers.jobs.main()),
+            _named("deliveries", workers.deliveries.main()),
+            _named("subscription", _subscribe(runtime, workers)),
+            _named("heartbeat", runtime.jobs.leases.keep(lambda: _gauge(workers))),
+            _named("sweep", sweep(runtime)),
+            _named("prune", prune_forever(runtime)),
+        ]
+        stack.push_async_callback(_end, background)
         log.info("worker_started", worker_id=runtime.worker_id, slots=workers.jobs.max_jobs)
         await stopped.wait()
         await _drain(runtime, workers)
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
     log.info("worker_stopped", worker_id=runtime.worker_id)
 
 
@@ -101,16 +109,17 @@ async def _drain(runtime: WorkerRuntime, workers: Workers) -> None:
     workers.stop()
     seconds = runtime.settings.worker.drain_seconds
     log.info("worker_draining", running=len(workers.jobs.tasks), seconds=seconds)
-    left = sum(await asyncio.gather(workers.jobs.drain(seconds), workers.deliveries.drain(seconds)))
-    if left:
+    if await workers.drain(seconds):
         runtime.jobs.leases.drain()
-        left = sum(
-            await asyncio.gather(workers.jobs.drain(_PUT_BACK_SECONDS), workers.deliveries.drain(_PUT_BACK_SECONDS))
-        )
-    if left:
-        log.warning("worker_left_tasks", count=left)
-        for task in (*workers.jobs.tasks.values(), *workers.deliveries.tasks.values()):
-            task.cancel()
+        if left := await workers.drain(_PUT_BACK_SECONDS):
+            log.warning("worker_left_tasks", count=left)
+            await _end([*workers.jobs.tasks.values(), *workers.deliveries.tasks.values()])
+
+
+async def _end(tasks: "Sequence[asyncio.Task[None]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _subscribe(runtime: WorkerRuntime, workers: Workers) -> None:
@@ -120,13 +129,19 @@ async def _subscribe(runtime: WorkerRuntime, workers: Workers) -> None:
         (workers.deliveries if lane == Lane.DELIVERIES.value else workers.jobs).wake()
 
     def cancelled(members: str) -> None:
-        for member in members.split():
-            with suppress(InvalidId):
-                check = asyncio.create_task(runtime.jobs.leases.check(parse_job(member)))
-                checks.add(check)
-                check.add_done_callback(checks.discard)
+        check = asyncio.create_task(runtime.jobs.leases.check(_job_ids(members)))
+        checks.add(check)
+        check.add_done_callback(checks.discard)
 
     await listen(runtime.redis, {runtime.keys.wake: rung, runtime.keys.cancelled: cancelled}, on_connect=workers.wake)
+
+
+def _job_ids(members: str) -> list[JobId]:
+    found = []
+    for member in members.split():
+        with suppress(InvalidId):
+            found.append(parse_job(member))
+    return found
 
 
 def _gauge(workers: Workers) -> None:

@@ -1,4 +1,4 @@
-"""docs/reference/cli.md, from the Typer application of cli/main.py."""
+"""docs/reference/cli.md, from the Typer application of cli/app.py."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -27,11 +27,11 @@ _EXITS: Final = {
 
 
 def pages() -> Iterator[Page]:
-    yield markdown("cli.md", "cli/main.py", _blocks())
+    yield markdown("cli.md", "cli/app.py", _blocks())
 
 
 def _blocks() -> Iterator[str]:
-    from cli.main import app  # noqa: PLC0415 - cli/main.py has a command that imports this package
+    from cli.app import app  # noqa: PLC0415 - cli/app.py has a command that imports this package
 
     yield _INTRODUCTION
     yield "## Exit codes"

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from cli.exit_codes import CommandFailed
 from cli.reference.page import REPOSITORY, Page, code, markdown, table
 
 _SOURCE: Final = "the API's OpenAPI document"
@@ -36,9 +37,11 @@ def pages() -> Iterator[Page]:
 
 
 def read_document() -> dict[str, Any]:
-    """Raises CalledProcessError when the API can't say."""
+    """Raises CommandFailed when the API can't say."""
     command = [sys.executable, "-m", "api.main", "--openapi"]
-    printed = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)  # noqa: S603 - our own module
+    printed = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True)  # noqa: S603 - our own module
+    if printed.returncode:
+        raise CommandFailed(f"the API can't print its OpenAPI document:\n{printed.stderr.decode()}")
     document: dict[str, Any] = json.loads(printed.stdout)
     return document
 

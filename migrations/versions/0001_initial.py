@@ -197,7 +197,11 @@ def create_tables() -> None:
         "ix_jobs_due", "jobs", ["priority", "run_at", "id"], unique=False, postgresql_where=sa.text("state = 'queued'")
     )
     op.create_index(
-        "ix_jobs_finished", "jobs", ["state", "finished_at"], unique=False, postgresql_where=sa.text("finished_at IS NOT NULL")
+        "ix_jobs_finished",
+        "jobs",
+        ["state", "finished_at"],
+        unique=False,
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
     )
     op.create_index(
         "ix_jobs_lease", "jobs", ["lease_expires_at"], unique=False, postgresql_where=sa.text("state = 'running'")

@@ -1,6 +1,7 @@
 """Jobs for tests: each builder has good defaults for what a test does not care about."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from core.db.session import Connection
@@ -11,9 +12,11 @@ from core.domain.transitions import Failure
 from core.jobs import store
 from core.jobs.context import JobContext
 from core.jobs.records import ClaimedJob, Inserted, JobRecord, NewJob
-from core.jobs.submit import Draft, submit_job
+from core.jobs.submit import Draft, Order, submit_job
 
 SEALED_REQUEST = b'\x00{"messages":[{"role":"user","content":"hello"}],"params":{}}'
+EVERY_EVENT = ("job.succeeded", "job.failed", "job.cancelled", "job.expired")
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 UNSEALED_OUTPUT = b'\x00{"text":"hello","message":{},"finish_reason":"stop","model":"echo"}'
 
 
@@ -44,14 +47,8 @@ async def submit(
     **changes: Any,
 ) -> JobRecord:
     """Submits `draft(**changes)` the way the API does."""
-    submission = await submit_job(
-        context,
-        tenant_id,
-        draft(**changes),
-        request_id=None,
-        idempotency_key=idempotency_key,
-        fingerprint=fingerprint,
-    )
+    order = Order(draft(**changes), idempotency_key, fingerprint)
+    submission = await submit_job(context, tenant_id, order, request_id=None)
     return submission.job
 
 
@@ -115,3 +112,14 @@ def failure(**changes: Any) -> Failure:
         "billed": "no",
     }
     return Failure(**(given | changes))
+
+
+# Puts jobs into a state that their CHECKs allow, without the edges that lead there. $1 is the state.
+FORCE_STATE = """
+UPDATE jobs SET state = $1, run_no = 3, attempts_used = 2,
+    finished_at = CASE WHEN $1 NOT IN ('queued', 'running') THEN now() END,
+    lease_token = CASE WHEN $1 = 'running' THEN gen_random_uuid() END,
+    lease_expires_at = CASE WHEN $1 = 'running' THEN now() + interval '30 s' END,
+    error_code = CASE WHEN $1 = 'failed' THEN 'provider_unavailable' END
+WHERE true
+"""

@@ -3,10 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 Found = TypeVar("Found")
 _SHORTEST, _LONGEST = 0.002, 0.05
+
+
+@overload
+async def eventually(
+    probe: Callable[[], Awaitable[Found | None]], *, seconds: float = ..., what: str = ...
+) -> Found: ...
+
+
+@overload
+async def eventually(probe: Callable[[], Found | None], *, seconds: float = ..., what: str = ...) -> Found: ...
 
 
 async def eventually(

@@ -15,7 +15,13 @@ from core.db.tables.access import ApiKeyRow, TenantRow  # noqa: E402 - the namin
 from core.db.tables.attempts import AttemptRow  # noqa: E402
 from core.db.tables.idempotency import IdempotencyRow  # noqa: E402
 from core.db.tables.jobs import DeletedJobRow, JobRow, ResultRow  # noqa: E402
-from core.db.tables.webhooks import DeliveryRow, WebhookEndpointRow  # noqa: E402
+from core.db.tables.webhooks import (  # noqa: E402
+    DeliveryAttemptRow,
+    DeliveryRow,
+    RecoveryRow,
+    RetiredSecretRow,
+    WebhookEndpointRow,
+)
 
 metadata: MetaData = SQLModel.metadata
 
@@ -24,10 +30,13 @@ TENANT_TABLES = (
     "attempts",
     "deleted_jobs",
     "deliveries",
+    "delivery_attempts",
     "idempotency",
     "jobs",
     "results",
+    "retired_webhook_secrets",
     "webhook_endpoints",
+    "webhook_recoveries",
 )
 
 __all__ = [
@@ -35,10 +44,13 @@ __all__ = [
     "ApiKeyRow",
     "AttemptRow",
     "DeletedJobRow",
+    "DeliveryAttemptRow",
     "DeliveryRow",
     "IdempotencyRow",
     "JobRow",
+    "RecoveryRow",
     "ResultRow",
+    "RetiredSecretRow",
     "TenantRow",
     "WebhookEndpointRow",
     "metadata",

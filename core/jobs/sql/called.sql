@@ -1,7 +1,14 @@
 -- The call is about to go out: from here on, a lost worker may have cost money.
+-- SKIP LOCKED: who holds the attempt's row is ending this very run. It is not waited for, so the two can't deadlock.
+WITH run AS (
+    SELECT attempt.job_id, attempt.tenant_id, attempt.run_no
+    FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS run (job_id, tenant_id, run_no)
+    JOIN attempts AS attempt USING (job_id, tenant_id, run_no)
+    WHERE attempt.outcome = 'running'
+    FOR UPDATE OF attempt SKIP LOCKED
+)
 UPDATE attempts AS attempt
 SET called_at = now(), billed = 'maybe'
-FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS run (job_id, tenant_id, run_no)
+FROM run
 WHERE attempt.job_id = run.job_id AND attempt.tenant_id = run.tenant_id AND attempt.run_no = run.run_no
-    AND attempt.outcome = 'running'
 RETURNING attempt.job_id, attempt.run_no

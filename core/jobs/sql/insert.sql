@@ -11,6 +11,8 @@ WITH input AS (
     INSERT INTO idempotency AS held (tenant_id, key, fingerprint, job_id, expires_at)
     SELECT tenant_id, key, fingerprint, id, now() + make_interval(secs => $16)
     FROM input WHERE key IS NOT NULL
+    -- In one order, so that two batches with the same keys can't deadlock.
+    ORDER BY tenant_id, key
     ON CONFLICT (tenant_id, key) DO UPDATE
         SET fingerprint = excluded.fingerprint, job_id = excluded.job_id, expires_at = excluded.expires_at
         WHERE held.expires_at <= now()

@@ -1,0 +1,99 @@
+"""Jobs are written by one file and its statements, deliveries by two, and no transaction spans a call to the outside."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from tests.architecture.repository import Module, files, modules, read
+
+_JOB_TABLES = ("attempts", "deleted_jobs", "idempotency", "jobs", "results")
+_WRITES = re.compile(r"(?i)\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+(?:ONLY\s+)?(\w+)")
+_JOB_ROWS = re.compile(
+    r"\b(?:insert|update|delete|add|merge)\(\s*(?:JobRow|AttemptRow|ResultRow|IdempotencyRow|DeletedJobRow)\b"
+)
+
+# Where a transaction begins: a commit anywhere else is a second way to change something.
+_TRANSACTIONS = {
+    "core/access/authenticate.py",  # looks a key up before its tenant is known
+    "core/db/migrate.py",
+    "core/db/session.py",
+}
+# Whose functions are statements too.
+_STATEMENT_MODULES = {"core.jobs.change", "core.jobs.queries", "core.jobs.store", "core.webhooks.store"}
+_OPENERS = {"hot_transaction", "reading", "transaction"}
+# What may be waited for while a transaction is open: statements.
+_STATEMENTS = re.compile(
+    r"(?:connection|session|store|queries)\.\w+"
+    r"|\(await session\.\w+"
+)
+
+
+def _writers(tables: tuple[str, ...]) -> set[str]:
+    return {
+        path
+        for path in files()
+        if path.endswith((".py", ".sql")) and not path.startswith("tests/")
+        for match in _WRITES.finditer(read(path))
+        if match[1].lower() in tables
+    }
+
+
+def test_only_the_job_store_writes_jobs() -> None:
+    writers = _writers(_JOB_TABLES) - {"migrations/versions/0001_initial.py"}
+    assert {f"core/jobs/sql/{name}.sql" for name in ("apply", "claim", "delete", "heartbeat", "insert")} <= writers
+    assert {PurePosixPath(path).parent.as_posix() for path in writers} == {"core/jobs/sql"}
+    assert not [module.path for module in modules() if _JOB_ROWS.search(module.text)]
+
+
+def test_a_write_of_a_job_is_guarded() -> None:
+    guards = {"apply": "FOR UPDATE OF job", "claim": "FOR UPDATE SKIP LOCKED", "heartbeat": "lease_token = lease.token"}
+    for name, guard in guards.items():
+        assert guard in read(f"core/jobs/sql/{name}.sql")
+        assert re.search(r"\bstate\b", read(f"core/jobs/sql/{name}.sql"))
+
+
+def test_deliveries_are_made_with_the_end_of_a_job_and_written_by_their_sender() -> None:
+    assert _writers(("deliveries",)) == {
+        "core/jobs/sql/apply.sql",
+        "core/webhooks/sql/claim.sql",
+        "core/webhooks/sql/record.sql",
+    }
+
+
+def test_transactions_begin_in_one_place() -> None:
+    begins = re.compile(r"\.(?:begin|begin_nested|commit|transaction)\(")
+    assert {module.path for module in modules() if begins.search(module.text)} == _TRANSACTIONS
+
+
+def test_no_transaction_is_open_while_something_else_is_waited_for() -> None:
+    waits = [
+        f"{module.path}:{wait.lineno} waits for {ast.unparse(wait.value)}"
+        for module in modules("core", "api", "worker", "cli")
+        for body in _transaction_bodies(module)
+        for wait in ast.walk(ast.Module(body, []))
+        if isinstance(wait, ast.Await) and not _is_statement(module, ast.unparse(wait.value))
+    ]
+    assert not waits
+
+
+def test_there_are_transactions_to_look_at() -> None:
+    assert len([body for module in modules("core", "api") for body in _transaction_bodies(module)]) > 10
+
+
+def _is_statement(module: Module, waited_for: str) -> bool:
+    imported = {
+        name.asname or name.name
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom) and node.module in _STATEMENT_MODULES
+        for name in node.names
+    }
+    return bool(_STATEMENTS.match(waited_for)) or waited_for.partition("(")[0] in imported
+
+
+def _transaction_bodies(module: Module) -> Iterator[list[ast.stmt]]:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.AsyncWith):
+            calls = [item.context_expr for item in node.items if isinstance(item.context_expr, ast.Call)]
+            if any(isinstance(call.func, ast.Name) and call.func.id in _OPENERS for call in calls):
+                yield node.body

@@ -1,0 +1,146 @@
+"""The ring when Redis is not there: a submit neither fails nor waits, and the next ones are spared the attempt."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from core.domain.ids import new_job_id
+from core.observability.metrics import REGISTRY
+from core.queue.keys import Keys, Lane
+from core.queue.ring import Ring, open_ring, ring_job
+from core.runtime import ApiRuntime, open_api
+from core.settings import Settings
+from tests.queue.lanes import connected, open_lanes
+from tests.queue.own_valkey import OwnValkey, on_valkey
+from tests.support.jobs import submit
+from tests.support.tenants import Tenant
+from tests.support.waiting import eventually
+
+
+def rung(outcome: str) -> float:
+    return REGISTRY.get_sample_value("inferd_rings_total", {"outcome": outcome}) or 0.0
+
+
+@asynccontextmanager
+async def open_ring_to(url: str, keys: Keys, seconds: float = 0.05) -> AsyncIterator[Ring]:
+    async with connected(url) as redis:
+        ring = open_ring(redis, keys, seconds)
+        yield ring
+        await ring.aclose()
+
+
+async def broken(ring: Ring) -> None:
+    """Rings, and waits until that has failed."""
+    failed = rung("failed")
+    ring.ring(ring_job(new_job_id(), Lane.STANDARD))
+    await eventually(lambda: rung("failed") > failed, what="the ring fails")
+
+
+@asynccontextmanager
+async def black_hole() -> AsyncIterator[str]:
+    """A server that takes everything and answers nothing, ever."""
+    talking: set[asyncio.StreamWriter] = set()
+
+    async def swallow(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talking.add(writer)
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    server.close()
+    for writer in talking:
+        writer.close()
+
+
+@pytest.fixture
+async def runtime(valkey: OwnValkey, settings: Settings, stack: AsyncExitStack) -> ApiRuntime:
+    """An API whose ring would wait for its Redis for longer than any test."""
+    return await stack.enter_async_context(open_api(on_valkey(settings, valkey, ring_timeout_seconds=5)))
+
+
+async def test_a_submit_does_not_wait_for_a_redis_that_hangs(
+    runtime: ApiRuntime, valkey: OwnValkey, tenant: Tenant
+) -> None:
+    """F6, F10: every submit is answered while the first ring is still waiting."""
+    valkey.pause()
+    jobs = [await submit(runtime.jobs, tenant.id) for _ in range(20)]
+    flush = runtime.jobs.ring._flush
+    assert flush is not None
+    assert not flush.done()
+    valkey.resume()
+    await asyncio.wait_for(flush, 10)
+    assert await runtime.redis.zcard(runtime.keys.lane(Lane.STANDARD)) == len(jobs)
+
+
+async def test_a_submit_succeeds_when_redis_is_down(runtime: ApiRuntime, valkey: OwnValkey, tenant: Tenant) -> None:
+    failed = rung("failed")
+    await valkey.kill()
+    job = await submit(runtime.jobs, tenant.id)
+    assert await runtime.jobs.group_commit.reads.submit((job.id, tenant.id)) is not None
+    await eventually(lambda: rung("failed") > failed)
+
+
+@pytest.mark.parametrize(
+    "commands", [("CONFIG SET maxmemory 1", "CONFIG SET maxmemory-policy noeviction"), ("REPLICAOF 127.0.0.1 1",)]
+)
+async def test_a_submit_succeeds_when_redis_takes_no_writes(
+    runtime: ApiRuntime, valkey: OwnValkey, tenant: Tenant, commands: tuple[str, ...]
+) -> None:
+    """F38: full, or a replica after a failover."""
+    async with valkey.client() as client:
+        for command in commands:
+            await client.execute_command(*command.split())
+    failed = rung("failed")
+    await submit(runtime.jobs, tenant.id)
+    await eventually(lambda: rung("failed") > failed)
+
+
+async def test_after_a_failure_rings_are_skipped_and_then_tried_again(valkey: OwnValkey, keys: Keys) -> None:
+    async with open_ring_to(valkey.url, keys) as ring, open_lanes(valkey.url, keys) as lanes:
+        await valkey.kill()
+        await broken(ring)
+        failed, skipped = rung("failed"), rung("skipped")
+        ring.ring(*[ring_job(new_job_id(), Lane.STANDARD) for _ in range(7)])
+        await eventually(lambda: rung("skipped") == skipped + 7)
+        assert rung("failed") == failed
+        await valkey.start()
+
+        async def heard() -> bool:
+            ring.ring(ring_job(new_job_id(), Lane.STANDARD))
+            return await lanes.count() > 0
+
+        await eventually(heard, what="the ring works again")
+
+
+async def test_a_half_open_connection_is_given_up(keys: Keys) -> None:
+    """F10"""
+    async with black_hole() as url, open_ring_to(url, keys) as ring:
+        await broken(ring)
+
+
+async def test_what_does_not_fit_is_left_to_the_sweep(valkey: OwnValkey, keys: Keys) -> None:
+    async with open_ring_to(valkey.url, keys, seconds=5) as ring, open_lanes(valkey.url, keys) as lanes:
+        valkey.pause()
+        for _ in range(6):
+            ring.ring(*[ring_job(new_job_id(), Lane.BATCH) for _ in range(10_000)])
+        assert len(ring._pending) == 50_000
+        ring._pending.clear()
+        valkey.resume()
+        assert await lanes.count() == 0
+
+
+async def test_changes_and_cancels_are_published(valkey: OwnValkey, keys: Keys) -> None:
+    async with open_ring_to(valkey.url, keys, seconds=5) as ring, connected(valkey.url) as redis:
+        job_id = new_job_id()
+        async with redis.pubsub() as pubsub:
+            await pubsub.subscribe(keys.cancelled, keys.changed)
+            for _ in range(2):
+                await pubsub.get_message(timeout=10)
+            ring.announce_cancel(job_id)
+            messages = [await pubsub.get_message(timeout=10) for _ in range(2)]
+        member = f"job_{job_id.hex}".encode()
+        assert [(message["channel"].decode(), message["data"]) for message in messages] == [
+            (keys.cancelled, member),
+            (keys.changed, member),
+        ]

@@ -1,0 +1,124 @@
+"""The subscription: messages arrive, and nothing that happens to a connection or a handler ends it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+
+from core.queue import subscription
+from core.queue.subscription import listen
+from tests.queue.lanes import connected
+from tests.queue.own_valkey import OwnValkey
+from tests.support.waiting import eventually
+
+
+class Ear:
+    """Hears one channel, and counts how often it was told to look for itself."""
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[str] = asyncio.Queue()
+        self.connects: asyncio.Queue[None] = asyncio.Queue()
+
+    def hear(self, message: str) -> None:
+        if message == "bad":
+            raise RuntimeError("a handler's bug")
+        self.heard.put_nowait(message)
+
+    @asynccontextmanager
+    async def listening(self, url: str) -> AsyncIterator[None]:
+        async with connected(url) as redis:
+            task = asyncio.create_task(listen(redis, {"news": self.hear}, lambda: self.connects.put_nowait(None)))
+            try:
+                yield
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def connected(self) -> None:
+        await asyncio.wait_for(self.connects.get(), 15)
+
+    async def next(self) -> str:
+        return await asyncio.wait_for(self.heard.get(), 15)
+
+
+async def publish(valkey: OwnValkey, message: str | bytes) -> None:
+    async with valkey.client() as client:
+        await client.publish("news", message)
+
+
+async def test_what_is_published_after_the_connect_is_heard(valkey: OwnValkey) -> None:
+    ear = Ear()
+    async with ear.listening(valkey.url):
+        await ear.connected()
+        await publish(valkey, "one")
+        assert await ear.next() == "one"
+
+
+async def test_a_killed_connection_comes_back_and_says_so(valkey: OwnValkey) -> None:
+    ear = Ear()
+    async with ear.listening(valkey.url):
+        await ear.connected()
+        async with valkey.client() as client:
+            await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await ear.connected()
+        await publish(valkey, "two")
+        assert await ear.next() == "two"
+
+
+async def test_a_restarted_redis_is_heard_again(valkey: OwnValkey) -> None:
+    ear = Ear()
+    async with ear.listening(valkey.url):
+        await ear.connected()
+        await valkey.kill()
+        await valkey.start()
+        await ear.connected()
+        await publish(valkey, "three")
+        assert await ear.next() == "three"
+
+
+async def test_a_redis_that_hangs_is_left_and_found_again(valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F10: an idle connection to a dead peer looks like any other idle one, until it does not answer a ping."""
+    monkeypatch.setattr(subscription, "_IDLE_SECONDS", 0.1)
+    left = asyncio.Event()
+    monkeypatch.setattr(subscription.log, "warning", lambda *_, **__: left.set())
+    ear = Ear()
+    async with ear.listening(valkey.url):
+        await ear.connected()
+        valkey.pause()
+        await asyncio.wait_for(left.wait(), 15)
+        valkey.resume()
+        await ear.connected()
+        await publish(valkey, "four")
+        assert await ear.next() == "four"
+
+
+async def test_no_message_and_no_handler_ends_it(valkey: OwnValkey) -> None:
+    ear = Ear()
+    async with ear.listening(valkey.url):
+        await ear.connected()
+        await publish(valkey, "bad")
+        await ear.connected()
+        await publish(valkey, b"\xff\xfe")
+        await publish(valkey, "after")
+        assert [await ear.next(), await ear.next()] == ["\ufffd\ufffd", "after"]
+
+
+async def test_an_idle_connection_that_answers_is_kept(valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription, "_IDLE_SECONDS", 0.02)
+    ear = Ear()
+    async with ear.listening(valkey.url):
+        await ear.connected()
+        async with valkey.client() as client:
+            before = await _pings(client)
+
+            async def pinged() -> bool:
+                return await _pings(client) >= before + 5
+
+            await eventually(pinged)
+        assert ear.connects.empty()
+
+
+async def _pings(client: "Redis[bytes]") -> int:
+    return int((await client.info("commandstats")).get("cmdstat_ping", {}).get("calls", 0))

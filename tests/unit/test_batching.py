@@ -1,0 +1,209 @@
+"""Group commit: everybody's own outcome, whatever happens to the neighbours, and nobody forgotten."""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+
+from core.db.batching import Batcher, BatcherClosed, Overloaded
+
+
+class Statement:
+    """Doubles numbers; refuses what is negative as PostgreSQL refuses a bad value: the whole statement with it."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.running = 0
+        self.most_running = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def __call__(self, rows: Sequence[int]) -> list[int]:
+        self.batches.append(list(rows))
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self.open.wait()
+            if min(rows) < 0:
+                raise asyncpg.DataError("bad value")
+            return [row * 2 for row in rows]
+        finally:
+            self.running -= 1
+
+
+@pytest.fixture
+async def statement() -> Statement:
+    return Statement()
+
+
+async def submit_all(batcher: Batcher[int, int], rows: Sequence[int]) -> list[int | BaseException]:
+    return await asyncio.gather(*map(batcher.submit, rows), return_exceptions=True)
+
+
+async def started(batcher: Batcher[int, int], rows: Sequence[int]) -> "list[asyncio.Task[int]]":
+    """Submits whose rows have reached the batcher."""
+    tasks = [asyncio.create_task(batcher.submit(row)) for row in rows]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_everybody_gets_the_outcome_of_his_own_row(statement: Statement) -> None:
+    batcher = Batcher("test", statement, max_rows=7)
+
+    assert await submit_all(batcher, range(1000)) == [row * 2 for row in range(1000)]
+    assert max(map(len, statement.batches)) == 7
+    assert [row for batch in statement.batches for row in batch] == list(range(1000))
+
+
+async def test_rows_of_one_turn_travel_together(statement: Statement) -> None:
+    await submit_all(Batcher("test", statement), range(150))
+
+    assert statement.batches == [list(range(150))]
+
+
+async def test_rows_that_come_during_a_statement_wait_for_the_next_one(statement: Statement) -> None:
+    batcher = Batcher("test", statement)
+    statement.open.clear()
+    first = await started(batcher, [1])
+    await asyncio.sleep(0)
+    later = await started(batcher, [2, 3, 4])
+    statement.open.set()
+
+    assert await asyncio.gather(*first, *later) == [2, 4, 6, 8]
+    assert statement.batches == [[1], [2, 3, 4]]
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+async def test_no_more_statements_run_at_once_than_there_are_lanes(statement: Statement, lanes: int) -> None:
+    batcher = Batcher("test", statement, max_rows=1, lanes=lanes)
+    statement.open.clear()
+    tasks = await started(batcher, [1])
+    for row in range(2, 10):
+        await asyncio.sleep(0)
+        tasks += await started(batcher, [row])
+    statement.open.set()
+    await asyncio.gather(*tasks)
+
+    assert statement.most_running == lanes
+
+
+@pytest.mark.parametrize("bad", [[0], [63], [10, 11, 40], list(range(64))])
+async def test_a_bad_row_fails_alone(statement: Statement, bad: list[int]) -> None:
+    rows = [-1 if number in bad else number for number in range(64)]
+
+    outcomes = await submit_all(Batcher("test", statement), rows)
+
+    for number, outcome in enumerate(outcomes):
+        assert isinstance(outcome, asyncpg.DataError) if number in bad else outcome == number * 2
+
+
+async def test_what_is_nobodys_fault_is_told_to_everybody_once() -> None:
+    calls = 0
+
+    async def away(rows: Sequence[int]) -> list[int]:
+        nonlocal calls
+        calls += 1
+        raise ConnectionRefusedError
+
+    outcomes = await submit_all(Batcher("test", away), range(64))
+
+    assert {type(outcome) for outcome in outcomes} == {ConnectionRefusedError}
+    assert calls == 1
+
+
+async def test_it_goes_on_after_a_fault(statement: Statement) -> None:
+    batcher = Batcher("test", statement)
+
+    assert isinstance((await submit_all(batcher, [-1]))[0], asyncpg.DataError)
+    assert await batcher.submit(4) == 8
+
+
+@pytest.mark.parametrize("outcomes", [[], [1], [1, 2, 3]])
+async def test_a_statement_that_miscounts_leaves_nobody_waiting(outcomes: list[int]) -> None:
+    async def miscounting(rows: Sequence[int]) -> list[int]:
+        return outcomes
+
+    async with asyncio.timeout(5):
+        answers = await submit_all(Batcher("test", miscounting), [1, 2])
+
+    assert {type(answer) for answer in answers} == {RuntimeError}
+
+
+async def test_memory_is_bounded(statement: Statement) -> None:
+    batcher = Batcher("test", statement, max_rows=2, max_pending=5)
+    statement.open.clear()
+    first = await started(batcher, [1, 2])
+    await asyncio.sleep(0)
+    waiting = await started(batcher, [3, 4, 5, 6, 7])
+
+    assert batcher.pending == 5
+    with pytest.raises(Overloaded):
+        await batcher.submit(8)
+
+    statement.open.set()
+    assert await asyncio.gather(*first, *waiting) == [2, 4, 6, 8, 10, 12, 14]
+    assert await batcher.submit(8) == 16
+
+
+async def test_who_went_away_is_not_written_for(statement: Statement) -> None:
+    batcher = Batcher("test", statement)
+    statement.open.clear()
+    first = await started(batcher, [1])
+    await asyncio.sleep(0)
+    gone, stays = await started(batcher, [2, 3])
+    gone.cancel()
+    await asyncio.sleep(0)
+    statement.open.set()
+
+    assert await asyncio.gather(*first, stays) == [2, 6]
+    assert statement.batches == [[1], [3]]
+
+
+async def test_who_goes_away_during_the_statement_harms_nobody(statement: Statement) -> None:
+    batcher = Batcher("test", statement)
+    statement.open.clear()
+    gone, stays = await started(batcher, [1, 2])
+    await asyncio.sleep(0)
+    gone.cancel()
+    statement.open.set()
+
+    assert await stays == 4
+    assert await batcher.submit(3) == 6
+
+
+async def test_closing_finishes_what_was_promised_and_takes_no_more(statement: Statement) -> None:
+    batcher = Batcher("test", statement, max_rows=2)
+    statement.open.clear()
+    tasks = await started(batcher, range(9))
+    closing = asyncio.create_task(batcher.aclose())
+    await asyncio.sleep(0)
+
+    with pytest.raises(BatcherClosed):
+        await batcher.submit(100)
+    statement.open.set()
+    await closing
+
+    assert [task.result() for task in tasks] == [row * 2 for row in range(9)]
+
+
+async def test_closing_twice_or_unused_is_harmless(statement: Statement) -> None:
+    batcher = Batcher("test", statement)
+
+    await batcher.aclose()
+    await batcher.aclose()
+
+
+async def test_a_flush_that_is_cancelled_leaves_nobody_waiting(statement: Statement) -> None:
+    batcher = Batcher("test", statement, max_rows=2)
+    statement.open.clear()
+    tasks = await started(batcher, [1, 2, 3])
+    await asyncio.sleep(0)
+    for flush in list(batcher._flushes):
+        flush.cancel()
+    statement.open.set()
+
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [BatcherClosed, BatcherClosed, int]

@@ -1,0 +1,209 @@
+"""Settings: what they read, what they refuse, and that every refusal names its variable and shows no value."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from core.settings import PREFIX, Settings, SettingsError, load_settings, unknown_variables, variables
+from tests.support.explicit_settings import ExplicitSettings, environment_of
+
+NEEDED = {
+    "INFERD_DATABASE_URL": "postgresql://inferd:hunter2@db:5432/inferd",
+    "INFERD_REDIS_URL": "redis://:hunter3@redis:6379/0",
+}
+MASTER_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A shell without our variables, in a folder without a .env."""
+    monkeypatch.chdir(tmp_path)
+    for name in variables():
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+
+
+def refusal() -> str:
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    return str(refused.value)
+
+
+@pytest.mark.usefixtures("needed")
+def test_two_variables_are_enough() -> None:
+    settings = load_settings()
+
+    assert settings.database.url.get_secret_value() == NEEDED["INFERD_DATABASE_URL"]
+    assert settings.redis.url.get_secret_value() == NEEDED["INFERD_REDIS_URL"]
+    assert (settings.api.host, settings.api.port) == ("127.0.0.1", 8700)
+    assert (settings.master_key, settings.openai_api_key, settings.providers) == (None, None, {})
+
+
+def test_exactly_two_variables_are_needed_and_no_secret_has_a_default() -> None:
+    assert {name for name, (_, _, required) in variables().items() if required} == set(NEEDED)
+    assert not [name for name, (_, default, _) in variables().items() if isinstance(default, SecretStr)]
+    assert all(description for description, _, _ in variables().values())
+
+
+def test_every_missing_variable_is_named_at_once() -> None:
+    message = refusal()
+
+    assert "INFERD_DATABASE_URL: is not set" in message
+    assert "INFERD_REDIS_URL: is not set" in message
+
+
+def test_a_group_that_is_half_set_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFERD_REDIS_URL", NEEDED["INFERD_REDIS_URL"])
+    monkeypatch.setenv("INFERD_DATABASE_POOL_SIZE", "5")
+
+    assert refusal().splitlines()[0] == "INFERD_DATABASE_URL: is not set"
+
+
+@pytest.mark.usefixtures("needed")
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("INFERD_API_PORT", "eighty", "valid integer"),
+        ("INFERD_API_PORT", "65536", "less than or equal to 65535"),
+        ("INFERD_API_PROT", "8700", "the nearest is INFERD_API_PORT"),
+        ("INFERD_API", "nonsense", "parsing"),
+        ("INFERD_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+        ("INFERD_REDIS_PREFIX", "Has Spaces", "match pattern"),
+        ("INFERD_ECHO_ENABLED", "perhaps", "valid boolean"),
+        ("INFERD_WORKER_LEASE_SECONDS", "0", "greater than or equal to 1"),
+        ("INFERD_WEBHOOK_ALLOW_CIDRS", "10.0.0.0/8", 'e.g. ["10.0.0.0/8"]'),
+        ("INFERD_WEBHOOK_ALLOW_CIDRS", '["10.0.0.1/8"]', "IPv4 network"),
+        ("INFERD_MASTER_KEY", "not base64!", "openssl rand -base64 32"),
+        ("INFERD_MASTER_KEY", "c2hvcnQ=", "exactly 32 bytes"),
+        ("INFERD_PROVIDERS", "{broken", "must be JSON"),
+        ("INFERD_PROVIDERS", '["vllm"]', "valid dictionary"),
+        ("INFERD_PROVIDERS", '{"vllm": {}}', "(vllm.base_url): is not set"),
+        ("INFERD_PROVIDERS", '{"Bad Name": {"base_url": "http://gpu"}}', "match pattern"),
+        ("INFERD_PROVIDERS", '{"vllm": {"base_url": "http://gpu", "key": "sk-1"}}', "(vllm.key)"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    message = refusal()
+
+    assert message.startswith(name)
+    assert problem in message
+    assert ".env.example" in message
+    assert "hunter" not in message
+    assert "sk-1" not in message
+    if name == "INFERD_MASTER_KEY":
+        assert value not in message
+
+
+@pytest.mark.usefixtures("needed")
+def test_settings_are_frozen_at_every_depth() -> None:
+    settings = load_settings()
+
+    for group, name in ((settings, "echo_enabled"), (settings.api, "port")):
+        with pytest.raises(ValidationError):
+            setattr(group, name, 1)
+
+
+@pytest.mark.usefixtures("needed")
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("INFERD_API_PORT", "INFERD_MASTER_KEY", "INFERD_WORKER_METRICS_PORT", "INFERD_PROVIDERS"):
+        monkeypatch.setenv(name, "")
+
+    settings = load_settings()
+
+    assert (settings.api.port, settings.master_key, settings.worker.metrics_port) == (8700, None, None)
+
+
+def test_an_env_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines = [*(f"{name}={value}" for name, value in NEEDED.items()), "INFERD_API_PORT=9000", "INFERD_API_HOST=::1"]
+    (tmp_path / ".env").write_text("\n".join([*lines, "UNRELATED=1", "INFERD_MASTER_KEY="]))
+    monkeypatch.setenv("INFERD_API_PORT", "9001")
+
+    settings = load_settings()
+
+    assert (settings.api.host, settings.api.port) == ("::1", 9001)
+
+
+@pytest.mark.usefixtures("needed")
+def test_what_the_caller_says_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFERD_API_PORT", "9001")
+    monkeypatch.setenv("INFERD_API_HOST", "::1")
+
+    settings = load_settings(api={"port": 0})
+
+    assert (settings.api.host, settings.api.port) == ("::1", 0)
+
+
+@pytest.mark.usefixtures("needed")
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {
+        "INFERD_MASTER_KEY": MASTER_KEY,
+        "INFERD_OPENAI_API_KEY": "sk-shown",
+        "INFERD_SENTRY_DSN": "https://key-shown@sentry.example/1",
+        "INFERD_PROVIDERS": '{"vllm": {"base_url": "http://gpu/v1", "api_key": "vllm-shown"}}',
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+
+    settings = load_settings()
+
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert not [secret for secret in ("hunter", "shown", MASTER_KEY) if secret in text]
+
+
+def test_unknown_variables_are_told_with_the_nearest_known_one() -> None:
+    environ = {"INFERD_API_PORT": "1", "INFERD_OPEN_API_KEY": "x", "INFERD_ZZZZZZ": "x", "PATH": "/bin"}
+
+    assert unknown_variables(environ) == {"INFERD_OPEN_API_KEY": "INFERD_OPENAI_API_KEY", "INFERD_ZZZZZZ": None}
+
+
+def test_every_documented_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings that differ from the default everywhere survive the way through the environment."""
+    changed: dict[str, Any] = {
+        "database": {"url": "postgresql://a@b/c", "owner_url": "postgresql://o@b/c", "pool_size": 3,
+                     "statement_timeout_seconds": 1.5, "connect_timeout_seconds": 2.5},
+        "redis": {"url": "redis://r", "prefix": "mine", "ring_timeout_seconds": 1.0},
+        "api": {"host": "::1", "port": 1, "public_url": "https://p", "url": "https://u", "key": "k",
+                "max_body_bytes": 2048, "max_wait_seconds": 1.0, "shutdown_seconds": 3.0},
+        "job": {"max_attempts": 2, "timeout_seconds": 3.0, "idempotency_hours": 4.0},
+        "worker": {"concurrency": 2, "lease_seconds": 3.0, "heartbeat_seconds": 1.0, "sweep_seconds": 1.0,
+                   "drain_seconds": 1.0, "metrics_port": 9},
+        "webhook": {"timeout_seconds": 1.0, "connect_timeout_seconds": 1.0, "concurrency": 2, "allow_http": True,
+                    "allow_cidrs": ("10.0.0.0/8", "fd00::/8")},
+        "log": {"level": "debug", "format": "json"},
+        "sentry": {"dsn": "https://k@s/1", "environment": "test"},
+        "providers": {"vllm": {"base_url": "http://g/v1", "api_key": "k", "models": ("m",), "concurrency": 2}},
+        "openai_api_key": "a", "openrouter_api_key": "b", "huggingface_token": "c", "local_base_url": "http://l",
+        "local_api_key": "d", "echo_enabled": False, "master_key": MASTER_KEY, "data_dir": Path("/data"),
+    }  # fmt: skip
+    made = ExplicitSettings(**changed)
+    environment = environment_of(made)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert set(environment) == set(variables())
+    assert dict(load_settings()) == dict(made)
+
+
+@pytest.mark.usefixtures("needed")
+def test_defaults_are_what_the_reference_says() -> None:
+    settings = load_settings()
+
+    for name, (_, default, required) in variables().items():
+        key = name.removeprefix(PREFIX).lower()
+        if not required and key != "data_dir":
+            group, _, member = key.partition("_")
+            value = (
+                getattr(settings, key) if key in Settings.model_fields else getattr(getattr(settings, group), member)
+            )
+            assert value == default, name

@@ -1,4 +1,4 @@
-"""Waits for a job to change, without a database connection: the long poll's way. Used by api/routes/jobs.py.
+"""Waits for a job to change, without a database connection: the way of long polls and event streams in api/routes.
 
 One Redis subscription for the process says which jobs changed; a waiter then reads PostgreSQL, which alone knows.
 Messages can be lost, so a waiter also looks every few seconds.
@@ -6,6 +6,7 @@ Messages can be lost, so a waiter also looks every few seconds.
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,6 +49,21 @@ class Watch:
 
     async def until_ended(self, job_id: JobId, tenant_id: TenantId, seconds: float) -> JobRecord | None:
         """The job when it has ended, or as it stands after `seconds`. None when the tenant has no such job."""
+        return await self._until(lambda job: job.state in TERMINAL, job_id, tenant_id, seconds)
+
+    async def until_changed(
+        self, job_id: JobId, tenant_id: TenantId, after_version: int, seconds: float
+    ) -> JobRecord | None:
+        """As `until_ended`, the job when its version is another one than `after_version`."""
+        return await self._until(lambda job: job.version != after_version, job_id, tenant_id, seconds)
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    async def _until(
+        self, enough: Callable[[JobRecord], bool], job_id: JobId, tenant_id: TenantId, seconds: float
+    ) -> JobRecord | None:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + seconds
         event = asyncio.Event()
@@ -58,7 +74,7 @@ class Watch:
                 event.clear()
                 job = await self.group_commit.reads.submit((job_id, tenant_id))
                 left = give_up_at - loop.time()
-                if job is None or job.state in TERMINAL or left <= 0 or self._closed:
+                if job is None or enough(job) or left <= 0 or self._closed:
                     return job
                 try:
                     async with asyncio.timeout(min(left, _LOOK_AGAIN_SECONDS)):

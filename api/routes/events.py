@@ -1,0 +1,59 @@
+"""`/v1/jobs/{id}/events`: a job's changes as server-sent events, from where the listener left off to the job's end.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+
+import orjson
+from fastapi import APIRouter, Header, Response
+from fastapi.responses import StreamingResponse
+
+from api.deps import CallerDep, JobIdDep, RuntimeDep
+from api.openapi import answers
+from api.schemas.job import summary_view
+from core.access.authenticate import Caller
+from core.db.session import reading
+from core.domain.job_state import TERMINAL
+from core.jobs.queries import why_missing
+from core.jobs.records import JobRecord
+from core.runtime import ApiRuntime
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+# A comment keeps proxies from closing a connection on which nothing happens.
+_KEEP_ALIVE: Final = b": keep-alive\n\n"
+_KEEP_ALIVE_SECONDS: Final = 15.0
+
+
+@router.get("/{job_id}/events", response_class=StreamingResponse, responses=answers(str, 200))
+async def events(
+    runtime: RuntimeDep,
+    caller: CallerDep,
+    job_id: JobIdDep,
+    last_event_id: Annotated[str | None, Header(description="The id of the last event that was seen.")] = None,
+) -> Response:
+    """The job's state now and each later one, until it has ended: `event: job.running`, `id: <version>`, a summary."""
+    job = await runtime.watch.until_ended(job_id, caller.tenant_id, 0.0)
+    if job is None:
+        async with reading(runtime.database, caller.tenant_id) as session:
+            raise await why_missing(session, caller.tenant_id, job_id)
+    seen = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else 0
+    headers = {"x-accel-buffering": "no"}
+    return StreamingResponse(_stream(runtime, caller, job, seen), media_type="text/event-stream", headers=headers)
+
+
+async def _stream(runtime: ApiRuntime, caller: Caller, job: JobRecord, seen: int) -> AsyncIterator[bytes]:
+    base_url = (runtime.settings.api.public_url or "").rstrip("/")
+    current: JobRecord | None = job
+    while current is not None:
+        if current.version != seen:
+            seen = current.version
+            data = orjson.dumps(summary_view(current, base_url), option=orjson.OPT_UTC_Z)
+            yield b"event: job.%b\nid: %d\ndata: %b\n\n" % (current.state.value.encode(), seen, data)
+        else:
+            yield _KEEP_ALIVE
+        if current.state in TERMINAL or runtime.watch.closed:
+            return
+        current = await runtime.watch.until_changed(job.id, caller.tenant_id, seen, _KEEP_ALIVE_SECONDS)

@@ -15,7 +15,9 @@ export UV_PROJECT_ENVIRONMENT := $(VENV)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 LOCK := pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
 
-.PHONY: help setup demo serve test check fmt lock migrate docs clean
+SEED ?=
+
+.PHONY: help setup demo serve test chaos check fmt lock migrate docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,11 +42,16 @@ serve: $(STAMP) ## the same servers, kept running
 test: $(STAMP) ## the whole suite on real PostgreSQL and Valkey
 	$(BIN)/python -m pytest
 
+chaos: $(STAMP) ## 5,000 jobs while processes die and networks break, judged from outside; SEED=n repeats one
+	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED))
+
 check: $(STAMP) ## format, lint, types, import contracts, docs and lock drift
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/coverage run -m pytest -p no:cacheprovider tests/unit/domain
+	$(BIN)/coverage report
 	$(BIN)/inferd docs --check
 	$(BIN)/python -m tests.lock_drift $(UV)
 

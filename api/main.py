@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from api import errors, openapi
 from api.lifespan import OpenRuntime, lifespan
 from api.middleware import RequestMiddleware
-from api.routes import bulk, events, health, jobs, models, webhook_secret
+from api.routes import bulk, events, health, jobs, models, webhook_secret, webhooks, webhooks_deliveries
 from core.process import run_process
 from core.runtime import open_api
 from core.settings import Settings, load_settings
@@ -40,7 +40,7 @@ def create_app(open_runtime: OpenRuntime) -> FastAPI:
     )
     app.add_middleware(RequestMiddleware)
     errors.install(app)
-    for routes in (bulk, jobs, events, models, webhook_secret, health):
+    for routes in (bulk, jobs, events, models, webhooks, webhooks_deliveries, webhook_secret, health):
         app.include_router(routes.router)
     openapi.describe(app)
     return app

@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.schemas.webhooks_events import webhook_documents
 from core.domain.errors import CODES
 
 _BODIES: Final[dict[str, type[BaseModel]]] = {}
@@ -64,7 +65,8 @@ def describe(app: FastAPI) -> None:
             for name in ("HTTPValidationError", "ValidationError"):
                 components.pop(name, None)
             _, bodies = models_json_schema([(schema, "validation") for schema in _BODIES.values()], ref_template=_REF)
-            components.update(bodies["$defs"], Error=_ERROR)
+            made["webhooks"], events = webhook_documents()
+            components.update(bodies["$defs"], **events, Error=_ERROR)
             made["components"]["securitySchemes"] = {"api_key": {"type": "http", "scheme": "bearer"}}
             made["security"] = [{"api_key": []}]
             app.openapi_schema = made

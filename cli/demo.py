@@ -20,10 +20,11 @@ from cli.configuration import storeless_settings
 from cli.demo_board import Board
 from cli.demo_jobs import JOBS, DemoJob
 from cli.exit_codes import CommandFailed, ExitCode
+from cli.plan import Plan
 from cli.processes import free_port
 from cli.receiver import Receiver, run_receiver
 from cli.signals import run_until_stopped
-from cli.stack import Plan, Stack, run_stack
+from cli.stack import Stack, run_stack
 from cli.terminal import progress, results
 from core.embedded.privileges import is_root
 from core.embedded.reset import reset

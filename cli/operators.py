@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from cli.configuration import operator_settings
 from cli.exit_codes import CommandFailed, ExitCode
+from core.db.engine import DatabaseUnusable
 from core.db.faults import explain_fault
 from core.runtime import OperatorRuntime, open_operator
 
@@ -30,7 +31,7 @@ def database_faults() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        message = explain_fault(error)
+        message = str(error) if isinstance(error, DatabaseUnusable) else explain_fault(error)
         if message is None:
             raise
         raise CommandFailed(message, ExitCode.UNREACHABLE) from None

@@ -1,7 +1,8 @@
 """The API and the workers as child processes of one command. Used by cli/stack.py.
 
 Guarantees what core/embedded/processes.py does: a log file each, an end in bounded time, and on Linux an end with the
-parent even after kill -9. Elsewhere the next start stops what was left, by the record in the data directory.
+parent even after kill -9. Where that takes time, or never happens, the next start stops what is left, by the
+record in the data directory.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.exit_codes import CommandFailed
-from core.embedded.leftovers import Identity, identity_of, record, stop_leftovers
+from core.embedded.leftovers import Identity, identity_of, record
 from core.embedded.processes import Child, Program
 
 
@@ -28,10 +29,6 @@ class Roles:
     grace_seconds: float
     children: list[Child] = field(default_factory=list)
     _known: dict[str, Identity] = field(default_factory=dict)
-
-    def stop_leftovers(self) -> None:
-        """Ends those of an earlier command that was killed."""
-        stop_leftovers(self.folder, [])
 
     def start(self, name: str, module: str, log: str) -> Child:
         child = Child(

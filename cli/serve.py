@@ -8,11 +8,14 @@ from pathlib import Path
 
 from cli.banner import print_banner
 from cli.configuration import storeless_settings
+from cli.plan import Plan
 from cli.processes import check_port, free_port
+from cli.saved import make_folder
 from cli.signals import run_until_stopped
-from cli.stack import Plan, run_stack
+from cli.stack import run_stack
 from cli.terminal import progress
 from core.embedded.folders import make_root
+from core.embedded.leftovers import stop_leftovers
 from core.embedded.lock import only_command
 from core.settings import Settings
 
@@ -21,10 +24,9 @@ def serve(*, host: str | None, port: int | None, data_dir: Path | None, workers:
     """Runs until it is stopped. Raises SettingsError, EmbeddedError or CommandFailed."""
     settings = storeless_settings(data_dir)
     plan = _plan(settings, host, port, workers=workers, with_model=with_model)
-    root = make_root(settings.data_dir)
-    with only_command(root):
-        # Said before a taken port is: the usual reason for one is an `inferd serve` that runs already.
-        pass
+    # Before the port is looked at: an `inferd serve` that runs already, or what a killed one left, is who has it.
+    with only_command(make_root(settings.data_dir)):
+        stop_leftovers(make_folder(settings.data_dir), [])
     check_port(
         plan.host,
         plan.port,

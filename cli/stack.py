@@ -1,13 +1,12 @@
 """Everything that `inferd serve` and `inferd demo` run: the embedded servers, the schema, a key, the API, the workers.
 
 Guarantees: when the body begins, the API takes jobs and a worker listens; leaving the body stops the API and the
-workers first and the servers after them; one that dies in between is reported by `Stack.failure()`. A webhook of this
-stack may go to the loopback, and a worker hands running jobs back quickly, unless the user's settings say otherwise.
+workers first and the servers after them; one that dies in between is reported by `Stack.failure()`.
 """
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from cli import saved
 from cli.client import ApiClient
 from cli.configuration import serve_settings
 from cli.exit_codes import CommandFailed
+from cli.plan import Plan, child_environment, grace_seconds
 from cli.processes import Roles, browsable
 from core.access.keys import parse_key
 from core.access.tenants import create_key, create_tenant, find_tenant, list_keys
@@ -32,20 +32,6 @@ from core.settings import Settings
 Answer = TypeVar("Answer")
 TENANT = "default"
 _READY_SECONDS = 60.0
-_ENOUGH_AFTER_DRAIN_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """`settings` are the user's, on no stores; `environment` is what the API and the workers start from."""
-
-    settings: Settings
-    environment: Mapping[str, str]
-    working_folder: Path
-    host: str
-    port: int
-    workers: int = 1
-    with_model: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,10 +91,9 @@ async def run_stack(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Sta
             folder=folder,
             logs=folder.parent / "logs",
             working_folder=plan.working_folder,
-            environment=_environment(plan, servers, settings),
-            grace_seconds=_grace_seconds(plan.settings),
+            environment=child_environment(plan, servers, settings),
+            grace_seconds=grace_seconds(plan.settings),
         )
-        await asyncio.to_thread(roles.stop_leftovers)
         try:
             say("the API and the workers" if plan.workers > 1 else "the API and a worker")
             await _start(plan, roles, running, settings)
@@ -172,35 +157,3 @@ async def _start(plan: Plan, roles: Roles, running: saved.Running, settings: Set
             await first_answer(worker, all_listen, _READY_SECONDS)
     finally:
         await redis.aclose(close_connection_pool=True)
-
-
-def _environment(plan: Plan, servers: EmbeddedServers, settings: Settings) -> dict[str, str]:
-    """The user's variables win, but for the stores and the address, which are this command's own."""
-    given = plan.settings
-    ours = {
-        "INFERD_DATABASE_URL": settings.database.url.get_secret_value(),
-        "INFERD_DATABASE_OWNER_URL": "",
-        "INFERD_REDIS_URL": settings.redis.url.get_secret_value(),
-        "INFERD_API_HOST": plan.host,
-        "INFERD_API_PORT": str(plan.port),
-    }
-    if servers.local_base_url is not None and servers.local_api_key is not None:
-        ours |= {"INFERD_LOCAL_BASE_URL": servers.local_base_url, "INFERD_LOCAL_API_KEY": servers.local_api_key}
-    if settings.master_key is not None:
-        ours["INFERD_MASTER_KEY"] = settings.master_key.get_secret_value()
-    defaults = (
-        (given.worker, "drain_seconds", "INFERD_WORKER_DRAIN_SECONDS", "0.5"),
-        (given.api, "shutdown_seconds", "INFERD_API_SHUTDOWN_SECONDS", "1"),
-        (given.webhook, "allow_http", "INFERD_WEBHOOK_ALLOW_HTTP", "true"),
-        (given.webhook, "allow_cidrs", "INFERD_WEBHOOK_ALLOW_CIDRS", '["127.0.0.0/8"]'),
-    )
-    # A variable of the environment would hide what a .env file says, so one that is set anywhere is left alone.
-    ours |= {name: value for group, member, name, value in defaults if member not in group.model_fields_set}
-    kept = {name: value for name, value in plan.environment.items() if name.upper() not in ours}
-    return kept | ours
-
-
-def _grace_seconds(settings: Settings) -> float:
-    """How long the API and the workers may take to stop: what the user asked for, or what fits into three seconds."""
-    asked = settings.worker.drain_seconds if "drain_seconds" in settings.worker.model_fields_set else 0.5
-    return asked + _ENOUGH_AFTER_DRAIN_SECONDS

@@ -121,7 +121,13 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
                 spool=Spool(shared.redis, shared.keys, shared.sealer),
             ),
             deliveries=open_deliveries(
-                shared.database, egress, shared.sealer, shared.clock, timeout=settings.webhook.timeout_seconds
+                shared.database,
+                egress,
+                shared.sealer,
+                shared.clock,
+                shared.ring,
+                settings.webhook,
+                worker_id=shared.worker_id,
             ),
         )
 

@@ -7,6 +7,7 @@ default. A wrong or missing value raises SettingsError with a message that names
 
 import base64
 import binascii
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -119,12 +120,22 @@ class WebhookSettings(_Group):
     timeout_seconds: float = Field(
         default=20.0, gt=0, le=60, description="One delivery, from connect to the last byte."
     )
-    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="The connect alone.")
-    concurrency: int = Field(default=50, ge=1, description="Deliveries in flight in one worker process.")
+    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Finding the address and the connect alone.")
+    concurrency: int = Field(default=256, ge=1, description="Deliveries in flight in one worker process.")
+    per_endpoint: int = Field(
+        default=8, ge=1, description="Deliveries in flight to one endpoint, or to one host for the jobs of one tenant."
+    )
+    per_host: int = Field(default=32, ge=1, description="Deliveries in flight to one host, for all tenants together.")
+    retry_seconds: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(), description="The waits between attempts, as JSON; unset: those of docs/reference/webhooks.md."
+    )
     allow_http: bool = Field(default=False, description="Whether http:// URLs are taken, not only https://.")
     allow_cidrs: tuple[IPv4Network | IPv6Network, ...] = Field(
         default=(),
         description='Private ranges that webhooks may reach, as JSON, e.g. ["10.0.0.0/8"]. Metadata stays closed.',
+    )
+    ca_file: Path | None = Field(
+        default=None, description="A PEM file of certificate authorities that are trusted besides the system's."
     )
 
 
@@ -214,12 +225,22 @@ def _explain_source(error: SourceError) -> str:
     """pydantic-settings names the group that it could not parse; the ones that are JSON are its lists and mappings."""
     named = re.search(r'field "(\w+)"', str(error))
     group = f"{PREFIX}{named[1]}".upper() if named else PREFIX
-    lines = [
-        f"{name}: must be JSON. {description}"
+    possible = {
+        name: f"{name}: must be JSON. {description}"
         for name, (description, default, _) in variables().items()
         if name.startswith(group) and isinstance(default, tuple | dict)
-    ]
-    return "\n".join([*(lines or [f"{group}: {error}"]), _WHERE])
+    }
+    # Those in a .env are not looked into: then all that are possible are named.
+    wrong = [line for name, line in possible.items() if name in os.environ and not _is_json(os.environ[name])]
+    return "\n".join([*(wrong or possible.values() or [f"{group}: {error}"]), _WHERE])
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _explain(error: ValidationError) -> str:

@@ -6,7 +6,7 @@ back at no cost. Called by worker/main.py.
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -27,6 +27,7 @@ from worker.tasks.run_job import run_job
 from worker.tasks.sweep import sweep
 
 _PUT_BACK_SECONDS: Final = 5.0
+_CANCEL_SECONDS: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -116,10 +117,12 @@ async def _drain(runtime: WorkerRuntime, workers: Workers) -> None:
             await _end([*workers.jobs.tasks.values(), *workers.deliveries.tasks.values()])
 
 
-async def _end(tasks: "Sequence[asyncio.Task[None]]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _end(tasks: "Collection[asyncio.Task[None]]") -> None:
+    while tasks:
+        # Again and again: a driver that is told to stop in the middle of an error may only report the error.
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
 
 
 async def _subscribe(runtime: WorkerRuntime, workers: Workers) -> None:

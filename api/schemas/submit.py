@@ -11,7 +11,8 @@ from core.jobs.submit import Draft
 _DAY: Final = 86_400.0
 _FARTHEST: Final = timedelta(days=366)
 
-EventType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
+EndType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
+EventType = Literal[EndType, "job.queued", "job.running", "job.retrying"]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
@@ -58,11 +59,13 @@ class Message(_Strict):
 
 
 class Webhook(_Strict):
-    """Who is called back when the job ends."""
+    """Who is called back."""
 
     url: str = Field(description="Called by POST, signed as Standard Webhooks 1.0 says.")
     events: list[EventType] = Field(
-        default=list(get_args(EventType)), min_length=1, description="Which ends are told; all of them by default."
+        default=list(get_args(EndType)),
+        min_length=1,
+        description="Which events are told: by default every end, and no step before it.",
     )
 
 

@@ -66,11 +66,11 @@ class Authenticator:
         async with self.database.pool.acquire() as connection, connection.transaction():
             await connection.execute("SELECT set_config('app.key_id', $1, true)", key.public_id)
             row = await connection.fetchrow(_LOOK_UP, key.public_id)
-            if row is not None:
+            # The comparison takes as long for an unknown id as for a wrong secret.
+            same = hmac.compare_digest(_NOBODY if row is None else row["secret_hash"], key.secret_hash)
+            if row is not None and same:
                 await connection.execute("SELECT set_config('app.tenant_id', $1, true)", str(row["tenant_id"]))
                 await connection.execute(_NOTE_USE, row["tenant_id"], row["id"])
-        # The comparison takes as long for an unknown id as for a wrong secret.
-        same = hmac.compare_digest(_NOBODY if row is None else row["secret_hash"], key.secret_hash)
         if row is None or not same:
             raise Unauthenticated("This API key is unknown, revoked or expired.")
         return Caller(TenantId(row["tenant_id"]), KeyId(row["id"]))

@@ -59,7 +59,7 @@ class Batcher(Generic[Row, Outcome]):
             raise BatcherClosed(self.name)
         if len(self._pending) >= self.max_pending:
             raise Overloaded(self.name)
-        pending = _Pending[Row, Outcome](row, asyncio.get_running_loop().create_future())
+        pending: _Pending[Row, Outcome] = _Pending(row, asyncio.get_running_loop().create_future())
         self._pending.append(pending)
         self._wake()
         return await pending.outcome
@@ -71,7 +71,7 @@ class Batcher(Generic[Row, Outcome]):
         if len(self._pending) + len(rows) > self.max_pending:
             raise Overloaded(self.name)
         loop = asyncio.get_running_loop()
-        pending = [_Pending[Row, Outcome](row, loop.create_future()) for row in rows]
+        pending: list[_Pending[Row, Outcome]] = [_Pending(row, loop.create_future()) for row in rows]
         self._pending.extend(pending)
         self._wake()
         return await asyncio.gather(*(each.outcome for each in pending), return_exceptions=True)

@@ -39,6 +39,8 @@ STORE_FAULTS: Final = (
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
+    # A pooled connection that broke in the middle of something.
+    asyncpg.InternalClientError,
     DBAPIError,
     OSError,
     TimeoutError,

@@ -10,6 +10,7 @@
     ├── Conflict              409
     ├── Gone                  410
     ├── PayloadTooLarge       413
+    ├── FailedDependency      424
     ├── TooManyRequests       429
     ├── Internal              500
     └── Unavailable           503
@@ -94,6 +95,14 @@ class PayloadTooLarge(AppError):
     default_code = "payload_too_large"
 
 
+class FailedDependency(AppError):
+    """What the caller asked us to call did not answer."""
+
+    status = 424
+    kind = "invalid_request_error"
+    default_code = "webhook_unanswered"
+
+
 class TooManyRequests(AppError):
     status = 429
     kind = "rate_limit_error"
@@ -126,6 +135,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "conflict": "The resource is not in a state that allows this.",
         "gone": "The job existed and was deleted.",
         "payload_too_large": "The body is larger than INFERD_API_MAX_BODY_BYTES.",
+        "webhook_unanswered": "The webhook endpoint gave no answer to the test; the message says what came instead.",
         "queue_full": "Too much is waiting; try again after Retry-After seconds.",
         "internal_error": "A bug of inferd; give the x-request-id when you report it.",
         "unavailable": "A store is out of reach or the server is shutting down; try again.",

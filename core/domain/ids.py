@@ -15,6 +15,7 @@ KeyId = NewType("KeyId", UUID)
 EndpointId = NewType("EndpointId", UUID)
 EventId = NewType("EventId", UUID)
 DeliveryId = NewType("DeliveryId", UUID)
+RecoveryId = NewType("RecoveryId", UUID)
 LeaseToken = NewType("LeaseToken", UUID)
 
 JOB: Final = "job"
@@ -23,6 +24,7 @@ KEY: Final = "key"
 ENDPOINT: Final = "we"
 EVENT: Final = "evt"
 DELIVERY: Final = "dlv"
+RECOVERY: Final = "rcv"
 REQUEST: Final = "req"
 
 _HEX_DIGITS: Final = 32

@@ -18,7 +18,7 @@ from core.jobs.context import JobContext
 async def cancel_jobs(context: JobContext, tenant_id: TenantId, job_ids: Sequence[JobId]) -> ChangeOutcome:
     """Cancels those that have not ended."""
     async with hot_transaction(context.database, [tenant_id]) as connection:
-        held = await store.hold(connection, job_ids)
+        held = await store.hold(connection, tenant_id, job_ids)
         wanted = [(job, transitions.cancel()) for job in held.values() if job.state not in TERMINAL]
         changed = await apply_to(context, connection, wanted)
     tell(context, changed)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from core.db.session import Connection
 from core.domain.events import JobEnded
 from core.domain.ids import EventId, JobId, new_uuid
-from core.domain.job_state import TERMINAL, JobState
+from core.domain.job_state import TERMINAL, Edge, JobState
 from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.context import JobContext
 from core.jobs.records import Applied, Change, HeldJob
 from core.observability.metrics import FINISHED
-from core.queue.keys import lane_of
+from core.queue.keys import AT_THE_FRONT, lane_of
 from core.queue.ring import ring_delivery, ring_job
 
 
@@ -65,7 +65,8 @@ def tell(context: JobContext, changes: Sequence[Changed]) -> None:
         else:
             context.ring.announce_change(job.id)
         if transition.to_state == JobState.QUEUED:
-            context.ring.ring(ring_job(job.id, lane_of(job.priority), transition.delay or 0.0))
+            delay = AT_THE_FRONT if transition.edge is Edge.RESCUE else transition.delay or 0.0
+            context.ring.ring(ring_job(job.id, lane_of(job.priority), delay))
         elif transition.to_state in TERMINAL:
             FINISHED.labels(provider=job.model.partition("/")[0], state=transition.to_state.value).inc()
 

@@ -29,6 +29,7 @@ from core.observability.context import bound
 from core.observability.metrics import QUEUE_WAIT, RUN_TIME
 from core.providers.faults import Fault, FaultCode
 from core.providers.port import Provider
+from core.queue.ring import ring_delivery
 
 _DRAINED: Final = Failure(
     "worker_stopped", "worker_stopped", "The worker was stopped; the job goes on elsewhere at no cost of an attempt."
@@ -52,6 +53,8 @@ async def execute_job(context: RunContext, job_id: JobId) -> float | None:
             return seconds
         case ClaimedJob() as job:
             QUEUE_WAIT.labels(priority=job.priority.value).observe(max(0.0, job.queue_seconds))
+            if job.delivery_ids:
+                context.ring.ring(*map(ring_delivery, job.delivery_ids))
             with bound(job_id=show_job(job.id), attempt=job.attempts_used, run_no=job.run_no):
                 async with context.leases.hold(job, claimed_at) as lease:
                     transition = await _run(context, job, lease, claimed_at)

@@ -14,7 +14,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from core.db.batching import Overloaded
-from core.db.session import hot_transaction
+from core.db.session import hot_statement
 from core.domain import transitions
 from core.domain.events import JobEnded
 from core.domain.ids import EventId, new_uuid
@@ -60,7 +60,8 @@ async def finish_job(context: RunContext, job: ClaimedJob, transition: Transitio
     try:
         applied = await _apply(context, job, _change(context, job, transition))
     except _REFUSALS as error:
-        log.exception("result_refused", error=type(error).__name__)
+        # Without its text: PostgreSQL quotes the row that it refuses, and that is the answer.
+        log.error("result_refused", error=type(error).__name__)  # noqa: TRY400
         transition = transitions.fail(_REFUSED)
         applied = await _apply(context, job, _change(context, job, transition))
     if applied is None:
@@ -160,7 +161,7 @@ async def _note_late_usage(context: RunContext, job: ClaimedJob, result: Inferen
     if result is None:
         return
     try:
-        async with hot_transaction(context.database, None) as connection:
+        async with hot_statement(context.database) as connection:
             await store.note_late_usage(connection, job.id, job.tenant_id, job.run_no, result)
     except STORE_AWAY as error:
         log.warning("late_usage_lost", error=type(error).__name__)

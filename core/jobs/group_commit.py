@@ -11,7 +11,7 @@ from typing import Final
 from core.db.batching import Batcher
 from core.db.engine import Database
 from core.db.sealed import Sealer
-from core.db.session import hot_transaction
+from core.db.session import hot_statement, hot_transaction
 from core.domain.ids import JobId, TenantId
 from core.jobs import queries, store
 from core.jobs.records import Applied, Change, ClaimedJob, Inserted, JobRecord, KeyHeld, NewJob, NotDue
@@ -55,18 +55,15 @@ def open_group_commit(
             return await queries.get_many(connection, sealer, wanted)
 
     async def claim(job_ids: Sequence[JobId]) -> list[ClaimedJob | NotDue | None]:
-        async with hot_transaction(database, None) as connection:
+        async with hot_statement(database) as connection:
             return await store.claim(connection, job_ids, worker_id=worker_id, lease_seconds=lease_seconds)
 
     async def call(runs: Sequence[Run]) -> list[bool]:
-        async with hot_transaction(database, None) as connection:
-            # Waiting for the disk here would double the price of a claim. Losing this row needs PostgreSQL and the
-            # worker to die in the same instant, and costs one refunded attempt.
-            await connection.execute("SET LOCAL synchronous_commit = off")
+        async with hot_statement(database) as connection:
             return await store.mark_called(connection, runs)
 
     async def change(changes: Sequence[Change]) -> list[Applied | None]:
-        async with hot_transaction(database, scope([change.tenant_id for change in changes])) as connection:
+        async with hot_statement(database) as connection:
             return await store.apply(connection, changes)
 
     return GroupCommit(

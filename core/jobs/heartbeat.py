@@ -14,7 +14,7 @@ from enum import StrEnum
 import structlog
 
 from core.db.engine import Database
-from core.db.session import hot_transaction
+from core.db.session import hot_statement
 from core.domain.ids import JobId
 from core.jobs import store
 from core.jobs.records import ClaimedJob
@@ -113,7 +113,7 @@ class Leases:
         if not asked:
             return
         sent_at = asyncio.get_running_loop().time()
-        async with hot_transaction(self.database, None) as connection:
+        async with hot_statement(self.database) as connection:
             kept = await store.heartbeat(
                 connection,
                 [(lease.job.id, lease.job.lease_token) for lease in asked],

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from core.db.session import hot_transaction
+from core.db.session import hot_statement
 from core.domain.ids import DeliveryId, JobId
 from core.jobs.context import RunContext
 from core.jobs.store import statement
@@ -62,7 +62,7 @@ class Reconciler:
     async def _window(self, lane: Lane) -> tuple[int, int]:
         """How many due rows the next window has, and how many of them Redis did not know."""
         position = self._position.get(lane, _START)
-        async with hot_transaction(self.context.database, None) as connection:
+        async with hot_statement(self.context.database) as connection:
             if lane is Lane.DELIVERIES:
                 rows = await connection.fetch(statement("due_deliveries"), _WINDOW, *position)
             else:

@@ -37,6 +37,7 @@ class Inserted:
     created_at: datetime
     run_at: datetime
     deadline_at: datetime | None
+    delivery_ids: tuple[DeliveryId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class ClaimedJob:
     timeout_seconds: float
     seconds_left: float | None
     queue_seconds: float
+    delivery_ids: tuple[DeliveryId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

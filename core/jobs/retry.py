@@ -14,7 +14,7 @@ from core.jobs.context import JobContext
 async def retry_jobs(context: JobContext, tenant_id: TenantId, job_ids: Sequence[JobId]) -> ChangeOutcome:
     """Retries those that may be."""
     async with hot_transaction(context.database, [tenant_id]) as connection:
-        held = await store.hold(connection, job_ids)
+        held = await store.hold(connection, tenant_id, job_ids)
         may = EDGES[Edge.RETRY].from_states
         wanted = [(job, transitions.retry()) for job in held.values() if job.state in may]
         changed = await apply_to(context, connection, wanted)

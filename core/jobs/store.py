@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
+import asyncpg
 import orjson
 
 from core.db.session import Connection
@@ -35,7 +36,9 @@ async def insert(connection: Connection, jobs: Sequence[NewJob], *, key_seconds:
         job for job in jobs if job.idempotency_key is None or first_of_key[job.tenant_id, job.idempotency_key] is job
     ]
     inserted = {
-        JobId(record["id"]): Inserted(record["created_at"], record["run_at"], record["deadline_at"])
+        JobId(record["id"]): Inserted(
+            record["created_at"], record["run_at"], record["deadline_at"], _deliveries(record)
+        )
         for record in await connection.fetch(
             statement("insert"), *_columns([_insert_row(job) for job in rows], 15), key_seconds
         )
@@ -80,6 +83,7 @@ async def claim(
                 timeout_seconds=record["timeout_seconds"],
                 seconds_left=record["seconds_left"],
                 queue_seconds=record["queue_seconds"],
+                delivery_ids=_deliveries(record),
             )
         elif record["seconds_until_due"] > 0:
             found[job_id] = NotDue(record["seconds_until_due"])
@@ -109,10 +113,7 @@ async def apply(connection: Connection, changes: Sequence[Change]) -> list[Appli
     records = await connection.fetch(
         statement("apply"), *_columns([_change_row(change) for change in rows.values()], 25)
     )
-    applied = {
-        record["id"]: Applied(record["version"], tuple(DeliveryId(each) for each in record["delivery_ids"]))
-        for record in records
-    }
+    applied = {record["id"]: Applied(record["version"], _deliveries(record)) for record in records}
     return [applied.get(change.job_id) if rows[change.job_id] is change else None for change in changes]
 
 
@@ -124,8 +125,8 @@ async def note_late_usage(
     await connection.execute(statement("late_usage"), job_id, tenant_id, run_no, usage, result.provider_request_id)
 
 
-async def hold(connection: Connection, job_ids: Sequence[JobId]) -> dict[JobId, HeldJob]:
-    """Locks those of the jobs that this transaction may see."""
+async def hold(connection: Connection, tenant_id: TenantId, job_ids: Sequence[JobId]) -> dict[JobId, HeldJob]:
+    """Locks those of the jobs that are the tenant's."""
     return {
         JobId(record["id"]): HeldJob(
             id=JobId(record["id"]),
@@ -136,13 +137,17 @@ async def hold(connection: Connection, job_ids: Sequence[JobId]) -> dict[JobId, 
             run_no=record["run_no"],
             priority=Priority(record["priority"]),
         )
-        for record in await connection.fetch(statement("held_jobs"), list(job_ids))
+        for record in await connection.fetch(statement("held_jobs"), tenant_id, list(job_ids))
     }
 
 
 async def delete(connection: Connection, jobs: Sequence[tuple[JobId, TenantId]]) -> int:
     """Deletes those that have ended; answers how many."""
     return len(await connection.fetch(statement("delete"), *_columns(jobs, 2)))
+
+
+def _deliveries(record: asyncpg.Record) -> tuple[DeliveryId, ...]:
+    return tuple(DeliveryId(each) for each in record["delivery_ids"])
 
 
 def _insert_row(job: NewJob) -> tuple[object, ...]:

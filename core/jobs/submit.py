@@ -19,7 +19,7 @@ from core.jobs.context import JobContext
 from core.jobs.records import Inserted, JobRecord, KeyHeld, NewJob
 from core.observability.metrics import SUBMITTED
 from core.queue.keys import lane_of
-from core.queue.ring import ring_job
+from core.queue.ring import ring_delivery, ring_job
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,9 @@ async def _settled(context: JobContext, job: NewJob, draft: Draft, outcome: Inse
     match outcome:
         case Inserted() as inserted:
             delay = (inserted.run_at - inserted.created_at).total_seconds()
-            context.ring.ring(ring_job(job.id, lane_of(job.priority), delay))
+            context.ring.ring(
+                ring_job(job.id, lane_of(job.priority), delay), *map(ring_delivery, inserted.delivery_ids)
+            )
             SUBMITTED.labels(provider=job.model.partition("/")[0], priority=job.priority.value).inc()
             return Submission(_fresh(job, inserted, draft), replayed=False)
         case KeyHeld(job_id=held_by, fingerprint=first) if first == job.fingerprint:

@@ -42,7 +42,8 @@ def configure_logs(settings: LogSettings) -> None:
         redact,
     ]
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        # Not the default of it, which prints every local variable of a traceback, and so prompts and keys.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if pretty
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

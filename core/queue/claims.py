@@ -15,7 +15,7 @@ from redis.commands.core import AsyncScript
 
 from core.queue import scripts
 from core.queue.connect import RedisFault
-from core.queue.keys import Keys, Lane
+from core.queue.keys import AT_THE_FRONT, Keys, Lane
 from core.queue.payload import PAYLOAD_LIFE_MS, function_of
 
 _AGAIN_SECONDS: Final = 0.1
@@ -33,7 +33,7 @@ class Acquired:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A hold that is over: the member leaves the lane, or runs again in `delay` seconds."""
+    """A hold that is over: the member leaves the lane, or runs again in `delay` seconds; 0 is before what waits."""
 
     acquired: Acquired
     delay: float | None
@@ -69,7 +69,7 @@ class Claims:
         arguments: list[str | bytes | int] = [self.keys.wake, self.lanes[0].value]
         for row in rows:
             held = row.acquired
-            delay = "" if row.delay is None else max(0, int(row.delay * 1000))
+            delay = "" if row.delay is None else int((row.delay or AT_THE_FRONT) * 1000)
             arguments += [self.keys.lane(held.lane), _raw(held.member), held.token, delay]
         try:
             await self.finish_script(args=arguments)

@@ -1,5 +1,6 @@
 """Connections to Redis that notice a dead peer: timeouts on every command, keep-alive, and a ping on idle ones."""
 
+import asyncio
 from typing import Final
 
 from arq.connections import ArqRedis
@@ -36,3 +37,13 @@ def connect(settings: RedisSettings, *, connections: int = 20) -> RedisClient:
         retry=Retry(NoBackoff(), 0),
     )
     return ArqRedis(pool)
+
+
+def end_if_cancelled() -> None:
+    """For a loop that goes on after errors: redis-py may answer a cancellation with an error of its own.
+
+    Raises CancelledError when the running task was asked to end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -27,6 +27,10 @@ JOB_LANES: Final = (Lane.INTERACTIVE, Lane.STANDARD, Lane.BATCH)
 LANE_WEIGHTS: Final = {Lane.INTERACTIVE: 8, Lane.STANDARD: 4, Lane.BATCH: 1, Lane.DELIVERIES: 1}
 
 
+# What had begun before goes before what waits: its run is put so far ahead, in seconds.
+AT_THE_FRONT: Final = -3600.0
+
+
 def lane_of(priority: Priority) -> Lane:
     return Lane(priority.value)
 

@@ -26,13 +26,15 @@ from core.queue.payload import DELIVER_WEBHOOK, PAYLOAD_LIFE_MS, RUN_JOB, payloa
 _BREAK_SECONDS: Final = 1.0
 _MAX_PENDING: Final = 50_000
 _MAX_BATCH: Final = 500
+# A member's score lies ahead by a lease at most while it is held; further ahead, Redis and PostgreSQL disagree.
+_PUT_OFF_SECONDS: Final = 120
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Ringing:
-    """One id to ring, `delay` seconds from now."""
+    """One id to ring, `delay` seconds from now; AT_THE_FRONT puts it before what waits in its lane."""
 
     lane: Lane
     member: str
@@ -90,16 +92,18 @@ class Ring:
         for lane, batch in by_lane.items():
             arguments: list[str | bytes | int] = [self.keys.wake, lane.value, PAYLOAD_LIFE_MS]
             for each in batch:
-                arguments += [each.member, max(0, int(each.delay * 1000)), payload(each.function, each.member)]
+                arguments += [each.member, int(each.delay * 1000), payload(each.function, each.member)]
             await self.script(keys=[self.keys.lane(lane)], args=arguments)
         RINGS.labels(outcome="ok").inc(len(ringings))
 
     async def missing(self, lane: Lane, ringings: Sequence[Ringing]) -> list[Ringing]:
-        """Those of `ringings` that Redis does not know. Raises one of RedisFault."""
+        """Those of `ringings`, which are due, that Redis does not know or has put off. Raises one of RedisFault."""
         if not ringings:
             return []
+        seconds, _ = await self.redis.time()
+        latest = (seconds + _PUT_OFF_SECONDS) * 1000
         scores = await self.redis.zmscore(self.keys.lane(lane), [each.member for each in ringings])
-        return [each for each, score in zip(ringings, scores, strict=True) if score is None]
+        return [each for each, score in zip(ringings, scores, strict=True) if score is None or score > latest]
 
     async def epoch_is_gone(self) -> bool:
         """Whether Redis has lost its memory since the epoch was marked. Raises one of RedisFault."""

@@ -14,14 +14,15 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
-# KEYS: lane.  ARGV: wake channel, wake message, payload life ms, then (member, delay ms, payload) for each.
+# KEYS: lane.  ARGV: wake channel, wake message, payload life ms, then (member, delay ms, payload) for each. A negative
+# delay puts the member before those that wait.
 # PostgreSQL says that the member waits, so whoever holds it in Redis does so no longer: its token goes.
 RING: Final = (
     _NOW
     + f"""
 for i = 4, #ARGV, 3 do
     local delay = tonumber(ARGV[i + 1])
-    redis.call('SET', '{PAYLOAD}' .. ARGV[i], ARGV[i + 2], 'PX', delay + ARGV[3])
+    redis.call('SET', '{PAYLOAD}' .. ARGV[i], ARGV[i + 2], 'PX', math.max(0, delay) + ARGV[3])
     redis.call('DEL', '{IN_PROGRESS}' .. ARGV[i])
     redis.call('ZADD', KEYS[1], now + delay, ARGV[i])
 end
@@ -50,6 +51,10 @@ local function take(index, wanted)
                 claimed[#claimed + 1] = type(body) == 'string' and body or ''
                 got = got + 1
             else
+                -- A holder without an end would hold for ever, whoever wrote it.
+                if redis.call('PTTL', '{IN_PROGRESS}' .. member) == -1 then
+                    redis.call('PEXPIRE', '{IN_PROGRESS}' .. member, lease)
+                end
                 redis.call('ZADD', lane, 'XX', now + 1000, member)
             end
         end
@@ -95,7 +100,7 @@ for i = 3, #ARGV, 4 do
     elseif not holder and delay ~= '' then
         redis.call('ZADD', lane, 'NX', now + delay, member)
     end
-    due_now = due_now or delay == '0'
+    due_now = due_now or (delay ~= '' and tonumber(delay) <= 0)
 end
 if due_now then redis.call('PUBLISH', ARGV[1], ARGV[2]) end
 return finished

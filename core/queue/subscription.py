@@ -12,7 +12,7 @@ import structlog
 from arq.connections import ArqRedis
 from redis.asyncio.client import PubSub
 
-from core.queue.connect import RedisFault
+from core.queue.connect import RedisFault, end_if_cancelled
 
 _IDLE_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -41,6 +41,7 @@ async def listen(
                 log.warning("redis_subscription_lost", error=type(error).__name__)
         except Exception:
             log.exception("redis_subscription_crashed")
+        end_if_cancelled()
         await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
         failures += 1
 

@@ -17,7 +17,7 @@ from arq.worker import Worker, func
 from core.db.batching import Batcher
 from core.db.faults import STORE_FAULTS
 from core.queue.claims import Acquired, Finished, open_claims
-from core.queue.connect import RedisFault
+from core.queue.connect import RedisFault, end_if_cancelled
 from core.queue.keys import LANE_WEIGHTS, Keys, Lane, parse_member
 from core.queue.payload import dumps, loads
 from core.queue.shares import Shares
@@ -96,19 +96,25 @@ class QueueWorker(Worker):
         heart = asyncio.create_task(self._keep_holds(), name="queue-heartbeat")
         try:
             while self.allow_pick_jobs:
-                try:
-                    await self._poll_iteration()
-                except RedisFault as error:
-                    log.warning("queue_poll_failed", error=type(error).__name__)
-                    await self._wait(_FAULT_SECONDS)
-                except Exception:
-                    log.exception("queue_poll_crashed")
+                if not await self._poll_safely():
+                    end_if_cancelled()
                     await self._wait(_FAULT_SECONDS)
             while self.tasks:
                 await asyncio.wait(list(self.tasks.values()))
             self._idle.set()
         finally:
             heart.cancel()
+
+    async def _poll_safely(self) -> bool:
+        try:
+            await self._poll_iteration()
+        except RedisFault as error:
+            log.warning("queue_poll_failed", error=type(error).__name__)
+            return False
+        except Exception:
+            log.exception("queue_poll_crashed")
+            return False
+        return True
 
     async def _poll_iteration(self) -> None:
         """Claims as many as slots are free, then waits for a message, a slot, the next due time, or the tick."""
@@ -141,6 +147,8 @@ class QueueWorker(Worker):
     def _ended(self, member: str, task: "asyncio.Task[None]") -> None:
         if self.tasks.get(member) is task:
             del self.tasks[member]
+            # Still there when the task was cancelled before its first step.
+            self.held.pop(member, None)
         self._release_sem_dec_counter_on_complete()
 
     def _release_sem_dec_counter_on_complete(self) -> None:
@@ -207,6 +215,7 @@ class QueueWorker(Worker):
                 log.warning("queue_heartbeat_failed", error=type(error).__name__)
             except Exception:
                 log.exception("queue_heartbeat_crashed")
+            end_if_cancelled()
 
     async def _wait(self, seconds: float) -> None:
         try:

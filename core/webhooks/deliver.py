@@ -1,35 +1,48 @@
 """Stop 9 of 9 · from worker/tasks/deliver_webhook.py · to the receiver
 
 Sends one delivery and records how it went: lease it, sign it, POST it with no transaction open, write the outcome under
-the lease's token. A sender that dies is taken over when its lease runs out; the receiver then sees the same
-`webhook-id` twice and can tell.
+the lease's token, ring for those that waited behind it. A sender that dies is taken over when its lease runs out; the
+receiver then sees the same `webhook-id` twice and can tell.
 """
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final, assert_never
 
 import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from core.access.webhook_secrets import open_secret
-from core.db.batching import Batcher
+from core.db.batching import Batcher, Overloaded
 from core.db.engine import Database
+from core.db.faults import STORE_FAULTS
 from core.db.sealed import SealBroken, Sealer
 from core.db.session import hot_transaction
 from core.domain.clock import Clock
-from core.domain.ids import DELIVERY, EVENT, DeliveryId, show
+from core.domain.ids import DELIVERY, EVENT, DeliveryId, EventId, new_uuid, show
 from core.observability.context import bound
 from core.observability.metrics import DELIVERIES, DELIVERY_TIME
+from core.queue.ring import Ring, ring_delivery
+from core.settings import WebhookSettings
 from core.webhooks import store
-from core.webhooks.egress import Answered, Egress, NoAnswer
-from core.webhooks.schedule import next_wait
+from core.webhooks.egress import Egress
+from core.webhooks.events import DISABLED, disabled_event
+from core.webhooks.exchange import Answered, NoAnswer, Timing
+from core.webhooks.health import Health
+from core.webhooks.payload import body_of
+from core.webhooks.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, Successor
+from core.webhooks.schedule import WAITS, next_wait
 from core.webhooks.signing import sign
-from core.webhooks.store import ClaimedDelivery, DeliveryNotDue, Recorded
 
 _THROTTLING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 _LEASE_MARGIN_SECONDS: Final = 10.0
+# A receiver that says 429 or 503 is left alone as a whole, not only by the delivery that it said it to.
+_PAUSING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_LONGEST_PAUSE_SECONDS: Final = 60.0
+_SILENT: Final = {"unreachable", "timeout"}
 
 log = structlog.get_logger(__name__)
 
@@ -39,27 +52,70 @@ class DeliverContext:
     """What a delivery is handed: made by core/runtime.py, once per worker."""
 
     claims: Batcher[DeliveryId, ClaimedDelivery | DeliveryNotDue | None]
-    records: Batcher[Recorded, bool]
+    records: Batcher[Ended, bool]
     egress: Egress
     sealer: Sealer
     clock: Clock
+    ring: Ring
+    health: Health
+    waits: Sequence[float]
 
 
 def open_deliveries(
-    database: Database, egress: Egress, sealer: Sealer, clock: Clock, *, timeout: float
+    database: Database,
+    egress: Egress,
+    sealer: Sealer,
+    clock: Clock,
+    ring: Ring,
+    settings: WebhookSettings,
+    *,
+    worker_id: str,
 ) -> DeliverContext:
-    """`timeout` is a whole exchange's, in seconds; a lease is longer, so that no second sender starts during it."""
-    lease_seconds = timeout + _LEASE_MARGIN_SECONDS
+    """A lease is longer than an exchange may last, so that no second sender starts during it."""
+    lease_seconds = settings.timeout_seconds + _LEASE_MARGIN_SECONDS
+    health = Health(quota=max(1, settings.concurrency // 2))
 
     async def claim(ids: Sequence[DeliveryId]) -> list[ClaimedDelivery | DeliveryNotDue | None]:
+        caps = Caps(settings.per_endpoint, settings.per_host, health.suspects(), health.room())
         async with hot_transaction(database, None) as connection:
-            return await store.claim(connection, ids, lease_seconds=lease_seconds)
+            # A claim that a crash of PostgreSQL undoes is made again.
+            await connection.execute("SET LOCAL synchronous_commit = off")
+            return await store.claim(connection, ids, caps, lease_seconds=lease_seconds)
 
-    async def record(rows: Sequence[Recorded]) -> list[bool]:
+    async def record(rows: Sequence[Ended]) -> list[bool]:
+        told: list[DeliveryId] = []
         async with hot_transaction(database, None) as connection:
-            return await store.record(connection, rows)
+            batch = await store.record(connection, rows, worker_id=worker_id)
+            if batch.disabled:
+                await store.skip(connection, [(each.id, each.tenant_id) for each in batch.disabled])
+                ids = [EventId(new_uuid()) for _ in batch.disabled]
+                events = [
+                    (each, event_id, disabled_event(event_id, each, clock.now()))
+                    for each, event_id in zip(batch.disabled, ids, strict=True)
+                ]
+                told = await store.tell_disabled(connection, DISABLED, events)
+            following = await store.successors(connection, batch, per_target=settings.per_endpoint)
+        _ring(ring, following, told)
+        for each in batch.disabled:
+            log.warning(
+                "webhook_endpoint_disabled", endpoint_id=each.id.hex, reason=each.reason, failures=each.failures
+            )
+        return [row.delivery.id in batch.written for row in rows]
 
-    return DeliverContext(Batcher("delivery_claim", claim), Batcher("delivery_record", record), egress, sealer, clock)
+    return DeliverContext(
+        claims=Batcher("delivery_claim", claim),
+        records=Batcher("delivery_record", record),
+        egress=egress,
+        sealer=sealer,
+        clock=clock,
+        ring=ring,
+        health=health,
+        waits=settings.retry_seconds or WAITS,
+    )
+
+
+def _ring(ring: Ring, following: Sequence[Successor], told: Sequence[DeliveryId]) -> None:
+    ring.ring(*(ring_delivery(each.id, each.delay) for each in following), *map(ring_delivery, told))
 
 
 async def deliver_webhook(context: DeliverContext, delivery_id: DeliveryId) -> float | None:
@@ -71,58 +127,110 @@ async def deliver_webhook(context: DeliverContext, delivery_id: DeliveryId) -> f
             return seconds
         case ClaimedDelivery() as delivery:
             with bound(delivery_id=show(DELIVERY, delivery.id), attempt=delivery.attempts):
-                recorded = await _attempt(context, delivery)
-                written = await context.records.submit(recorded)
-                DELIVERIES.labels(outcome=recorded.state).inc()
-                log.info("webhook_attempt", state=recorded.state, status=recorded.status, error=recorded.error)
-                return recorded.delay if written else None
+                ended = await _attempt(context, delivery)
+                written = await _record(context, ended)
+                DELIVERIES.labels(outcome=ended.state).inc()
+                log.info("webhook_attempt", state=ended.state, status=ended.status, error=ended.error)
+                return ended.delay if written else None
 
 
-async def _attempt(context: DeliverContext, delivery: ClaimedDelivery) -> Recorded:
+async def _record(context: DeliverContext, ended: Ended) -> bool:
+    """Tries for as long as the lease may hold: what is not recorded is sent again."""
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type((*STORE_FAULTS, Overloaded)),
+        wait=wait_random_exponential(multiplier=0.1, max=1.0),
+        stop=stop_after_delay(_LEASE_MARGIN_SECONDS),
+        reraise=True,
+    ):
+        with attempt:
+            return await context.records.submit(ended)
+    raise AssertionError("retries end by an answer or an exception")
+
+
+async def _attempt(context: DeliverContext, delivery: ClaimedDelivery) -> Ended:
+    started_at = context.clock.now()
     try:
-        secret = open_secret(context.sealer, delivery.secret, delivery.tenant_id, delivery.endpoint_id)
+        body = body_of(context.sealer, delivery)
+        secrets = [
+            open_secret(context.sealer, each, delivery.tenant_id, delivery.endpoint_id)
+            for each in (delivery.secret, *delivery.retired_secrets)
+        ]
     except SealBroken:
-        log.exception("webhook_secret_unreadable")
-        return _tried_again(delivery, NoAnswer("broken"))
-    timestamp = int(context.clock.now().timestamp())
-    headers = {
-        "content-type": "application/json",
-        **sign(secret, show(EVENT, delivery.event_id), timestamp, delivery.body),
-    }
-    started = context.clock.monotonic()
-    answer = await context.egress.post(delivery.url, headers, delivery.body)
-    DELIVERY_TIME.observe(context.clock.monotonic() - started)
-    match answer:
-        case Answered(status=status) if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            return Recorded(delivery.id, delivery.lease_token, "delivered", None, status, None)
-        case NoAnswer(problem="blocked"):
-            return Recorded(delivery.id, delivery.lease_token, "exhausted", None, None, "blocked")
-        case Answered() | NoAnswer():
-            return _tried_again(delivery, answer)
-        case _ as never:
-            assert_never(never)
+        log.exception("webhook_unreadable")
+        return _failed(context, delivery, started_at, Timing(), error="unreadable")
+    timestamp = int(started_at.timestamp())
+    headers = sign(secrets[0], show(EVENT, delivery.event_id), timestamp, body, *secrets[1:])
+    context.health.begins(delivery.host)
+    silent = False
+    try:
+        answer = await context.egress.post(delivery.url, {"content-type": "application/json", **headers}, body)
+        silent = isinstance(answer, NoAnswer) and answer.problem in _SILENT
+    finally:
+        context.health.ended(delivery.host, silent=silent)
+    if answer.timing.total_ms is not None:
+        DELIVERY_TIME.observe(answer.timing.total_ms / 1000)
+    return _ended(context, delivery, started_at, answer)
 
 
-def _tried_again(delivery: ClaimedDelivery, answer: Answered | NoAnswer) -> Recorded:
-    rand = random.random()  # noqa: S311 - jitter is no secret
+def _ended(
+    context: DeliverContext, delivery: ClaimedDelivery, started_at: datetime, answer: Answered | NoAnswer
+) -> Ended:
     match answer:
-        case Answered(status=status, retry_after=wish):
-            throttled = status in _THROTTLING
-            wait = next_wait(delivery.attempts, rand, retry_after=_seconds(wish), throttled=throttled)
+        case Answered(is_success=True, status=status, timing=timing):
+            return Ended(delivery, "delivered", started_at, timing, status=status, excerpt=answer.excerpt())
+        case Answered(status=HTTPStatus.GONE as status, timing=timing):
+            return Ended(
+                delivery, "exhausted", started_at, timing, status=status, error="gone", excerpt=answer.excerpt()
+            )
+        case Answered(status=status):
             redirect = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
-            return _failed(delivery, wait, status, "redirect" if redirect else "status")
-        case NoAnswer(problem=problem):
-            wait = next_wait(delivery.attempts, rand, throttled=problem == "timeout")
-            return _failed(delivery, wait, None, problem)
+            return _failed(
+                context,
+                delivery,
+                started_at,
+                answer.timing,
+                answer=answer,
+                error="redirect" if redirect else "status",
+                throttled=status in _THROTTLING,
+            )
+        case NoAnswer(problem=problem, reason=reason):
+            log.info("webhook_no_answer", problem=problem, reason=reason)
+            throttled = problem == "timeout"
+            return _failed(context, delivery, started_at, answer.told_timing(), error=problem, throttled=throttled)
         case _ as never:
             assert_never(never)
 
 
-def _failed(delivery: ClaimedDelivery, wait: float | None, status: int | None, error: str) -> Recorded:
-    state = "exhausted" if wait is None else "pending"
-    return Recorded(delivery.id, delivery.lease_token, state, wait, status, error)
+def _failed(
+    context: DeliverContext,
+    delivery: ClaimedDelivery,
+    started_at: datetime,
+    timing: Timing,
+    *,
+    error: str,
+    answer: Answered | None = None,
+    throttled: bool = False,
+) -> Ended:
+    rand = random.random()  # noqa: S311 - jitter is no secret
+    wish = answer.wish(context.clock) if answer else None
+    wait = next_wait(delivery.slots_used, rand, retry_after=wish, throttled=throttled, waits=context.waits)
+    if delivery.trigger == "test":
+        wait = None
+    return Ended(
+        delivery,
+        "exhausted" if wait is None else "pending",
+        started_at,
+        timing,
+        delay=wait,
+        status=answer.status if answer else None,
+        error=error,
+        pause=_pause(answer, wish),
+        retry_after=wish,
+        excerpt=answer.excerpt() if answer else None,
+    )
 
 
-def _seconds(text: str | None) -> float | None:
-    """Retry-After in whole seconds; its other form and garbage are ignored."""
-    return float(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None  # noqa: PLR2004 - longer ones are garbage
+def _pause(answer: Answered | None, wish: float | None) -> float | None:
+    if answer is None or answer.status not in _PAUSING or wish is None:
+        return None
+    return min(wish, _LONGEST_PAUSE_SECONDS)

@@ -2,74 +2,69 @@
 
 The address is checked where it is used, after resolution and for each connection, so no rebinding and no second parser
 can get between. No redirects, no cookies, no proxy from the environment, one deadline over everything, and at most
-16 kB of the answer are read. Called by core/webhooks/deliver.py.
+16 kB of the answer are read. Names are resolved without threads, so a slow zone holds up nobody else's.
+Called by core/webhooks/deliver.py.
 """
 
+import asyncio
 import socket
+import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Self
 
 import aiohttp
 from aiohttp import AddrInfoType
+from aiohttp.abc import AbstractResolver
+from aiohttp.resolver import AsyncResolver
+from yarl import URL
 
 from core.settings import WebhookSettings
 from core.webhooks.addresses import is_allowed
+from core.webhooks.exchange import Answered, NoAnswer, Problem
+from core.webhooks.stopwatch import Stopwatch, TimedConnector, current, tracing
 
 _READ_BYTES: Final = 16 * 1024
+# A receiver that has said its status but never ends its body.
+_BODY_SECONDS: Final = 1.0
+_MOST_HOSTS: Final = 10_000
 USER_AGENT: Final = "inferd-webhooks/1"
-
-Problem = Literal["blocked", "unreachable", "tls", "timeout", "broken"]
 
 
 class Blocked(OSError):
     """The address may not be reached."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The receiver's answer: its status, what it asked for, and the first bytes of its body."""
-
-    status: int
-    retry_after: str | None
-    excerpt: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
-    """There was none, and why."""
-
-    problem: Problem
-
-
 class Egress:
-    """One guarded pool for a process; open it with `async with`."""
+    """One guarded pool for a process; open it with `async with`. `resolver` is for tests with a DNS of their own."""
 
-    def __init__(self, settings: WebhookSettings) -> None:
+    def __init__(self, settings: WebhookSettings, resolver: AbstractResolver | None = None) -> None:
         self._settings = settings
+        self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
+        # Hosts that led to an address which only this deployment lets us reach.
+        self._private: set[str] = set()
 
     async def __aenter__(self) -> Self:
         settings = self._settings
-
-        def guarded(info: AddrInfoType) -> socket.socket:
-            family, kind, protocol, _, address = info
-            if not is_allowed(str(address[0]), settings.allow_cidrs):
-                raise Blocked("address not allowed")
-            return socket.socket(family, kind, protocol)
-
+        resolver = self._resolver or AsyncResolver(timeout=settings.connect_timeout_seconds, tries=1)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                socket_factory=guarded, limit=settings.concurrency, limit_per_host=4, use_dns_cache=False
+            connector=TimedConnector(
+                socket_factory=self._guarded,
+                resolver=resolver,
+                ssl=_trust(settings),
+                use_dns_cache=False,
+                # How many are in flight, and where to, is core/webhooks/sql/claim.sql's to say.
+                limit=0,
+                limit_per_host=0,
             ),
-            timeout=aiohttp.ClientTimeout(
-                total=settings.timeout_seconds, sock_connect=settings.connect_timeout_seconds
-            ),
+            timeout=aiohttp.ClientTimeout(total=settings.timeout_seconds, connect=settings.connect_timeout_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[tracing()],
             trust_env=False,
             auto_decompress=False,
-            headers={"user-agent": USER_AGENT},
+            headers={"user-agent": USER_AGENT, "accept": "*/*", "accept-encoding": "identity"},
         )
         return self
 
@@ -80,18 +75,84 @@ class Egress:
             await self._session.close()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answered | NoAnswer:
-        """One POST. Never raises for what the receiver or the network does."""
+        """One POST. Never raises for what the receiver or the network does.
+
+        Who reached nobody is answered after the connect's timeout, whatever the reason: a tenant can't learn from us
+        which ports of somebody else's are closed and which are filtered, nor what our names resolve to.
+        """
+        watch = Stopwatch()
+        answer = await self._post(url, headers, body, watch)
+        if isinstance(answer, NoAnswer) and answer.problem == "unreachable":
+            await asyncio.sleep(self._settings.connect_timeout_seconds - watch.seconds())
+        return answer
+
+    async def _post(self, url: str, headers: Mapping[str, str], body: bytes, watch: Stopwatch) -> Answered | NoAnswer:
         if self._session is None:
             raise RuntimeError("the egress is not open")
+        token = current.set(watch)
         try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                excerpt = await response.content.read(_READ_BYTES)
-                return Answered(response.status, response.headers.get("retry-after"), excerpt)
-        except TimeoutError:
-            return NoAnswer("timeout")
-        except aiohttp.ClientSSLError:
-            return NoAnswer("tls")
-        except aiohttp.ClientConnectorError as error:
-            return NoAnswer("blocked" if isinstance(error.os_error, Blocked) else "unreachable")
-        except (aiohttp.ClientError, OSError, ValueError):
-            return NoAnswer("broken")
+            watch.host = URL(url).host or ""
+            async with self._session.post(
+                url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=watch
+            ) as response:
+                watch.answered()
+                return Answered(
+                    status=response.status,
+                    retry_after=response.headers.get("retry-after"),
+                    date=response.headers.get("date"),
+                    body=await _beginning(response),
+                    public=watch.host not in self._private,
+                    timing=watch.timing(),
+                )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return NoAnswer(*_explain(error, watch), watch.timing())
+        finally:
+            current.reset(token)
+
+    def _guarded(self, info: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        host = str(address[0])
+        watch = current.get()
+        if not is_allowed(host, self._settings.allow_cidrs):
+            watch.blocked = True
+            raise Blocked("address not allowed")
+        if not is_allowed(host, ()):
+            if len(self._private) >= _MOST_HOSTS:
+                self._private.clear()
+            self._private.add(watch.host)
+        return socket.socket(family, kind, protocol)
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """The body, as far as it comes: the status has said how the delivery went."""
+    read = bytearray()
+    with suppress(aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_BODY_SECONDS):
+            while len(read) < _READ_BYTES and (chunk := await response.content.read(_READ_BYTES - len(read))):
+                read += chunk
+    if len(read) >= _READ_BYTES or not response.content.at_eof():
+        # The connection still has bytes on it that nobody wants.
+        response.close()
+    return bytes(read)
+
+
+def _explain(error: Exception, watch: Stopwatch) -> tuple[Problem, str]:
+    """What the tenant is told, and what the operator is."""
+    match error:
+        case aiohttp.ClientSSLError():
+            return "tls", type(error).__name__
+        case aiohttp.ClientConnectorError() | aiohttp.InvalidURL():
+            return "unreachable", "Blocked" if watch.blocked else type(error).__name__
+        case TimeoutError():
+            return "timeout" if watch.reached else "unreachable", type(error).__name__
+        case aiohttp.ClientResponseError():
+            return "protocol", type(error).__name__
+        case _:
+            return "reset", type(error).__name__
+
+
+def _trust(settings: WebhookSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if settings.ca_file is not None:
+        context.load_verify_locations(settings.ca_file)
+    return context

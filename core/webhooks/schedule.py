@@ -4,6 +4,7 @@ Ten attempts over 75 hours and 35 minutes, the sample table of Standard Webhooks
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 _MINUTE: Final = 60.0
@@ -25,21 +26,29 @@ MAX_ATTEMPTS: Final = len(WAITS) + 1
 _JITTER: Final = 0.2
 _LONGEST_WISH: Final = 24 * _HOUR
 _SMALLEST_CEILING: Final = 60.0
-# Told to slow down, or no answer at all: not sooner than this.
+# Told to slow down, or no answer at all: not sooner than this, or than so many times the planned wait if that is less.
 _THROTTLED_SECONDS: Final = 60.0
+_THROTTLED_FACTOR: Final = 12
 
 
-def next_wait(attempts: int, rand: float, *, retry_after: float | None = None, throttled: bool = False) -> float | None:
-    """Seconds until the next attempt after `attempts` of them, or None when they are used up.
+def next_wait(
+    attempts: int,
+    rand: float,
+    *,
+    retry_after: float | None = None,
+    throttled: bool = False,
+    waits: Sequence[float] = WAITS,
+) -> float | None:
+    """Seconds until the next attempt after `attempts` of the schedule, or None when they are used up.
 
     `rand` is in [0, 1). `retry_after` is honoured between the planned wait and twice of it (60 s for the short ones).
     """
-    if attempts >= MAX_ATTEMPTS:
+    if attempts > len(waits):
         return None
-    planned = WAITS[max(attempts, 1) - 1]
+    planned = waits[max(attempts, 1) - 1]
     wait = planned * (1 - _JITTER + 2 * _JITTER * rand)
     if throttled:
-        wait = max(wait, _THROTTLED_SECONDS)
+        wait = max(wait, min(_THROTTLED_SECONDS, _THROTTLED_FACTOR * planned))
     if retry_after is not None:
         ceiling = min(max(2 * planned, _SMALLEST_CEILING), _LONGEST_WISH)
         wait = max(wait, min(retry_after, ceiling))

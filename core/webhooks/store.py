@@ -1,48 +1,34 @@
 """The statements that write deliveries after they exist, each for many rows and each guarded (sql/*.sql).
 
-Called by core/webhooks/deliver.py through Batchers. Rows are made by core/jobs/sql/apply.sql.
+Called by core/webhooks only. Rows are made with what they announce, by core/jobs/sql.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Final
+
+import asyncpg
 
 from core.db.session import Connection
-from core.domain.ids import DeliveryId, EndpointId, EventId, LeaseToken, TenantId
+from core.domain.ids import DeliveryId, EndpointId, EventId, JobId, LeaseToken, TenantId
+from core.webhooks.records import (
+    Caps,
+    ClaimedDelivery,
+    DeliveryNotDue,
+    DisabledEndpoint,
+    Ended,
+    RecordedBatch,
+    Successor,
+)
 
+# Claims are one at a time over the fleet, so that what is in flight can be counted. Each takes a millisecond or two.
+_CLAIM_LOCK: Final = 0x1FE4D_0002
+_PLACE_TAKEN_SECONDS: Final = 0.5
+DISABLING_FAILURES: Final = 20
+DISABLING_SECONDS: Final = 5 * 86_400.0
 
-@dataclass(frozen=True, slots=True)
-class ClaimedDelivery:
-    """A delivery that this sender owns until its lease runs out. `secret` is sealed."""
-
-    id: DeliveryId
-    tenant_id: TenantId
-    endpoint_id: EndpointId | None
-    lease_token: LeaseToken
-    event_id: EventId
-    event_type: str
-    url: str
-    body: bytes
-    attempts: int
-    secret: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryNotDue:
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """How an attempt ended. `delay` is in seconds for one that will be tried again."""
-
-    id: DeliveryId
-    lease_token: LeaseToken
-    state: str
-    delay: float | None
-    status: int | None
-    error: str | None
+_Claim = ClaimedDelivery | DeliveryNotDue | None
 
 
 @cache
@@ -52,42 +38,137 @@ def statement(name: str) -> str:
 
 
 async def claim(
-    connection: Connection, delivery_ids: Sequence[DeliveryId], *, lease_seconds: float
-) -> list[ClaimedDelivery | DeliveryNotDue | None]:
-    """Leases those that are due; None for one that is done, or that another sender holds."""
-    found: dict[DeliveryId, ClaimedDelivery | DeliveryNotDue] = {}
-    for record in await connection.fetch(statement("claim"), list(dict.fromkeys(delivery_ids)), lease_seconds):
+    connection: Connection, delivery_ids: Sequence[DeliveryId], caps: Caps, *, lease_seconds: float
+) -> list[_Claim]:
+    """Leases those that are due and have room; None for one that is done, is sent by another, or has to wait its turn.
+
+    Whoever is in front of one that waits rings for it when it ends (`successors`).
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _CLAIM_LOCK)
+    records = await connection.fetch(
+        statement("claim"),
+        list(dict.fromkeys(delivery_ids)),
+        lease_seconds,
+        caps.per_target,
+        caps.per_host,
+        list(caps.suspects),
+        caps.suspect_room,
+    )
+    found: dict[DeliveryId, _Claim] = {}
+    paced: set[object] = set()
+    for record in records:
         delivery_id = DeliveryId(record["id"])
-        if record["lease_token"] is None:
-            if record["seconds_until_due"] > 0:
-                found[delivery_id] = DeliveryNotDue(record["seconds_until_due"])
-            continue
-        endpoint_id = record["endpoint_id"]
-        found[delivery_id] = ClaimedDelivery(
-            id=delivery_id,
-            tenant_id=TenantId(record["tenant_id"]),
-            endpoint_id=None if endpoint_id is None else EndpointId(endpoint_id),
-            lease_token=LeaseToken(record["lease_token"]),
-            event_id=EventId(record["event_id"]),
-            event_type=record["event_type"],
-            url=record["url"],
-            body=record["body"],
-            attempts=record["attempts"],
-            secret=record["secret"],
-        )
+        found[delivery_id] = _claimed(delivery_id, record) if record["lease_token"] else _waiting(record, paced)
     return [found.pop(delivery_id, None) for delivery_id in delivery_ids]
 
 
-async def record(connection: Connection, rows: Sequence[Recorded]) -> list[bool]:
-    """Writes how attempts ended; False where the delivery was no longer its sender's."""
+def _waiting(record: asyncpg.Record, paced: set[object]) -> DeliveryNotDue | None:
+    if not record["is_due"]:
+        return DeliveryNotDue(record["seconds_until_due"]) if record["seconds_until_due"] > 0 else None
+    if record["trigger"] == "test":
+        return DeliveryNotDue(_PLACE_TAKEN_SECONDS)
+    # One of those that wait for their receiver's rate is enough: it rings for the next.
+    if record["seconds_until_clear"] > 0 and record["target"] not in paced:
+        paced.add(record["target"])
+        return DeliveryNotDue(record["seconds_until_clear"])
+    return None
+
+
+def _claimed(delivery_id: DeliveryId, record: asyncpg.Record) -> ClaimedDelivery:
+    endpoint_id, job_id = record["endpoint_id"], record["job_id"]
+    return ClaimedDelivery(
+        id=delivery_id,
+        tenant_id=TenantId(record["tenant_id"]),
+        endpoint_id=None if endpoint_id is None else EndpointId(endpoint_id),
+        job_id=None if job_id is None else JobId(job_id),
+        lease_token=LeaseToken(record["lease_token"]),
+        event_id=EventId(record["event_id"]),
+        event_type=record["event_type"],
+        url=record["url"],
+        host=record["host"],
+        body=record["body"],
+        attempts=record["attempts"],
+        slots_used=record["slots_used"],
+        trigger=record["trigger"],
+        secret=record["secret"],
+        retired_secrets=tuple(record["retired_secrets"]),
+        includes_result=record["includes_result"],
+        output=record["output"],
+    )
+
+
+async def record(connection: Connection, rows: Sequence[Ended], *, worker_id: str) -> RecordedBatch:
+    """Writes how attempts ended, each into the log, and into its delivery if that was still its sender's."""
     records = await connection.fetch(
         statement("record"),
-        [row.id for row in rows],
-        [row.lease_token for row in rows],
-        [row.state for row in rows],
-        [row.delay for row in rows],
-        [row.status for row in rows],
-        [row.error for row in rows],
+        *_columns([_ended_row(row) for row in rows]),
+        worker_id,
+        DISABLING_FAILURES,
+        DISABLING_SECONDS,
     )
-    written = {each["id"] for each in records}
-    return [row.id in written for row in rows]
+    written = {each["id"]: (each["host"], each["target"]) for each in records if each["tenant_id"] is None}
+    disabled = [
+        DisabledEndpoint(EndpointId(each["id"]), TenantId(each["tenant_id"]), each["reason"], each["failures"])
+        for each in records
+        if each["tenant_id"] is not None
+    ]
+    return RecordedBatch({DeliveryId(key): value for key, value in written.items()}, disabled)
+
+
+async def successors(connection: Connection, ended: RecordedBatch, *, per_target: int) -> list[Successor]:
+    """Which deliveries may go now that these have ended."""
+    hosts, targets = zip(*set(ended.written.values()), strict=True) if ended.written else ((), ())
+    records = await connection.fetch(statement("successors"), list(hosts), list(targets), per_target)
+    return [Successor(DeliveryId(each["id"]), each["delay"]) for each in records]
+
+
+async def skip(connection: Connection, endpoints: Sequence[tuple[EndpointId, TenantId]]) -> None:
+    """Takes what waits for disabled endpoints out of the schedule."""
+    await connection.execute(
+        statement("skip"), [endpoint for endpoint, _ in endpoints], [tenant for _, tenant in endpoints]
+    )
+
+
+async def tell_disabled(
+    connection: Connection, event_type: str, events: Sequence[tuple[DisabledEndpoint, EventId, bytes]]
+) -> list[DeliveryId]:
+    """Makes the deliveries that say that endpoints were disabled."""
+    records = await connection.fetch(
+        statement("tell_disabled"),
+        [endpoint.id for endpoint, _, _ in events],
+        [endpoint.tenant_id for endpoint, _, _ in events],
+        [event_id for _, event_id, _ in events],
+        event_type,
+        [body for _, _, body in events],
+    )
+    return [DeliveryId(each["id"]) for each in records]
+
+
+def _ended_row(row: Ended) -> tuple[object, ...]:
+    delivery, timing = row.delivery, row.timing
+    return (
+        delivery.id,
+        delivery.tenant_id,
+        delivery.endpoint_id,
+        delivery.lease_token,
+        delivery.attempts,
+        delivery.trigger,
+        row.state,
+        row.delay,
+        row.status,
+        row.error,
+        row.pause,
+        row.started_at,
+        timing.dns_ms,
+        timing.connect_ms,
+        timing.tls_ms,
+        timing.first_byte_ms,
+        timing.total_ms,
+        row.retry_after,
+        row.excerpt,
+    )
+
+
+def _columns(rows: Sequence[tuple[object, ...]]) -> list[list[object]]:
+    """Rows turned into one array a column, as unnest takes them."""
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -20,6 +20,7 @@ ONE_TENANT = "(select nullif(current_setting('app.tenant_id', true), '')::uuid)"
 SOME_TENANTS = "((select nullif(current_setting('app.tenant_ids', true), ''))::uuid[])"
 FLEET = "(select current_setting('app.fleet', true)) = 'on'"
 
+FOLLOWS = "event_types && ARRAY['job.queued'::text, 'job.running'::text, 'job.retrying'::text]"
 READY = "state = 'pending' AND lease_token IS NULL"
 
 
@@ -45,6 +46,30 @@ def upgrade() -> None:
         $$
         """
     )
+    # What core/domain/events.py makes of a job's end, for the steps before it: these have no answer to tell of.
+    op.execute(
+        """
+        CREATE FUNCTION inferd_job_event(
+            event_id uuid, event_type text, job_id uuid, status text, model text, sequence int, more jsonb
+        ) RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE AS $$
+            SELECT convert_to(jsonb_build_object(
+                'id', 'evt_' || replace(event_id::text, '-', ''),
+                'object', 'event',
+                'type', event_type,
+                'created_at', floor(extract(epoch FROM now()))::bigint,
+                'timestamp', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                'data', jsonb_build_object(
+                    'id', 'job_' || replace(job_id::text, '-', ''),
+                    'job_id', 'job_' || replace(job_id::text, '-', ''),
+                    'status', status,
+                    'model', model,
+                    'sequence', sequence,
+                    'result_url', '/v1/jobs/job_' || replace(job_id::text, '-', '')
+                ) || more
+            )::text, 'UTF8')
+        $$
+        """
+    )
     extend_endpoints()
     extend_deliveries()
     create_tables()
@@ -64,6 +89,7 @@ def extend_endpoints() -> None:
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("follows", sa.Boolean(), sa.Computed(FOLLOWS, persisted=True), nullable=False),
     )
     for column in added:
         op.add_column("webhook_endpoints", column)
@@ -76,6 +102,13 @@ def extend_endpoints() -> None:
     for name, condition in checks.items():
         op.create_check_constraint(op.f(f"ck_webhook_endpoints_{name}"), "webhook_endpoints", condition)
     op.create_index("ix_webhook_endpoints_list", "webhook_endpoints", ["tenant_id", "id"], unique=False)
+    op.create_index(
+        "ix_webhook_endpoints_following",
+        "webhook_endpoints",
+        ["tenant_id"],
+        unique=False,
+        postgresql_where=sa.text("follows"),
+    )
 
 
 def extend_deliveries() -> None:
@@ -216,9 +249,11 @@ def downgrade() -> None:
     )
     for column in ("slots_used", "trigger", "target", "host"):
         op.drop_column("deliveries", column)
+    op.drop_index("ix_webhook_endpoints_following", table_name="webhook_endpoints")
     op.drop_index("ix_webhook_endpoints_list", table_name="webhook_endpoints")
     op.drop_constraint(op.f("ck_webhook_endpoints_reason_is_of_disabled"), "webhook_endpoints")
     for column in (
+        "follows",
         "updated_at",
         "failing_since",
         "failures",
@@ -231,4 +266,5 @@ def downgrade() -> None:
         "secret_hint",
     ):
         op.drop_column("webhook_endpoints", column)
+    op.execute("DROP FUNCTION inferd_job_event(uuid, text, uuid, text, text, int, jsonb)")
     op.execute("DROP FUNCTION inferd_url_host(text)")

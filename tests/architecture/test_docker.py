@@ -77,7 +77,7 @@ def test_shell_fragments_are_shell() -> None:
 
 
 def test_dependencies_are_checked_by_hash(image: str) -> None:
-    runs = " ".join(each.rest for each in instructions(image, "RUN", stage=0))
+    runs = " && ".join(each.rest for each in instructions(image, "RUN", stage=0))
     for words in re.findall(r"uv (?:pip sync|build)[^&]*", runs):
         assert "--require-hashes" in words
     assert "uv pip install --no-deps dist/" in runs

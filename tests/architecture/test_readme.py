@@ -96,3 +96,7 @@ def test_the_receiver_takes_ten_lines_and_the_picture_twelve() -> None:
     assert picture is not None
     assert len([line for line in receiver[1].splitlines() if line.strip()]) <= 10
     assert len(picture[1].splitlines()) <= 12
+
+
+def test_nothing_is_left_to_be_filled_in() -> None:
+    assert not [path for path in documents() if re.search(r"@@|TODO|FIXME|TBD", read(path))]

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from tests.architecture.repository import PACKAGES, files, modules
 
 _FILE_LINES = 300
-_TEST_FILE_LINES = 400
+_TEST_FILE_LINES = 450
 _FUNCTION_LINES = 60
 _PACKAGE_WORDS = range(6, 90)
 # A version is written once and read as history.

@@ -47,6 +47,7 @@ async def test_each_setting_adds_its_provider() -> None:
             openrouter_api_key="b",
             huggingface_token="c",
             local_base_url=SERVER,
+            local_api_key="d",
             echo_enabled=False,
             providers={"vllm": {"base_url": SERVER, "models": ["qwen/qwen3:8b"]}},
         )
@@ -63,7 +64,7 @@ async def test_each_setting_adds_its_provider() -> None:
         "openai": ("https://api.openai.com/v1", "a"),
         "openrouter": ("https://openrouter.ai/api/v1", "b"),
         "hf": ("https://router.huggingface.co/v1", "c"),
-        "local": (SERVER, ""),
+        "local": (SERVER, "d"),
         "vllm": (SERVER, ""),
     }
     await catalogue.aclose()

@@ -62,7 +62,7 @@ class Lanes:
         """Negative when it is due."""
         score = await self.score(member, lane)
         seconds, microseconds = await self.redis.time()
-        return score - (seconds * 1000 + microseconds // 1000)
+        return score - int(seconds) * 1000 - int(microseconds) // 1000
 
     async def make_due(self, member: str, lane: Lane = Lane.STANDARD) -> None:
         await self.redis.zadd(self.keys.lane(lane), {member: 1})
@@ -130,19 +130,21 @@ class Runs:
         self._changed = asyncio.Condition()
 
     async def task(self, _context: dict[str, object], member: str) -> float | None:
-        await self._note(lambda: (self.members.append(member), self.running.add(member)))
+        self.members.append(member)
+        self.running.add(member)
+        await self._tell()
         try:
             await self.may_end.wait()
             return self._result(member)
         finally:
-            await self._note(lambda: self.running.discard(member))
+            self.running.discard(member)
+            await self._tell()
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Waits until it holds, checked at every start and end of a run."""
         async with asyncio.timeout(15), self._changed:
             await self._changed.wait_for(condition)
 
-    async def _note(self, change: Callable[[], object]) -> None:
+    async def _tell(self) -> None:
         async with self._changed:
-            change()
             self._changed.notify_all()

@@ -34,7 +34,7 @@ class OwnValkey:
         return f"unix://{os.fspath(self.folder / 'valkey.sock')}?db=0"
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator["Redis[bytes]"]:
+    async def client(self) -> AsyncIterator[Redis]:
         async with Redis.from_url(self.url, socket_timeout=5) as client:
             yield client
 

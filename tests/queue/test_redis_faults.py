@@ -79,7 +79,7 @@ async def test_dropped_connections_lose_no_member(valkey: OwnValkey, keys: Keys)
         for _ in range(30):
             members += await lanes.rung(10)
             for kind in ("normal", "pubsub"):
-                await axe.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+                await axe.client_kill_filter(_type=kind, skipme=True)
         await runs.until(lambda: set(runs.members) >= set(members))
 
         async def empty() -> bool:

@@ -1,10 +1,11 @@
 """The ring when Redis is not there: a submit neither fails nor waits, and the next ones are spared the attempt."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from redis.asyncio import Redis
 
 from core.domain.ids import new_job_id
 from core.observability.metrics import REGISTRY
@@ -81,16 +82,21 @@ async def test_a_submit_succeeds_when_redis_is_down(runtime: ApiRuntime, valkey:
     await eventually(lambda: rung("failed") > failed)
 
 
-@pytest.mark.parametrize(
-    "commands", [("CONFIG SET maxmemory 1", "CONFIG SET maxmemory-policy noeviction"), ("REPLICAOF 127.0.0.1 1",)]
-)
+async def fill(client: Redis) -> None:
+    await client.config_set("maxmemory", 1)
+
+
+async def demote(client: Redis) -> None:
+    await client.replicaof("127.0.0.1", "1")
+
+
+@pytest.mark.parametrize("refuse_writes", [fill, demote])
 async def test_a_submit_succeeds_when_redis_takes_no_writes(
-    runtime: ApiRuntime, valkey: OwnValkey, tenant: Tenant, commands: tuple[str, ...]
+    runtime: ApiRuntime, valkey: OwnValkey, tenant: Tenant, refuse_writes: Callable[[Redis], Awaitable[None]]
 ) -> None:
     """F38: full, or a replica after a failover."""
     async with valkey.client() as client:
-        for command in commands:
-            await client.execute_command(*command.split())
+        await refuse_writes(client)
     failed = rung("failed")
     await submit(runtime.jobs, tenant.id)
     await eventually(lambda: rung("failed") > failed)

@@ -4,7 +4,7 @@ import pytest
 
 from core.domain.ids import parse_job
 from core.queue.claims import Claims, Finished
-from core.queue.keys import IN_PROGRESS, JOB_LANES, PAYLOAD, Lane
+from core.queue.keys import AT_THE_FRONT, IN_PROGRESS, JOB_LANES, PAYLOAD, Lane
 from core.queue.payload import PAYLOAD_LIFE_MS, RUN_JOB
 from tests.queue.lanes import LEASE_SECONDS, Lanes
 from tests.support.waiting import eventually
@@ -110,6 +110,19 @@ async def test_the_holder_may_ask_for_another_run(lanes: Lanes) -> None:
     assert await lanes.redis.exists(PAYLOAD + member) == 1
 
 
+async def test_what_had_begun_goes_before_what_waits(lanes: Lanes) -> None:
+    """F11, F31: rescued from a dead worker, or put back by one that stops."""
+    claims = lanes.claims()
+    (begun,) = await lanes.rung()
+    (acquired,), _ = await claims.claim([0, 1, 0])
+    waiting = await lanes.rung(20)
+    await claims.finish([Finished(acquired, 0.0)])
+    (rescued,) = await lanes.rung(delay=AT_THE_FRONT)
+    assert await claimed(claims, 0, 2, 0) == [begun, rescued]
+    assert set(await claimed(claims, 0, 20, 0)) == set(waiting)
+    assert PAYLOAD_LIFE_MS - SLACK_MS < await lanes.redis.pttl(PAYLOAD + rescued) <= PAYLOAD_LIFE_MS
+
+
 @pytest.mark.parametrize("delay", [None, 0.0, 20.0])
 async def test_only_the_holder_may_finish(lanes: Lanes, delay: float | None) -> None:
     """F15, F16: the one that was late is another acquisition of the same worker."""
@@ -206,13 +219,13 @@ async def test_a_payload_that_says_nothing_is_claimed_all_the_same(lanes: Lanes,
 async def test_a_payload_of_another_type_does_not_stop_the_claim(lanes: Lanes) -> None:
     odd, fine = await lanes.rung(2)
     await lanes.redis.delete(PAYLOAD + odd)
-    await lanes.redis.rpush(PAYLOAD + odd, "a list")
+    await lanes.redis.zadd(PAYLOAD + odd, {"no": 1, "text": 2})
     assert set(await claimed(lanes.claims())) == {odd, fine}
 
 
 async def test_a_member_of_any_bytes_can_be_removed(lanes: Lanes) -> None:
     claims = lanes.claims()
-    await lanes.redis.zadd(lanes.keys.lane(Lane.STANDARD), {b"\xff\x00 no text": 1, "stale": 1})
+    await lanes.redis.zadd(lanes.keys.lane(Lane.STANDARD), {b"\xff\x00 no text": 1, b"stale": 1})
     acquired, _ = await claims.claim([0, 2, 0])
     await claims.finish([Finished(each, None) for each in acquired])
     assert await lanes.members() == []

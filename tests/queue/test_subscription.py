@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 
 from core.queue import subscription
 from core.queue.subscription import listen
@@ -61,7 +62,7 @@ async def test_a_killed_connection_comes_back_and_says_so(valkey: OwnValkey) -> 
     async with ear.listening(valkey.url):
         await ear.connected()
         async with valkey.client() as client:
-            await client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+            await client.client_kill_filter(_type="pubsub")
         await ear.connected()
         await publish(valkey, "two")
         assert await ear.next() == "two"
@@ -120,5 +121,25 @@ async def test_an_idle_connection_that_answers_is_kept(valkey: OwnValkey, monkey
         assert ear.connects.empty()
 
 
-async def _pings(client: "Redis[bytes]") -> int:
+async def _pings(client: Redis) -> int:
     return int((await client.info("commandstats")).get("cmdstat_ping", {}).get("calls", 0))
+
+
+async def test_a_cancellation_ends_it_whatever_the_driver_makes_of_it(
+    valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py may report a connection's error in place of the cancellation that met it; a stop must not hang on that."""
+    close = PubSub.aclose
+
+    async def close_badly(pubsub: PubSub) -> None:
+        await close(pubsub)  # type: ignore[no-untyped-call]  # redis-py's
+        raise ConnectionError("while closing")
+
+    monkeypatch.setattr(PubSub, "aclose", close_badly)
+    ear = Ear()
+    async with connected(valkey.url) as redis:
+        task = asyncio.create_task(listen(redis, {"news": ear.hear}, lambda: ear.connects.put_nowait(None)))
+        await ear.connected()
+        task.cancel()
+        await asyncio.wait([task], timeout=10)
+        assert task.cancelled()

@@ -1,26 +1,39 @@
 """Databases for tests that write statements of their own: as the API sees rows, and as the fleet does."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
 
-from core.db.engine import Database
+from core.db.engine import Database, open_database
 from core.domain.ids import JobId
-from core.runtime import ApiRuntime, WorkerRuntime
+from core.settings import DatabaseSettings, Settings
 from tests.conftest import OwnerPool
 
 
-@pytest.fixture
-def database(api_runtime: ApiRuntime) -> Database:
-    """An API's: sees the tenants that a transaction names."""
-    return api_runtime.database
+@pytest.fixture(scope="session")
+async def database_of_api(shared_database: DatabaseSettings) -> AsyncIterator[Database]:
+    async with await open_database(shared_database, name="api", fleet=False) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def database_of_fleet(shared_database: DatabaseSettings) -> AsyncIterator[Database]:
+    async with await open_database(shared_database, name="worker", fleet=True) as opened:
+        yield opened
 
 
 @pytest.fixture
-def fleet(worker_runtime: WorkerRuntime) -> Database:
-    """A worker's: sees all tenants."""
-    return worker_runtime.database
+def database(clean: list[Settings], database_of_api: Database) -> Database:
+    """As the API opens it: sees the tenants that a transaction names."""
+    return database_of_api
+
+
+@pytest.fixture
+def fleet(clean: list[Settings], database_of_fleet: Database) -> Database:
+    """As a worker opens it: sees all tenants."""
+    return database_of_fleet
 
 
 class Rows:

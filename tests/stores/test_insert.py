@@ -16,6 +16,7 @@ from tests.conftest import OwnerPool
 from tests.stores.conftest import Rows
 from tests.support.jobs import new_job
 from tests.support.tenants import Tenant
+from tests.support.waiting import eventually
 
 HOUR = 3600.0
 
@@ -97,17 +98,29 @@ async def test_a_key_is_taken_by_one_of_many_at_once(
     assert (await rows.count("jobs"), await rows.count("idempotency")) == (1, 1)
 
 
-async def test_batches_with_the_same_keys_in_any_order_do_not_deadlock(
-    database: Database, fleet: Database, tenant: Tenant, rows: Rows
+async def test_keys_are_taken_in_one_order_so_that_batches_can_not_deadlock(
+    database: Database, fleet: Database, tenant: Tenant, owner: OwnerPool
 ) -> None:
-    names = [f"key-{number}" for number in range(100)]
-    for turn in range(5):
-        forwards = [keyed(tenant, f"{turn}-{name}") for name in names]
-        backwards = [keyed(tenant, f"{turn}-{name}") for name in reversed(names)]
+    """Who has to wait for the first key has not taken the second, however the batch was ordered."""
+    first, second, other = keyed(tenant, "a"), keyed(tenant, "b"), keyed(tenant, "b", b"two")
+    async with owner.acquire() as connection:
+        holder = connection.transaction()
+        await holder.start()
+        await connection.execute(
+            "INSERT INTO idempotency VALUES ($1, 'a', '', gen_random_uuid(), now() + interval '1 h')", tenant.id
+        )
+        waiting = asyncio.create_task(insert(database, second, first))
+        blocked = "SELECT count(*) > 0 FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        await eventually(lambda: connection.fetchval(blocked), what="the batch waits for the first key")
 
-        await asyncio.gather(insert(database, *forwards), insert(fleet, *backwards))
+        async with asyncio.timeout(10):
+            (taken,) = await insert(fleet, other)
+        assert isinstance(taken, Inserted)
+        await holder.rollback()
 
-        assert await rows.count("jobs") == (turn + 1) * len(names)
+    held, inserted = await waiting
+    assert held == KeyHeld(other.id, b"two")
+    assert isinstance(inserted, Inserted)
 
 
 async def test_two_tenants_may_use_the_same_key(database: Database, tenant: Tenant, other_tenant: Tenant) -> None:

@@ -6,15 +6,25 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from core.db.engine import APP_ROLE, Database
+from core.access.tenants import list_keys, revoke_key
+from core.db.engine import APP_ROLE, Database, open_database
+from core.db.sealed import make_sealer
 from core.db.session import NoTenant, hot_transaction, reading, transaction
 from core.db.tables import TENANT_TABLES
-from core.domain.ids import TenantId, new_uuid
+from core.domain import transitions
+from core.domain.errors import Gone, NotFound
+from core.domain.ids import JobId, TenantId, new_uuid
+from core.jobs import queries, store
+from core.jobs.queries import JobFilter
+from core.jobs.records import Change
 from core.runtime import ApiRuntime
+from core.settings import DatabaseSettings
 from tests.conftest import OwnerPool
+from tests.support.servers import owner_url
 from tests.support.tenants import Tenant
 
 TABLES = ("tenants", *TENANT_TABLES)
@@ -234,3 +244,40 @@ async def test_the_role_is_nobody_special(database: Database) -> None:
                           "DROP POLICY fleet ON jobs", "DELETE FROM alembic_version"):  # fmt: skip
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await connection.execute(statement)
+
+
+async def test_the_callers_queries_name_their_tenant_and_do_not_need_the_net(
+    fleet: Database, tenant: Tenant, other_tenant: Tenant, seeded: dict[TenantId, UUID]
+) -> None:
+    """On a database that sees everybody, each still answers for its own tenant alone."""
+    mine, theirs = JobId(seeded[tenant.id]), JobId(seeded[other_tenant.id])
+    async with reading(fleet, None) as session:
+        for listed in (
+            [job.id for job in await queries.list_jobs(session, tenant.id, JobFilter(), before=None, limit=9)],
+            await queries.list_ids(session, tenant.id, JobFilter(), before=None, limit=9),
+        ):
+            assert listed == [mine]
+        assert isinstance(await queries.why_missing(session, tenant.id, theirs), NotFound)
+        assert isinstance(await queries.why_missing(session, tenant.id, mine), Gone)
+    async with hot_transaction(fleet, None) as connection:
+        assert await queries.get_many(connection, make_sealer(None), [(theirs, tenant.id)]) == [None]
+        assert set(await store.hold(connection, tenant.id, [mine, theirs])) == {mine}
+        assert await store.delete(connection, [(theirs, tenant.id)]) == 0
+        cancel = Change(theirs, tenant.id, transitions.cancel())
+        assert await store.apply(connection, [cancel]) == [None]
+        assert await store.mark_called(connection, [(theirs, tenant.id, 1)]) == [False]
+    assert [row.tenant_id for row in await list_keys(fleet, tenant.id)] == [tenant.id]
+    with pytest.raises(NotFound):
+        await revoke_key(fleet, tenant.id, other_tenant.key.split("_")[2])
+
+
+async def test_whoever_logs_in_becomes_the_apps_role(shared_database: DatabaseSettings) -> None:
+    """Also an owner or a superuser, whom no policy would hold."""
+    as_owner = DatabaseSettings(url=SecretStr(owner_url(shared_database)), pool_size=2)
+    async with await open_database(as_owner, name="api", fleet=False) as database:
+        async with database.pool.acquire() as connection, database.engine.connect() as other:
+            assert await connection.fetchval("SELECT current_user::text") == APP_ROLE
+            assert (await other.execute(text("SELECT current_user::text"))).scalar_one() == APP_ROLE
+            assert await connection.fetch("SELECT * FROM tenants") == []
+        # A connection that comes back to the pool is reset, but not to its login.
+        assert await database.pool.fetchval("SELECT current_user::text") == APP_ROLE

@@ -1,6 +1,6 @@
 """A webhook receiver on a real socket: verifies every request with the `standardwebhooks` package and keeps it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 from standardwebhooks import Webhook
 
-# What the receiver says to the nth request (from 1) with the headers it came with.
+# What the receiver says to the nth request (from 1) that it could verify.
 Answer = Callable[[int], web.Response]
 
 
@@ -18,26 +18,32 @@ class Received:
 
     id: str
     event: dict[str, Any]
+    headers: dict[str, str]
+    body: bytes
 
 
 @dataclass
 class Receiver:
-    """Who was called back. `unverified` counts requests whose signature did not hold."""
+    """Who was called back. `unverified` counts requests whose signature did not hold; `hold` answers in its own time."""
 
     url: str
     secret: str
     answer: Answer
     received: list[Received] = field(default_factory=list)
     unverified: int = 0
+    hold: Callable[[web.Request], Awaitable[web.StreamResponse]] | None = None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        headers = {name.lower(): value for name, value in request.headers.items()}
         try:
-            event = Webhook(self.secret).verify(body, {name.lower(): value for name, value in request.headers.items()})
+            event = Webhook(self.secret).verify(body, headers)
         except Exception:  # noqa: BLE001 - whatever is wrong with it
             self.unverified += 1
             return web.Response(status=400)
-        self.received.append(Received(request.headers["webhook-id"], event))
+        self.received.append(Received(headers["webhook-id"], event, headers, body))
+        if self.hold is not None:
+            return await self.hold(request)
         return self.answer(len(self.received))
 
 

@@ -23,7 +23,6 @@ from tests.support.folders import open_folder
 # Commits reach the disk as in production; what only costs time in a cluster that nobody will ever recover is off.
 _POSTGRES_SETTINGS: Final = {
     "full_page_writes": "off",
-    "autovacuum": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
 }

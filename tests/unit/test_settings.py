@@ -1,7 +1,6 @@
 """Settings: what they read, what they refuse, and that every refusal names its variable and shows no value."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -167,32 +166,63 @@ def test_unknown_variables_are_told_with_the_nearest_known_one() -> None:
     assert unknown_variables(environ) == {"INFERD_OPEN_API_KEY": "INFERD_OPENAI_API_KEY", "INFERD_ZZZZZZ": None}
 
 
+# A value other than the default for each variable that is no number and no switch.
+GIVEN = {
+    "INFERD_DATABASE_URL": "postgresql://a@b/c",
+    "INFERD_DATABASE_OWNER_URL": "postgresql://o@b/c",
+    "INFERD_REDIS_URL": "redis://r",
+    "INFERD_REDIS_PREFIX": "mine",
+    "INFERD_API_HOST": "::1",
+    "INFERD_API_PUBLIC_URL": "https://public",
+    "INFERD_API_URL": "https://url",
+    "INFERD_API_KEY": "key",
+    "INFERD_WORKER_METRICS_PORT": "9",
+    "INFERD_WEBHOOK_RETRY_SECONDS": "[1.0, 2.5]",
+    "INFERD_WEBHOOK_ALLOW_CIDRS": '["10.0.0.0/8", "fd00::/8"]',
+    "INFERD_WEBHOOK_CA_FILE": "/ca.pem",
+    "INFERD_LOG_LEVEL": "debug",
+    "INFERD_LOG_FORMAT": "json",
+    "INFERD_SENTRY_DSN": "https://key@sentry/1",
+    "INFERD_SENTRY_ENVIRONMENT": "test",
+    "INFERD_PROVIDERS": '{"vllm": {"base_url": "http://gpu/v1", "api_key": "k", "models": ["m"], "concurrency": 2}}',
+    "INFERD_OPENAI_API_KEY": "a",
+    "INFERD_OPENROUTER_API_KEY": "b",
+    "INFERD_HUGGINGFACE_TOKEN": "c",
+    "INFERD_LOCAL_BASE_URL": "http://local",
+    "INFERD_LOCAL_API_KEY": "d",
+    "INFERD_MASTER_KEY": MASTER_KEY,
+    "INFERD_DATA_DIR": "/data",
+}
+
+
+def other_value(name: str, default: object) -> str:
+    match default:
+        case bool():
+            return str(not default).lower()
+        case int():
+            return str(default // 2)
+        case float():
+            return str(default / 2)
+        case _:
+            return GIVEN[name]
+
+
+def value_of(settings: Settings, name: str) -> object:
+    key = name.removeprefix(PREFIX).lower()
+    group, _, member = key.partition("_")
+    return getattr(settings, key) if key in Settings.model_fields else getattr(getattr(settings, group), member)
+
+
 def test_every_documented_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings that differ from the default everywhere survive the way through the environment."""
-    changed: dict[str, Any] = {
-        "database": {"url": "postgresql://a@b/c", "owner_url": "postgresql://o@b/c", "pool_size": 3,
-                     "statement_timeout_seconds": 1.5, "connect_timeout_seconds": 2.5},
-        "redis": {"url": "redis://r", "prefix": "mine", "ring_timeout_seconds": 1.0},
-        "api": {"host": "::1", "port": 1, "public_url": "https://p", "url": "https://u", "key": "k",
-                "max_body_bytes": 2048, "max_wait_seconds": 1.0, "shutdown_seconds": 3.0},
-        "job": {"max_attempts": 2, "timeout_seconds": 3.0, "idempotency_hours": 4.0},
-        "worker": {"concurrency": 2, "lease_seconds": 3.0, "heartbeat_seconds": 1.0, "sweep_seconds": 1.0,
-                   "drain_seconds": 1.0, "metrics_port": 9},
-        "webhook": {"timeout_seconds": 1.0, "connect_timeout_seconds": 1.0, "concurrency": 2, "allow_http": True,
-                    "allow_cidrs": ("10.0.0.0/8", "fd00::/8")},
-        "log": {"level": "debug", "format": "json"},
-        "sentry": {"dsn": "https://k@s/1", "environment": "test"},
-        "providers": {"vllm": {"base_url": "http://g/v1", "api_key": "k", "models": ("m",), "concurrency": 2}},
-        "openai_api_key": "a", "openrouter_api_key": "b", "huggingface_token": "c", "local_base_url": "http://l",
-        "local_api_key": "d", "echo_enabled": False, "master_key": MASTER_KEY, "data_dir": Path("/data"),
-    }  # fmt: skip
-    made = ExplicitSettings(**changed)
-    environment = environment_of(made)
+    """Each is set to something else than its default; each has arrived; and a child process is handed the same."""
+    environment = {name: other_value(name, default) for name, (_, default, _) in variables().items()}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    assert set(environment) == set(variables())
-    assert dict(load_settings()) == dict(made)
+    settings = load_settings()
+
+    assert [name for name, (_, default, _) in variables().items() if value_of(settings, name) == default] == []
+    assert environment_of(settings) == environment
 
 
 @pytest.mark.usefixtures("needed")
@@ -200,10 +230,14 @@ def test_defaults_are_what_the_reference_says() -> None:
     settings = load_settings()
 
     for name, (_, default, required) in variables().items():
-        key = name.removeprefix(PREFIX).lower()
-        if not required and key != "data_dir":
-            group, _, member = key.partition("_")
-            value = (
-                getattr(settings, key) if key in Settings.model_fields else getattr(getattr(settings, group), member)
-            )
-            assert value == default, name
+        if not required and name != "INFERD_DATA_DIR":
+            assert value_of(settings, name) == default, name
+
+
+def test_settings_of_the_tests_read_nothing_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("INFERD_API_PORT", "9001")
+    (tmp_path / ".env").write_text("INFERD_API_HOST=::1")
+
+    settings = ExplicitSettings.model_validate({"database": {"url": "postgresql://x"}, "redis": {"url": "redis://x"}})
+
+    assert (settings.api.host, settings.api.port) == ("127.0.0.1", 8700)

@@ -12,6 +12,7 @@ import structlog
 from core.db.faults import STORE_FAULTS
 from core.jobs.prune import BATCH, prune
 from core.runtime import WorkerRuntime
+from core.webhooks.prune import prune_deliveries
 
 _PERIOD_SECONDS: Final = 60.0
 _BREATH_SECONDS: Final = 0.2
@@ -24,7 +25,9 @@ async def prune_forever(runtime: WorkerRuntime) -> None:
     while True:
         pause = _PERIOD_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 - jitter is no secret
         try:
-            if await prune(runtime.jobs, runtime.settings.retention) >= BATCH:
+            pruned = await prune(runtime.jobs, runtime.settings.retention)
+            pruned = max(pruned, await prune_deliveries(runtime.database, runtime.settings.retention))
+            if pruned >= BATCH:
                 pause = _BREATH_SECONDS
         except STORE_FAULTS as error:
             log.warning("prune_failed", error=type(error).__name__)

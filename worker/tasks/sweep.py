@@ -1,4 +1,4 @@
-"""The sweep's loop: rescue, expire, reconcile, every few seconds with jitter, in every worker.
+"""The sweep's loop: rescue, expire, recover, reconcile, every few seconds with jitter, in every worker.
 
 Started by worker/lifecycle.py. Nothing that a store does ends it.
 """
@@ -12,6 +12,7 @@ import structlog
 from core.jobs.reconcile import Reconciler
 from core.jobs.sweep import BATCH, expire_jobs, rescue_jobs
 from core.runtime import WorkerRuntime
+from core.webhooks.recover import advance_recoveries
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +24,7 @@ async def sweep(runtime: WorkerRuntime) -> None:
     while True:
         await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))
         await _step("expire", lambda: _all(lambda: expire_jobs(runtime.jobs)))
+        await _step("recover", lambda: advance_recoveries(runtime.database, runtime.jobs.ring))
         await _step("reconcile", reconciler.reconcile)
         # Jitter keeps a fleet that was started together from sweeping together.
         await asyncio.sleep(period * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret

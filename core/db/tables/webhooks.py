@@ -12,6 +12,7 @@ DELIVERY_STATES = ("pending", "delivered", "exhausted", "skipped")
 DELIVERY_TRIGGERS = ("scheduled", "manual", "recovery", "test")
 DISABLED_REASONS = ("caller", "gone", "failing")
 SIGNATURES = ("v1", "v1a")
+_FOLLOWS = "event_types && ARRAY['job.queued'::text, 'job.running'::text, 'job.retrying'::text]"
 RECOVERY_STATES = ("running", "completed")
 
 
@@ -19,7 +20,7 @@ class WebhookEndpointRow(SQLModel, table=True):
     """A URL that a tenant registered for some event types. `secret` is sealed.
 
     `failures` counts failed attempts since the last success; `send_after` is when the endpoint may be called again, for
-    one with a rate.
+    one with a rate; `follows` says that it asked for steps before a job's end.
     """
 
     __tablename__ = "webhook_endpoints"
@@ -29,6 +30,8 @@ class WebhookEndpointRow(SQLModel, table=True):
         CheckConstraint("enabled <= (disabled_reason IS NULL)", name="reason_is_of_disabled"),
         # the list of a tenant's endpoints, newest first; who is told of an event
         Index("ix_webhook_endpoints_list", "tenant_id", "id"),
+        # who is told of the steps before a job's end: nobody, most of the time
+        Index("ix_webhook_endpoints_following", "tenant_id", postgresql_where=text("follows")),
     )
 
     id: UUID = uuid_key()
@@ -47,6 +50,7 @@ class WebhookEndpointRow(SQLModel, table=True):
     disabled_at: datetime | None = optional_instant()
     failures: int = Field(sa_column_kwargs={"server_default": "0"})
     failing_since: datetime | None = optional_instant()
+    follows: bool | None = Field(default=None, nullable=False, sa_column_args=(Computed(_FOLLOWS, persisted=True),))
     created_at: datetime = instant(default_now=True)
     updated_at: datetime = instant(default_now=True)
 
@@ -139,7 +143,7 @@ class DeliveryRow(SQLModel, table=True):
 
 
 class DeliveryAttemptRow(SQLModel, table=True):
-    """How one attempt went. Milliseconds are None for what did not happen or is not told (core/webhooks/exchange.py)."""
+    """How one attempt went. Milliseconds are None for what did not happen, or is not told."""
 
     __tablename__ = "delivery_attempts"
     __table_args__ = (

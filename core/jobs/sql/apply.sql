@@ -37,7 +37,7 @@ WITH input AS (
         error_message = CASE WHEN held.to_state <> 'queued' THEN held.error_message END
     FROM held
     WHERE job.id = held.id AND job.tenant_id = held.tenant_id
-    RETURNING job.id, job.version
+    RETURNING job.id, job.tenant_id, job.version, job.model, job.run_at
 ), closed AS (
     UPDATE attempts AS attempt
     SET outcome = held.outcome,
@@ -57,17 +57,43 @@ WITH input AS (
 ), stored AS (
     INSERT INTO results (job_id, tenant_id, run_no, output)
     SELECT id, tenant_id, old_run_no, output FROM held WHERE output IS NOT NULL
-), announced AS (
-    INSERT INTO deliveries (id, tenant_id, job_id, endpoint_id, event_id, event_type, url, body)
-    SELECT inferd_uuid7(), tenant_id, id, NULL, event_id, event_type, webhook_url, body
-    FROM held WHERE body IS NOT NULL AND webhook_url IS NOT NULL AND event_type = ANY (webhook_events)
+), step AS (
+    -- Seldom any: only who asked for it hears of more than a job's end.
+    SELECT
+        changed.*, held.webhook_url, held.webhook_events, inferd_uuid7() AS event_id,
+        CASE WHEN held.old_state = 'running' THEN 'job.retrying' ELSE 'job.queued' END AS event_type,
+        CASE WHEN held.old_state = 'running' THEN jsonb_build_object(
+            'run_at', to_char(changed.run_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'error', jsonb_build_object('code', held.error_code, 'message', held.error_message)
+        ) ELSE '{}' END AS more
+    FROM changed JOIN held USING (id, tenant_id)
+    WHERE held.to_state = 'queued' AND held.outcome IS DISTINCT FROM 'snoozed' AND (
+        held.webhook_events && ARRAY['job.queued', 'job.retrying']
+        OR changed.tenant_id IN (SELECT tenant_id FROM webhook_endpoints WHERE follows)
+    )
+), event AS (
+    SELECT id, tenant_id, event_id, event_type, webhook_url, webhook_events, body FROM held WHERE body IS NOT NULL
     UNION ALL
-    SELECT inferd_uuid7(), held.tenant_id, held.id, endpoint.id, event_id, event_type, endpoint.url, body
-    FROM held JOIN webhook_endpoints AS endpoint ON endpoint.tenant_id = held.tenant_id
-    WHERE body IS NOT NULL AND endpoint.enabled AND held.event_type = ANY (endpoint.event_types)
-    RETURNING id, job_id
+    SELECT
+        id, tenant_id, event_id, event_type, webhook_url, webhook_events,
+        inferd_job_event(event_id, event_type, id, 'queued', model, version, more)
+    FROM step
+), announced AS (
+    -- A disabled endpoint's are kept too, unsent: enabling it and a recovery send them.
+    INSERT INTO deliveries (id, tenant_id, job_id, endpoint_id, event_id, event_type, url, body, state)
+    SELECT inferd_uuid7(), tenant_id, id, NULL, event_id, event_type, webhook_url, body, 'pending'
+    FROM event WHERE webhook_url IS NOT NULL AND event_type = ANY (webhook_events)
+    UNION ALL
+    SELECT
+        inferd_uuid7(), event.tenant_id, event.id, endpoint.id, event_id, event_type, endpoint.url, body,
+        CASE WHEN endpoint.enabled THEN 'pending' ELSE 'skipped' END
+    FROM event JOIN webhook_endpoints AS endpoint ON endpoint.tenant_id = event.tenant_id
+    WHERE event.event_type = ANY (endpoint.event_types)
+    RETURNING id, job_id, state
 )
 SELECT
     changed.id, changed.version,
-    array(SELECT announced.id FROM announced WHERE announced.job_id = changed.id) AS delivery_ids
+    array(
+        SELECT announced.id FROM announced WHERE announced.job_id = changed.id AND announced.state = 'pending'
+    ) AS delivery_ids
 FROM changed

@@ -25,11 +25,36 @@ WITH wanted AS (
 ), recorded AS (
     INSERT INTO attempts (job_id, tenant_id, run_no, attempt, worker_id, provider)
     SELECT id, tenant_id, run_no, attempts_used, $2, split_part(model, '/', 1) FROM claimed
+), step AS (
+    -- Seldom any: only who asked for it hears of more than a job's end.
+    SELECT claimed.*, inferd_uuid7() AS event_id
+    FROM claimed
+    WHERE 'job.running' = ANY (claimed.webhook_events)
+        OR claimed.tenant_id IN (SELECT tenant_id FROM webhook_endpoints WHERE follows)
+), told AS (
+    SELECT step.id, step.tenant_id, NULL::uuid AS endpoint_id, step.webhook_url AS url, 'pending' AS delivery_state
+    FROM step WHERE 'job.running' = ANY (step.webhook_events)
+    UNION ALL
+    SELECT
+        step.id, step.tenant_id, endpoint.id, endpoint.url, CASE WHEN endpoint.enabled THEN 'pending' ELSE 'skipped' END
+    FROM step JOIN webhook_endpoints AS endpoint ON endpoint.tenant_id = step.tenant_id
+    WHERE endpoint.follows AND 'job.running' = ANY (endpoint.event_types)
+), announced AS (
+    INSERT INTO deliveries (id, tenant_id, job_id, endpoint_id, event_id, event_type, url, state, body)
+    SELECT
+        inferd_uuid7(), step.tenant_id, step.id, told.endpoint_id, step.event_id, 'job.running', told.url,
+        told.delivery_state,
+        inferd_job_event(step.event_id, 'job.running', step.id, 'running', step.model, step.version, '{}')
+    FROM told JOIN step USING (id, tenant_id)
+    RETURNING id, job_id, state
 )
 SELECT
     wanted.id, extract(epoch FROM wanted.run_at - now())::float8 AS seconds_until_due,
     claimed.tenant_id, claimed.model, claimed.request, claimed.priority, claimed.version, claimed.run_no,
     claimed.attempts_used, claimed.max_attempts, claimed.worker_losses, claimed.lease_token,
     claimed.timeout_seconds, extract(epoch FROM claimed.deadline_at - now())::float8 AS seconds_left,
-    extract(epoch FROM now() - greatest(claimed.run_at, claimed.created_at))::float8 AS queue_seconds
+    extract(epoch FROM now() - greatest(claimed.run_at, claimed.created_at))::float8 AS queue_seconds,
+    array(
+        SELECT announced.id FROM announced WHERE announced.job_id = wanted.id AND announced.state = 'pending'
+    ) AS delivery_ids
 FROM wanted LEFT JOIN claimed USING (id)

@@ -1,24 +1,95 @@
 -- Leases due deliveries, with what signing them needs. A lease that ran out is taken over: its sender died.
+-- How many are in flight is counted here, over all workers: to a target ($3), to a host ($4), and of this worker's to
+-- hosts that it found dead ($5: one each, $6 in all). Claims are one at a time (store.claim), so the counts are exact.
 WITH wanted AS (
-    SELECT id, tenant_id, next_attempt_at
+    SELECT id, tenant_id, endpoint_id, host, target, trigger, next_attempt_at
     FROM deliveries
     WHERE id = ANY ($1::uuid[]) AND state = 'pending' AND (lease_token IS NULL OR lease_expires_at < now())
     FOR UPDATE SKIP LOCKED
+), receiver AS (
+    SELECT id, tenant_id, enabled, max_per_second, greatest(send_after, now()) AS clear_at, secret, include_result
+    FROM webhook_endpoints
+    WHERE (id, tenant_id) IN (SELECT endpoint_id, tenant_id FROM wanted)
+), paced AS (
+    -- In id order, as record.sql locks them.
+    SELECT id, tenant_id FROM webhook_endpoints
+    WHERE max_per_second IS NOT NULL AND (id, tenant_id) IN (SELECT endpoint_id, tenant_id FROM wanted)
+    ORDER BY id
+    FOR NO KEY UPDATE
+), due AS (
+    SELECT
+        wanted.*, receiver.max_per_second, coalesce(receiver.clear_at, now()) AS clear_at,
+        wanted.host = ANY ($5::text[]) AS suspect,
+        row_number() OVER (
+            PARTITION BY wanted.host, wanted.target ORDER BY wanted.next_attempt_at, wanted.id
+        ) AS place
+    FROM wanted LEFT JOIN receiver ON receiver.id = wanted.endpoint_id AND receiver.tenant_id = wanted.tenant_id
+    WHERE wanted.next_attempt_at <= now() AND (receiver.enabled IS NOT FALSE OR wanted.trigger = 'test')
+), busy AS (
+    SELECT host, target, count(*) AS sending
+    FROM deliveries
+    WHERE lease_token IS NOT NULL AND lease_expires_at >= now() AND host IN (SELECT host FROM wanted)
+    GROUP BY host, target
+), fitting AS (
+    SELECT
+        due.*,
+        row_number() OVER (PARTITION BY due.host ORDER BY due.place, due.next_attempt_at) AS host_place,
+        row_number() OVER (PARTITION BY due.suspect ORDER BY due.place, due.next_attempt_at) AS suspect_place
+    FROM due LEFT JOIN busy USING (host, target)
+    WHERE (
+        due.trigger = 'test'
+        OR due.place + coalesce(busy.sending, 0) <= CASE WHEN due.suspect THEN 1 ELSE $3 END
+    ) AND due.clear_at + make_interval(secs => coalesce((due.place - 1) / due.max_per_second, 0))
+        <= now() + interval '0.1 s'
+), admitted AS (
+    SELECT fitting.*
+    FROM fitting LEFT JOIN (SELECT host, sum(sending) AS sending FROM busy GROUP BY host) AS crowd USING (host)
+    WHERE fitting.host_place + coalesce(crowd.sending, 0) <= $4 AND (NOT fitting.suspect OR fitting.suspect_place <= $6)
 ), claimed AS (
     UPDATE deliveries AS delivery
     SET lease_token = gen_random_uuid(),
         lease_expires_at = now() + make_interval(secs => $2),
-        attempts = delivery.attempts + 1
-    FROM wanted
-    WHERE delivery.id = wanted.id AND delivery.tenant_id = wanted.tenant_id AND wanted.next_attempt_at <= now()
+        attempts = delivery.attempts + 1,
+        slots_used = delivery.slots_used + (delivery.trigger = 'scheduled')::int
+    FROM admitted
+    WHERE delivery.id = admitted.id AND delivery.tenant_id = admitted.tenant_id
     RETURNING delivery.*
+), skipped AS (
+    UPDATE deliveries AS delivery
+    SET state = 'skipped', lease_token = NULL, lease_expires_at = NULL
+    FROM wanted JOIN receiver ON receiver.id = wanted.endpoint_id AND receiver.tenant_id = wanted.tenant_id
+    WHERE delivery.id = wanted.id AND delivery.tenant_id = wanted.tenant_id
+        AND NOT receiver.enabled AND wanted.trigger <> 'test'
+), advanced AS (
+    UPDATE webhook_endpoints AS endpoint
+    SET send_after = greatest(endpoint.send_after, now()) + make_interval(secs => sent.count / endpoint.max_per_second)
+    FROM paced JOIN (
+        SELECT endpoint_id, tenant_id, count(*) FROM admitted GROUP BY endpoint_id, tenant_id
+    ) AS sent ON sent.endpoint_id = paced.id AND sent.tenant_id = paced.tenant_id
+    WHERE endpoint.id = paced.id AND endpoint.tenant_id = paced.tenant_id
 )
 SELECT
-    wanted.id, extract(epoch FROM wanted.next_attempt_at - now())::float8 AS seconds_until_due,
-    claimed.tenant_id, claimed.lease_token, claimed.event_id, claimed.event_type, claimed.url, claimed.body,
-    claimed.attempts, claimed.endpoint_id, coalesce(endpoint.secret, tenant.webhook_secret) AS secret
+    wanted.id, wanted.target, wanted.trigger, due.id IS NOT NULL AS is_due,
+    extract(epoch FROM wanted.next_attempt_at - now())::float8 AS seconds_until_due,
+    extract(epoch FROM due.clear_at - now())::float8
+        + coalesce((SELECT count(*) FROM admitted WHERE admitted.target = wanted.target) / due.max_per_second, 0)
+        AS seconds_until_clear,
+    claimed.tenant_id, claimed.lease_token, claimed.event_id, claimed.event_type, claimed.url, claimed.host,
+    claimed.body, claimed.attempts, claimed.slots_used, claimed.endpoint_id, claimed.job_id,
+    coalesce(receiver.secret, tenant.webhook_secret) AS secret,
+    array(
+        SELECT retired.secret FROM retired_webhook_secrets AS retired
+        WHERE retired.endpoint_id = claimed.endpoint_id AND retired.tenant_id = claimed.tenant_id
+            AND retired.expires_at > now()
+        ORDER BY retired.expires_at DESC
+    ) AS retired_secrets,
+    result.job_id IS NOT NULL AS includes_result,
+    CASE WHEN octet_length(result.output) <= 131072 THEN result.output END AS output
 FROM wanted
+LEFT JOIN due USING (id)
 LEFT JOIN claimed USING (id)
+LEFT JOIN receiver ON receiver.id = wanted.endpoint_id AND receiver.tenant_id = wanted.tenant_id
 LEFT JOIN tenants AS tenant ON tenant.id = claimed.tenant_id
-LEFT JOIN webhook_endpoints AS endpoint
-    ON endpoint.id = claimed.endpoint_id AND endpoint.tenant_id = claimed.tenant_id
+LEFT JOIN results AS result
+    ON receiver.include_result AND claimed.event_type = 'job.succeeded'
+    AND result.job_id = claimed.job_id AND result.tenant_id = claimed.tenant_id

@@ -19,6 +19,7 @@ TREE: dict[type[AppError], tuple[int, str, str, bool]] = {
     errors.Conflict: (409, "invalid_request_error", "conflict", False),
     errors.Gone: (410, "not_found_error", "gone", False),
     errors.PayloadTooLarge: (413, "invalid_request_error", "payload_too_large", False),
+    errors.FailedDependency: (424, "invalid_request_error", "webhook_unanswered", False),
     errors.TooManyRequests: (429, "rate_limit_error", "queue_full", True),
     errors.Internal: (500, "server_error", "internal_error", False),
     errors.Unavailable: (503, "server_error", "unavailable", True),

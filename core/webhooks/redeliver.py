@@ -1,0 +1,26 @@
+"""Sends one delivery again, by hand. Called by the routes.
+
+The claim is the same as the schedule's, so the two can't both send it.
+"""
+
+from core.db.engine import Database
+from core.db.session import transaction
+from core.domain.clock import Clock
+from core.domain.errors import Conflict
+from core.domain.ids import DeliveryId, EndpointId, TenantId
+from core.queue.ring import Ring, ring_delivery
+from core.webhooks import queries
+
+
+async def redeliver(database: Database, ring: Ring, clock: Clock, tenant_id: TenantId, delivery_id: DeliveryId) -> None:
+    """One more attempt, now, whatever came of it before. Raises NotFound, or Conflict when it can't be sent."""
+    async with transaction(database, tenant_id) as session:
+        row = await queries.delivery_row(session, tenant_id, delivery_id, lock=True)
+        if row.lease_expires_at is not None and row.lease_expires_at > clock.now():
+            raise Conflict("The delivery is being sent right now. Look again in a moment.")
+        if row.endpoint_id is not None:
+            endpoint = await queries.endpoint_row(session, tenant_id, EndpointId(row.endpoint_id))
+            if not endpoint.enabled:
+                raise Conflict("The webhook endpoint is disabled. Enable it first.")
+        await queries.run(session, "requeue", delivery_id, tenant_id)
+    ring.ring(ring_delivery(delivery_id))

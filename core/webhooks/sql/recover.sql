@@ -1,0 +1,41 @@
+-- The next deliveries of one recovery, $1 at most: sent again as by hand, the older ones first. The recovery remembers
+-- how far it is, so whoever goes on with it, and after whatever crash, no delivery is taken twice and none is left out.
+WITH recovery AS (
+    SELECT * FROM webhook_recoveries WHERE state = 'running' ORDER BY id LIMIT 1
+    FOR UPDATE SKIP LOCKED
+), batch AS (
+    SELECT delivery.id, delivery.tenant_id
+    FROM recovery JOIN deliveries AS delivery
+        ON delivery.tenant_id = recovery.tenant_id AND delivery.endpoint_id = recovery.endpoint_id
+    WHERE delivery.created_at >= recovery.since AND delivery.created_at < recovery.until
+        AND delivery.state = ANY (recovery.statuses) AND delivery.trigger <> 'test'
+        AND (recovery.position IS NULL OR delivery.id > recovery.position)
+    ORDER BY delivery.id
+    LIMIT $1
+    FOR UPDATE OF delivery
+), requeued AS (
+    UPDATE deliveries AS delivery
+    SET state = 'pending',
+        trigger = 'recovery',
+        slots_used = CASE WHEN delivery.state = 'pending' THEN delivery.slots_used ELSE 0 END,
+        delivered_at = NULL,
+        next_attempt_at = now(),
+        url = endpoint.url
+    FROM batch, webhook_endpoints AS endpoint
+    WHERE delivery.id = batch.id AND delivery.tenant_id = batch.tenant_id
+        AND endpoint.id = delivery.endpoint_id AND endpoint.tenant_id = delivery.tenant_id
+        -- What is being sent right now needs no help.
+        AND (delivery.lease_token IS NULL OR delivery.lease_expires_at < now())
+    RETURNING delivery.id
+)
+UPDATE webhook_recoveries AS row
+SET requeued = recovery.requeued + (SELECT count(*) FROM requeued),
+    position = coalesce((SELECT id FROM batch ORDER BY id DESC LIMIT 1), recovery.position),
+    state = CASE WHEN (SELECT count(*) FROM batch) < $1 THEN 'completed' ELSE 'running' END,
+    finished_at = CASE WHEN (SELECT count(*) FROM batch) < $1 THEN now() END
+FROM recovery
+WHERE row.id = recovery.id AND row.tenant_id = recovery.tenant_id
+RETURNING
+    row.id, row.requeued, row.state,
+    -- The first ones ring for the rest as they end.
+    array(SELECT id FROM requeued ORDER BY id LIMIT 2) AS delivery_ids

@@ -1,0 +1,126 @@
+"""The processes under attack: API and workers as a fleet runs them, to be killed, stopped, paused and started again."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import time
+
+_STOP_SECONDS = 60.0
+
+
+@dataclass
+class Member:
+    """One place in the fleet, and whatever process has it now."""
+
+    name: str
+    module: str
+    environment: Mapping[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    paused: bool = False
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", self.module],
+                env={"PATH": os.environ["PATH"], **self.environment},
+                cwd=Path(__file__).parents[2],
+                stdout=log,
+                stderr=log,
+            )
+        self.paused = False
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None and not self.paused
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """The exit code. Raises TimeoutError."""
+        assert self.process is not None
+        async with asyncio.timeout(_STOP_SECONDS):
+            while (code := self.process.poll()) is None:
+                await asyncio.sleep(0.02)
+        return code
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A worker that died without a word, and when (Unix seconds)."""
+
+    pid: int
+    at: float
+
+
+@dataclass
+class Fleet:
+    """`kills` and `pauses` name the workers that lost their calls."""
+
+    apis: list[Member]
+    workers: list[Member]
+    kills: list[Kill] = field(default_factory=list)
+    pauses: int = 0
+    unclean: list[str] = field(default_factory=list)
+
+    @property
+    def members(self) -> list[Member]:
+        return [*self.apis, *self.workers]
+
+    def start(self) -> None:
+        for member in self.members:
+            member.start()
+
+    async def kill(self, member: Member, *, down: float) -> None:
+        """kill -9, and another process in its place after `down` seconds."""
+        if member.module.startswith("worker"):
+            self.kills.append(Kill(member.pid, time()))
+        member.signal(signal.SIGKILL)
+        await member.ended()
+        await asyncio.sleep(down)
+        member.start()
+
+    async def pause(self, member: Member, *, seconds: float) -> None:
+        """SIGSTOP for longer than a lease, and on again: a zombie that believes it still owns its jobs."""
+        self.pauses += 1
+        member.paused = True
+        member.signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        member.signal(signal.SIGCONT)
+        member.paused = False
+
+    async def replace(self, member: Member) -> None:
+        """SIGTERM, the drain, and a new process, as a deploy does."""
+        member.signal(signal.SIGTERM)
+        code = await member.ended()
+        # One that had only just been started has no handler yet, and nothing to hand over either.
+        if code not in (0, -signal.SIGTERM):
+            self.unclean.append(f"{member.name} ended with {code} on SIGTERM")
+        member.start()
+
+    async def stop(self) -> None:
+        for member in self.members:
+            if member.process is not None and member.process.poll() is None:
+                member.signal(signal.SIGCONT)
+                member.signal(signal.SIGTERM)
+        for member in self.members:
+            if member.process is None:
+                continue
+            try:
+                await member.ended()
+            except TimeoutError:
+                member.signal(signal.SIGKILL)
+                member.process.wait()
+                self.unclean.append(f"{member.name} did not end on SIGTERM")

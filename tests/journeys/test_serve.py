@@ -1,0 +1,59 @@
+"""A newcomer's first hour with `inferd serve`: start it, run a job, have it killed, start it again, stop it."""
+
+import signal
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from core.embedded.reset import reset
+from tests.embedded.conftest import alive
+from tests.journeys.serving import Place, Serve, free_port
+from tests.support.folders import open_folder
+from tests.support.waiting import eventually
+
+PARTS = {"api.main", "worker.main", "postgres -D", "valkey-server", "model_server.py"}
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    with open_folder() as folder:
+        yield Place(folder, free_port())
+        reset(folder / "inferd")
+
+
+async def nothing_left(family: dict[int, str]) -> None:
+    await eventually(lambda: not any(map(alive, family)), seconds=20, what=f"all of {family} have ended")
+
+
+def parts(serve: Serve) -> set[str]:
+    return {part for part in PARTS for what in serve.family().values() if part in what}
+
+
+@pytest.mark.timeout(240)
+async def test_jobs_run_and_survive_kill_9_and_ctrl_c_leaves_nothing_running(place: Place) -> None:
+    with place.serve() as killed:
+        job = place.job("Say hello", "--model", "local/smollm2-135m", "--param", "max_tokens=16")
+        assert (job["status"], job["attempts_used"]) == ("succeeded", 1)
+        assert job["output"]["text"].strip()
+        examined = place.command("doctor")
+        assert examined.returncode == 0, examined.stdout
+        assert parts(killed) == PARTS
+        left_behind = killed.family()
+        killed.process.kill()
+        killed.process.wait()
+
+    # At once, while the killed one's processes may still be ending.
+    with place.serve() as serve:
+        assert serve.api_key == killed.api_key
+        async with httpx2.AsyncClient(headers={"authorization": f"Bearer {serve.api_key}"}, trust_env=False) as http:
+            kept = (await http.get(f"http://127.0.0.1:{place.port}/v1/jobs/{job['id']}")).json()
+        assert kept["output"] == job["output"]
+        await nothing_left(left_behind)
+        family = serve.family()
+        assert serve.stop(signal.SIGINT) == 0
+        assert not any(map(alive, family))
+
+    after = place.command("run", "Hi", "--model", "echo/echo")
+    assert after.returncode == 5
+    assert "inferd serve" in after.stderr

@@ -1,0 +1,51 @@
+"""A deployment that may call receivers on this machine, and the ways into it."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import httpx2
+import openai
+import pytest
+
+from core.settings import Settings
+from tests.conftest import MakeSettings
+from tests.support.processes import RunningApi, RunningWorker, run_worker, serve_api
+from tests.support.tenants import Tenant
+
+# Connects on this machine take no time, and a receiver that is not there is known after this.
+LOCAL = {
+    "allow_http": True,
+    "allow_cidrs": ["127.0.0.0/8"],
+    "retry_seconds": [0.05] * 9,
+    "timeout_seconds": 3.0,
+    "connect_timeout_seconds": 0.2,
+}
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> Settings:
+    return make_settings(webhook=LOCAL, worker={"sweep_seconds": 0.3})
+
+
+@pytest.fixture
+async def running(settings: Settings, stack: AsyncExitStack) -> RunningApi:
+    return await stack.enter_async_context(serve_api(settings))
+
+
+@pytest.fixture
+async def api(running: RunningApi, tenant: Tenant) -> AsyncIterator[httpx2.AsyncClient]:
+    async with running.client(tenant) as client:
+        yield client
+
+
+@pytest.fixture
+async def worker(settings: Settings) -> AsyncIterator[RunningWorker]:
+    async with run_worker(settings) as running_worker:
+        yield running_worker
+
+
+@pytest.fixture
+async def sdk(running: RunningApi, tenant: Tenant) -> AsyncIterator[openai.AsyncOpenAI]:
+    """The official SDK, pointed at inferd."""
+    async with openai.AsyncOpenAI(base_url=f"{running.url}/v1", api_key=tenant.key, max_retries=0) as client:
+        yield client

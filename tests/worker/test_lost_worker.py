@@ -1,0 +1,141 @@
+"""A worker that dies or stands still with a job in its hands: somebody else takes over, and the late one is refused."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from core.domain.job_state import JobState
+from core.jobs import store
+from core.jobs.sweep import rescue_jobs
+from core.queue.keys import Lane, job_member
+from core.queue.ring import ring_job
+from core.runtime import WorkerRuntime, open_worker
+from core.settings import Settings
+from tests.support.jobs import claim, insert
+from tests.support.processes import run_worker
+from tests.support.waiting import eventually
+from tests.worker.scene import Scene
+from tests.worker.worker_process import run_process
+
+
+async def test_a_killed_workers_job_is_run_by_another_one(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
+    """F12: one more call, and the attempt says that nobody knows how the first one ended."""
+    job_id = await scene.submit("fake/ok:0.4")
+    killed = await stack.enter_async_context(run_process(quick))
+    call = await scene.call()
+    assert killed.owns((await scene.row(job_id))["worker_id"])
+    await killed.kill()
+    await stack.enter_async_context(run_worker(quick))
+    job = await scene.ended(job_id)
+    assert (job.state, job.attempts_used) == (JobState.SUCCEEDED, 2)
+    assert [(each.outcome, each.billed) for each in job.attempts] == [("unknown", "maybe"), ("succeeded", "yes")]
+    assert (call.outcome, len(scene.fake.calls)) == ("client_left", 2)
+    assert await scene.results(job_id) == 1
+
+
+async def test_a_job_that_kills_two_workers_is_given_up(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
+    """F23: though attempts are left."""
+    job_id = await scene.submit("fake/hang", max_attempts=10)
+    workers = [await stack.enter_async_context(run_process(quick)) for _ in range(2)]
+    for number in range(2):
+        await scene.call(number)
+        worker_id = (await scene.row(job_id))["worker_id"]
+        (holder,) = [worker for worker in workers if worker.owns(worker_id)]
+        await holder.kill()
+    await stack.enter_async_context(run_worker(quick))
+    job = await scene.ended(job_id)
+    assert (job.state, job.error_code, job.attempts_used) == (JobState.FAILED, "worker_lost", 2)
+    assert [each.outcome for each in job.attempts] == ["unknown", "unknown"]
+    assert len(scene.fake.calls) == 2
+
+
+async def test_a_worker_that_stood_still_is_too_late(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
+    """F15: its answer is refused while another run is under way; what it cost is kept."""
+    job_id = await scene.submit("fake/ok:0.8")
+    stopped = await stack.enter_async_context(run_process(quick))
+    await scene.call()
+    stopped.pause()
+    await stack.enter_async_context(run_worker(quick))
+    await scene.in_state(job_id, JobState.RUNNING, run_no=2)
+    stopped.resume()
+
+    async def late_usage() -> bool:
+        attempts = (await scene.job(job_id)).attempts
+        return attempts[0].usage is not None
+
+    await eventually(late_usage, what="the late answer is noted")
+    row = await scene.row(job_id)
+    assert (row["state"], row["run_no"]) == (JobState.RUNNING, 2)
+    job = await scene.ended(job_id)
+    assert [(each.outcome, each.billed) for each in job.attempts] == [("unknown", "yes"), ("succeeded", "yes")]
+    assert await scene.owner.fetchval("SELECT run_no FROM results WHERE job_id = $1", job_id) == 2
+
+
+async def test_neighbours_of_a_dead_worker_lose_no_attempt(scene: Scene, worker_runtime: WorkerRuntime) -> None:
+    """F11, F23: only the job whose call had gone out may be what killed it."""
+    async with worker_runtime.database.pool.acquire() as connection, connection.transaction():
+        called, waiting = [await insert(connection, scene.tenant.id) for _ in range(2)]
+        first, _ = await claim(connection, [called, waiting], lease_seconds=-1)
+        assert await store.mark_called(connection, [(called, scene.tenant.id, first.run_no)]) == [True]
+    assert await rescue_jobs(worker_runtime.jobs) == 2
+    rows = [await scene.row(job_id) for job_id in (called, waiting)]
+    assert [(row["state"], row["attempts_used"], row["worker_losses"]) for row in rows] == [
+        ("queued", 1, 1),
+        ("queued", 0, 0),
+    ]
+
+
+async def test_a_rescued_job_does_not_wait_again(scene: Scene, worker_runtime: WorkerRuntime) -> None:
+    """It had begun before those that wait, and goes before them."""
+    ring, keys = worker_runtime.jobs.ring, worker_runtime.keys
+    async with worker_runtime.database.pool.acquire() as connection:
+        lost, waits = [await insert(connection, scene.tenant.id) for _ in range(2)]
+        await claim(connection, [lost], lease_seconds=-1)
+    await ring.ring_now([ring_job(waits, Lane.STANDARD)])
+    await rescue_jobs(worker_runtime.jobs)
+    members = [job_member(lost), job_member(waits)]
+
+    async def in_order() -> bool:
+        found = await worker_runtime.redis.zrange(keys.lane(Lane.STANDARD), 0, -1)
+        return [member.decode() for member in found] == members
+
+    await eventually(in_order)
+
+
+async def test_who_was_there_each_time_is_no_neighbour(scene: Scene, worker_runtime: WorkerRuntime) -> None:
+    """F23: a job that kills its worker before its call goes out does not go on for ever."""
+    async with worker_runtime.database.pool.acquire() as connection:
+        job_id = await insert(connection, scene.tenant.id)
+        runs = 0
+        while (await scene.row(job_id))["state"] == JobState.QUEUED:
+            await claim(connection, [job_id], lease_seconds=-1)
+            await rescue_jobs(worker_runtime.jobs)
+            runs += 1
+    job = await scene.job(job_id)
+    assert (job.state, job.error_code, runs) == (JobState.FAILED, "worker_lost", 12)
+    assert {each.billed for each in job.attempts} == {"no"}
+
+
+async def test_a_lease_that_is_renewed_is_not_taken(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
+    """It runs for three leases while another worker sweeps."""
+    for _ in range(2):
+        await stack.enter_async_context(run_worker(quick))
+    job = await scene.ended(await scene.submit("fake/ok:3"))
+    assert (job.state, len(job.attempts), len(scene.fake.calls)) == (JobState.SUCCEEDED, 1, 1)
+
+
+async def test_a_lease_ends_for_the_run_that_lost_it(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
+    """F16: the same worker has the job again, under another token: the earlier call is closed."""
+    runtime = await stack.enter_async_context(open_worker(quick))
+    leases = runtime.jobs.leases
+    async with runtime.database.pool.acquire() as connection:
+        job_id = await insert(connection, scene.tenant.id)
+        (first,) = await claim(connection, [job_id], lease_seconds=-1)
+        now = asyncio.get_running_loop().time()
+        async with leases.hold(first, now) as earlier:
+            await rescue_jobs(runtime.jobs)
+            (second,) = await claim(connection, [job_id])
+            async with leases.hold(second, now) as later:
+                assert (earlier.is_valid, later.is_valid) == (False, True)
+                await leases.check([job_id])
+                assert later.is_valid
+            await leases.check([job_id])

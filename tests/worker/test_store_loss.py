@@ -1,0 +1,149 @@
+"""PostgreSQL goes away under a worker: an answer that is there is kept, and no call goes out that may be another's."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+
+from core.domain.ids import JobId
+from core.domain.job_state import JobState
+from core.jobs.execute import execute_job
+from core.providers.catalogue import Catalogue
+from core.providers.port import Provider
+from core.runtime import open_worker
+from core.settings import Settings
+from tests.support.processes import run_worker
+from tests.support.waiting import eventually
+from tests.worker.proxy import Proxy, through
+from tests.worker.scene import Scene
+from tests.worker.worker_process import run_process
+
+KILL_OTHERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'inferd-worker'
+"""
+
+
+async def spooled(scene: Scene, job_id: JobId) -> bool:
+    return bool(await scene.api.redis.exists(scene.api.keys.spool(job_id)))
+
+
+async def test_an_answer_waits_for_postgresql(
+    scene: Scene, quick: Settings, proxy: Proxy, stack: AsyncExitStack
+) -> None:
+    """F18: the write is tried until it works; the copy in Redis is gone after it."""
+    patient = quick.model_copy(update={"worker": quick.worker.model_copy(update={"lease_seconds": 60})})
+    await stack.enter_async_context(run_worker(through(patient, proxy)))
+    job_id = await scene.submit("fake/ok:0.2")
+    call = await scene.call()
+    proxy.cut()
+    await eventually(lambda: spooled(scene, job_id), what="the answer is spooled")
+    assert (call.outcome, (await scene.job(job_id)).state) == ("answered", JobState.RUNNING)
+    assert 0 < await scene.api.redis.ttl(scene.api.keys.spool(job_id)) <= 3600
+    proxy.restore()
+    job = await scene.ended(job_id)
+    assert (job.state, len(job.attempts), await scene.results(job_id)) == (JobState.SUCCEEDED, 1, 1)
+    assert len(scene.fake.calls) == 1
+
+    async def forgotten() -> bool:
+        return not await spooled(scene, job_id)
+
+    await eventually(forgotten)
+
+
+@pytest.mark.parametrize("away", [Proxy.cut, Proxy.hang])
+async def test_the_answer_of_a_dead_worker_is_applied_by_the_next(
+    scene: Scene, quick: Settings, proxy: Proxy, stack: AsyncExitStack, away: object
+) -> None:
+    """F13, F18: nothing is paid twice, whether PostgreSQL refused the worker or did not answer it."""
+    assert callable(away)
+    dying = await stack.enter_async_context(run_process(through(quick, proxy)))
+    job_id = await scene.submit("fake/ok:0.3")
+    await scene.call()
+    away(proxy)
+    await eventually(lambda: spooled(scene, job_id), what="the answer is spooled")
+    await dying.kill()
+    await stack.enter_async_context(run_worker(quick))
+    job = await scene.ended(job_id)
+    assert (job.state, len(scene.fake.calls), await scene.results(job_id)) == (JobState.SUCCEEDED, 1, 1)
+    assert [(each.outcome, each.billed) for each in job.attempts] == [("unknown", "maybe"), ("succeeded", "no")]
+    assert not await spooled(scene, job_id)
+
+
+async def test_connections_are_killed_again_and_again(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
+    """F19, F20: an answer that was cut off may hide a COMMIT; whatever is written twice has the effect of once."""
+    await stack.enter_async_context(run_worker(quick))
+    job_ids = [await scene.submit(f"fake/ok:{number % 10 / 20}") for number in range(80)]
+    for seen in range(8, 80, 8):
+        await scene.call(seen)
+        await scene.owner.execute(KILL_OTHERS)
+    jobs = await scene.all_ended(job_ids, seconds=40)
+    assert {job.state for job in jobs} == {JobState.SUCCEEDED}
+    assert [await scene.results(job_id) for job_id in job_ids] == [1] * 80
+    assert len({call.job_id for call in scene.fake.calls}) == len(scene.fake.calls) == 80
+
+
+class Cutting(Catalogue):
+    """Loses PostgreSQL between the claim and the call."""
+
+    def __init__(self, catalogue: Catalogue, proxy: Proxy) -> None:
+        super().__init__(catalogue._sources)
+        self._proxy = proxy
+
+    def resolve(self, model: str) -> tuple[Provider, str]:
+        self._proxy.cut()
+        return super().resolve(model)
+
+
+async def test_a_call_does_not_go_out_when_the_lease_may_be_over(
+    scene: Scene, quick: Settings, proxy: Proxy, stack: AsyncExitStack
+) -> None:
+    """F17: a worker that can't ask stops at its own deadline; another one has the job by then."""
+    runtime = await stack.enter_async_context(open_worker(through(quick, proxy)))
+    catalogue = Cutting(runtime.jobs.catalogue, proxy)
+    stack.push_async_callback(catalogue.aclose)
+    job_id = await scene.submit("fake/ok")
+    assert await execute_job(replace(runtime.jobs, catalogue=catalogue), job_id) is None
+    assert (scene.fake.calls, (await scene.row(job_id))["state"]) == ([], JobState.RUNNING)
+    await stack.enter_async_context(run_worker(quick))
+    job = await scene.ended(job_id)
+    assert (job.state, job.attempts_used) == (JobState.SUCCEEDED, 1)
+    assert [(each.outcome, each.billed) for each in job.attempts] == [("unknown", "no"), ("succeeded", "yes")]
+    assert len(scene.fake.calls) == 1
+
+
+async def test_a_short_absence_before_the_call_costs_nothing(
+    scene: Scene, quick: Settings, proxy: Proxy, stack: AsyncExitStack
+) -> None:
+    """The claim stands, and the call goes out as soon as PostgreSQL has written that it does."""
+    patient = quick.model_copy(update={"worker": quick.worker.model_copy(update={"lease_seconds": 60})})
+    runtime = await stack.enter_async_context(open_worker(through(patient, proxy)))
+    catalogue = Cutting(runtime.jobs.catalogue, proxy)
+    stack.push_async_callback(catalogue.aclose)
+    job_id = await scene.submit("fake/ok")
+    running = asyncio.create_task(execute_job(replace(runtime.jobs, catalogue=catalogue), job_id))
+    await eventually(lambda: proxy.is_cut)
+    assert scene.fake.calls == []
+    proxy.restore()
+    await asyncio.wait_for(running, 20)
+    job = await scene.job(job_id)
+    assert (job.state, len(job.attempts), len(scene.fake.calls)) == (JobState.SUCCEEDED, 1, 1)
+
+
+async def test_an_answer_that_postgresql_refuses_ends_the_job(
+    scene: Scene, quick: Settings, stack: AsyncExitStack
+) -> None:
+    """F40: a reason for the caller in place of endless retries, and the neighbours' answers are stored."""
+    await scene.owner.execute("ALTER TABLE results ADD CONSTRAINT no_poison CHECK (position('poison' in output) = 0)")
+    try:
+        await stack.enter_async_context(run_worker(quick))
+        texts = ["fine", "poison", "good"] * 5
+        messages = [[{"role": "user", "content": text}] for text in texts]
+        job_ids = [await scene.submit("fake/ok:0.3", messages=message) for message in messages]
+        jobs = await scene.all_ended(job_ids)
+    finally:
+        await scene.owner.execute("ALTER TABLE results DROP CONSTRAINT no_poison")
+    assert [job.error_code for job in jobs] == [None, "answer_not_storable", None] * 5
+    assert len(scene.fake.calls) == 15
+    assert {each.billed for job in jobs for each in job.attempts} == {"yes"}

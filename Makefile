@@ -50,7 +50,7 @@ check: $(STAMP) ## format, lint, types, import contracts, docs and lock drift
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/coverage run -m pytest -p no:cacheprovider tests/unit/domain
+	$(BIN)/coverage run -m pytest tests/unit/domain --confcutdir=tests/unit -p no:cacheprovider
 	$(BIN)/coverage report
 	$(BIN)/inferd docs --check
 	$(BIN)/python -m tests.lock_drift $(UV)
@@ -70,4 +70,4 @@ migrate: $(STAMP) ## bring the database of INFERD_DATABASE_OWNER_URL to the newe
 	$(BIN)/inferd migrate
 
 clean: ## remove what the targets above made in the checkout
-	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist

@@ -17,7 +17,7 @@ LOCK := pip compile pyproject.toml --universal --python-version 3.11 --generate-
 
 SEED ?=
 
-.PHONY: help setup demo serve test chaos check fmt lock migrate docs clean
+.PHONY: help setup demo serve test prove chaos chaos-webhooks receivers bench check fmt lock migrate docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,10 +40,25 @@ serve: $(STAMP) ## the same servers, kept running
 	$(BIN)/inferd serve
 
 test: $(STAMP) ## the whole suite on real PostgreSQL and Valkey
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=3 --dist=worksteal
+
+prove: $(STAMP) ## the proofs in full: longer and random state machines, a death at every step; a quarter of an hour
+	PROVE=full $(BIN)/python -m pytest --timeout=1200 tests/proofs
 
 chaos: $(STAMP) ## 5,000 jobs while processes die and networks break, judged from outside; SEED=n repeats one
 	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED))
+
+bench: $(STAMP) ## measure against the baselines: under ten minutes; JSON=FILE for the report; QUICK=1 only tries it
+	$(UV) pip install --quiet --require-hashes --requirement requirements/bench.txt
+	@mkdir -p build
+	$(BIN)/python -m bench $(if $(QUICK),--quick) --json $(or $(JSON),build/bench.json) --markdown build/bench.md --png build/bench.png
+
+chaos-webhooks: $(STAMP) ## 10,000 webhooks to faulty receivers while processes die; SEED=n repeats one
+	$(BIN)/python -m tests.webhooks.chaos $(if $(SEED),--seed $(SEED))
+
+receivers: $(STAMP) ## the documented Express receiver, in Node.js, against our signatures
+	npm ci --silent --prefix tests/webhooks/express
+	$(BIN)/python -m pytest tests/webhooks/express/check_express.py
 
 check: $(STAMP) ## format, lint, types, import contracts, docs and lock drift
 	$(BIN)/ruff format --check .
@@ -65,6 +80,7 @@ docs: $(STAMP) ## write the generated pages and .env.example
 lock: | $(filter .tools/uv/bin/uv,$(UV)) ## resolve the dependencies again into requirements/
 	$(UV) $(LOCK) --output-file requirements/runtime.txt
 	$(UV) $(LOCK) --extra embedded --group dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	$(UV) $(LOCK) --extra embedded --group bench --constraint requirements/dev.txt --output-file requirements/bench.txt
 
 migrate: $(STAMP) ## bring the database of INFERD_DATABASE_OWNER_URL to the newest schema
 	$(BIN)/inferd migrate

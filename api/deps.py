@@ -1,4 +1,7 @@
-"""What a route's signature is built from: the runtime, the caller, the body, the request's id."""
+"""What a route's signature is built from: the runtime, the caller, the body, the request's id.
+
+Every dependency is `async`: FastAPI runs the others in a thread, which costs more than they do.
+"""
 
 from typing import Annotated, cast
 
@@ -12,7 +15,7 @@ from core.domain.ids import InvalidId, JobId, parse_job
 from core.runtime import ApiRuntime
 
 
-def _runtime(request: Request) -> ApiRuntime:
+async def _runtime(request: Request) -> ApiRuntime:
     return cast(ApiRuntime, request.state.runtime)
 
 
@@ -44,18 +47,23 @@ async def _bulk_body(request: Request, runtime: RuntimeDep, _caller: CallerDep) 
 BulkBodyDep = Annotated[dict[str, JsonValue], Depends(_bulk_body)]
 
 
-def _request_id(request: Request) -> str:
+async def _request_id(request: Request) -> str:
     return cast(str, request.state.request_id)
 
 
 RequestIdDep = Annotated[str, Depends(_request_id)]
 
 
-def _job_id(job_id: str) -> JobId:
+def job_id_of(text: str) -> JobId:
+    """The id in a path. Raises NotFound for what can't be one."""
     try:
-        return parse_job(job_id)
+        return parse_job(text)
     except InvalidId:
-        raise NotFound(f"There is no job {job_id[:64]!r}; a job's id is job_ and 32 hexadecimal digits.") from None
+        raise NotFound(f"There is no job {text[:64]!r}; a job's id is job_ and 32 hexadecimal digits.") from None
+
+
+async def _job_id(job_id: str) -> JobId:
+    return job_id_of(job_id)
 
 
 JobIdDep = Annotated[JobId, Depends(_job_id)]

@@ -5,6 +5,7 @@ caller beyond its request id.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -28,12 +29,15 @@ from core.domain.errors import (
     Unavailable,
 )
 
+# What a route may raise to say no; anything else is looked at, and logged, by api/middleware.py.
+REFUSALS: Final = (AppError, RequestValidationError, ValidationError, HTTPException, Overloaded, BatcherClosed)
+
 log = structlog.get_logger(__name__)
 
 
 def install(app: FastAPI) -> None:
     """Every way out of a route goes through `render`."""
-    for kind in (AppError, RequestValidationError, ValidationError, HTTPException, Overloaded, BatcherClosed):
+    for kind in REFUSALS:
         app.add_exception_handler(kind, _handle)
 
 

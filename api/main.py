@@ -14,8 +14,12 @@ from typing import Final
 import orjson
 import uvicorn
 from fastapi import FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp
 
 from api import errors, openapi
+from api.hot_routes import HotRoutes
 from api.lifespan import OpenRuntime, lifespan
 from api.middleware import RequestMiddleware
 from api.routes import bulk, events, health, jobs, models, webhook_secret, webhooks, webhooks_deliveries
@@ -27,9 +31,18 @@ from core.version import VERSION
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
+class Api(FastAPI):
+    """FastAPI behind our own two layers, and without those of its own that would do nothing here."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Starlette's hook for it. Our outermost layer is the last resort that ServerErrorMiddleware would be."""
+        routes = ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=self.exception_handlers)
+        return RequestMiddleware(HotRoutes(routes))
+
+
 def create_app(open_runtime: OpenRuntime) -> FastAPI:
     """The application; `open_runtime` is called when it starts."""
-    app = FastAPI(
+    app = Api(
         title="inferd",
         version=VERSION,
         description="Hand over slow model calls by REST, get an id at once, trust the rest.",
@@ -38,7 +51,6 @@ def create_app(open_runtime: OpenRuntime) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.add_middleware(RequestMiddleware)
     errors.install(app)
     for routes in (bulk, jobs, events, models, webhooks, webhooks_deliveries, webhook_secret, health):
         app.include_router(routes.router)

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
+from cli import webhooks
 from cli.commands import jobs, operations, project, roles, servers, tenancy
 
 _EPILOG: Final = (
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (servers, jobs, roles, operations, tenancy, project):
+for commands in (servers, jobs, webhooks, roles, operations, tenancy, project):
     commands.register(app)
 
 

@@ -42,7 +42,7 @@ class Order:
 
 def run(order: Order, *, api_url: str | None, api_key: str | None) -> ExitCode:
     """Raises CommandFailed for everything but a job that ended."""
-    url, key = _target(storeless_settings(), api_url, api_key)
+    url, key = find_target(storeless_settings(), api_url, api_key)
     watched = _Watched(url)
     try:
         asyncio.run(_run(order, url, key, watched))
@@ -77,7 +77,7 @@ class _Watched:
         )
 
 
-def _target(settings: Settings, api_url: str | None, api_key: str | None) -> tuple[str, str | None]:
+def find_target(settings: Settings, api_url: str | None, api_key: str | None) -> tuple[str, str | None]:
     """The URL and the key: as named, as set, or those of the `inferd serve` on the data directory."""
     running = load_running(settings.data_dir)
     named = api_url or settings.api.url

@@ -27,7 +27,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> No
     """The rows on stdout, each value under its column."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        # What somebody will copy stays whole in the narrowest window.
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "id")
     for row in rows:
         table.add_row(*(row[column] for column in columns))
     results().print(table)

@@ -2,9 +2,9 @@
 
 Isolation: the suite has one database of its own (tests/support/servers.py), migrated once. Each test makes tenants of
 its own, and when it ends every tenant is deleted with all that belongs to it, and the queue in Redis is emptied. So a
-test sees only what it made, even one that runs a worker or a sweep, which see all tenants. That holds because tests run
-one after the other: don't run the suite with pytest-xdist on one database. What changes the schema takes
-`fresh_database`.
+test sees only what it made, even one that runs a worker or a sweep, which see all tenants. `make test` runs the suite in
+three processes: each has a database and a Redis prefix of its own, so the same holds in each. What changes the schema
+takes `fresh_database`.
 """
 
 import os

@@ -49,7 +49,7 @@ class ListQuery(JobFilterQuery):
             raise InvalidParameter("after: take it from the `next_cursor` of a page.", param="after") from None
 
 
-def metadata_pairs(request: Request) -> tuple[tuple[str, str], ...]:
+async def metadata_pairs(request: Request) -> tuple[tuple[str, str], ...]:
     """The `metadata[key]=value` of a query string. Raises InvalidParameter for a name that means nothing here."""
     pairs = []
     for name, value in request.query_params.multi_items():

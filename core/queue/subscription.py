@@ -36,7 +36,8 @@ async def listen(
             async with redis.pubsub() as pubsub:
                 await pubsub.subscribe(*handlers)
                 await _receive(pubsub, handlers, connected)
-        except RedisFault as error:
+        except (*RedisFault, RuntimeError) as error:
+            # A connection that is cut while redis-py greets it: uvloop's closed transport says so by a RuntimeError.
             if failures == 0:
                 log.warning("redis_subscription_lost", error=type(error).__name__)
         except Exception:

@@ -38,6 +38,7 @@ from core.webhooks.schedule import WAITS, next_wait
 from core.webhooks.signing import sign
 
 _THROTTLING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
+# For what follows the exchange; less where exchanges are short.
 _LEASE_MARGIN_SECONDS: Final = 10.0
 # A receiver that says 429 or 503 is left alone as a whole, not only by the delivery that it said it to.
 _PAUSING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
@@ -59,6 +60,7 @@ class DeliverContext:
     ring: Ring
     health: Health
     waits: Sequence[float]
+    margin_seconds: float
 
 
 def open_deliveries(
@@ -72,7 +74,8 @@ def open_deliveries(
     worker_id: str,
 ) -> DeliverContext:
     """A lease is longer than an exchange may last, so that no second sender starts during it."""
-    lease_seconds = settings.timeout_seconds + _LEASE_MARGIN_SECONDS
+    margin_seconds = min(_LEASE_MARGIN_SECONDS, max(1.0, settings.timeout_seconds))
+    lease_seconds = settings.timeout_seconds + margin_seconds
     health = Health(quota=max(1, settings.concurrency // 2))
 
     async def claim(ids: Sequence[DeliveryId]) -> list[ClaimedDelivery | DeliveryNotDue | None]:
@@ -111,6 +114,7 @@ def open_deliveries(
         ring=ring,
         health=health,
         waits=settings.retry_seconds or WAITS,
+        margin_seconds=margin_seconds,
     )
 
 
@@ -139,7 +143,7 @@ async def _record(context: DeliverContext, ended: Ended) -> bool:
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type((*STORE_FAULTS, Overloaded)),
         wait=wait_random_exponential(multiplier=0.1, max=1.0),
-        stop=stop_after_delay(_LEASE_MARGIN_SECONDS),
+        stop=stop_after_delay(context.margin_seconds),
         reraise=True,
     ):
         with attempt:

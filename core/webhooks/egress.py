@@ -91,7 +91,8 @@ class Egress:
             raise RuntimeError("the egress is not open")
         token = current.set(watch)
         try:
-            watch.host = URL(url).host or ""
+            parsed = URL(url)
+            watch.host, watch.secure = parsed.host or "", parsed.scheme == "https"
             async with self._session.post(
                 url, data=body, headers=headers, allow_redirects=False, trace_request_ctx=watch
             ) as response:

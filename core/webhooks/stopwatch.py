@@ -23,6 +23,8 @@ class Stopwatch:
     def __init__(self) -> None:
         self.host = ""
         """The name that it goes to."""
+        self.secure = False
+        """Whether it goes there by TLS."""
         self.blocked = False
         """Whether it led to an address that may not be reached."""
         self._started = time.perf_counter()
@@ -70,7 +72,7 @@ class Stopwatch:
         return Timing(
             dns_ms=_between(*self._dns) if self._dns else None,
             connect_ms=_between(connect_from, self._connected),
-            tls_ms=_between(self._connected, self._ready),
+            tls_ms=_between(self._connected, self._ready) if self.secure else None,
             first_byte_ms=_between(self._sent, self._answered),
             total_ms=_between(self._started, time.perf_counter()),
         )

@@ -4,6 +4,7 @@ Only for good messages: what protects the network is the check at the socket (co
 the sending client's own, because two parsers disagree about malformed URLs.
 """
 
+import re
 from ipaddress import ip_address
 from typing import Final
 
@@ -14,6 +15,10 @@ from core.settings import WebhookSettings
 from core.webhooks.addresses import is_allowed
 
 _LONGEST: Final = 2048
+_LONGEST_HOST: Final = 253
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+# The last label is no number: `127.1` and `0x7f.1` are addresses to some parsers, and names to others.
+_HOST: Final = re.compile(rf"(?:{_LABEL}\.)*(?!(?:\d+|0x[0-9a-f]*)\.?$){_LABEL}\.?", re.ASCII)
 
 
 def check_url(text: str, settings: WebhookSettings, param: str) -> None:
@@ -38,14 +43,16 @@ def _problem(text: str, settings: WebhookSettings) -> str | None:
         return "must name a host."
     if url.user is not None or url.password is not None or url.fragment:
         return "must have no user, password or fragment."
-    return _literal_problem(host, settings)
+    return _host_problem(host, url.raw_host or "", settings)
 
 
-def _literal_problem(host: str, settings: WebhookSettings) -> str | None:
+def _host_problem(host: str, encoded: str, settings: WebhookSettings) -> str | None:
     try:
         ip_address(host)
     except ValueError:
-        return None
+        if len(encoded) <= _LONGEST_HOST and _HOST.fullmatch(encoded.lower()):
+            return None
+        return "must name a host, by a name that DNS can have."
     if is_allowed(host, settings.allow_cidrs):
         return None
     return "must not name an address that is not public; an operator can open a range with INFERD_WEBHOOK_ALLOW_CIDRS."

@@ -114,7 +114,7 @@ class Clients:
                         raise AssertionError(f"{method} {path} answered {answer.status}: {await answer.text()}")
             except (aiohttp.ClientError, TimeoutError, OSError):
                 pass
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(random.uniform(0.2, 0.6))
 
     @staticmethod
     def _session() -> aiohttp.ClientSession:

@@ -41,12 +41,12 @@ class Faults:
     outages: list[Outage] = field(default_factory=list)
     _beside: set["asyncio.Task[None]"] = field(default_factory=set)
 
-    async def run(self, stop: asyncio.Event, *, every: tuple[float, float]) -> None:
+    async def run(self, stop: asyncio.Event, *, every: tuple[float, float], at_most: int | None) -> None:
         """One fault each `every` seconds, chosen by the seed. Each kind comes once before the rest is drawn."""
         draw = random.Random(self.seed)
         kinds = list(self._kinds())
         first = draw.sample(kinds, len(kinds))
-        while not stop.is_set():
+        while not stop.is_set() and (at_most is None or len(self.done) < at_most):
             try:
                 await asyncio.wait_for(stop.wait(), draw.uniform(*every))
             except TimeoutError:

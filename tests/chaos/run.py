@@ -58,6 +58,8 @@ class Plan:
     heartbeat_seconds: float = 3.0
     sweep_seconds: float = 3.0
     logs: Path | None = None
+    # The attack ends after so many faults, if the jobs have not ended before.
+    faults: int | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ async def run(plan: Plan) -> Outcome:
 
 async def _attack(plan: Plan, clients: Clients, faults: Faults, models: list[str]) -> None:
     stop = asyncio.Event()
-    attacking = asyncio.create_task(faults.run(stop, every=plan.every))
+    attacking = asyncio.create_task(faults.run(stop, every=plan.every, at_most=plan.faults))
     try:
         async with asyncio.timeout(280):
             await clients.run(models, cancel_share=0.05, concurrency=plan.concurrency)

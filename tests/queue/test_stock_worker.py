@@ -34,8 +34,9 @@ async def stock_worker(lanes: Lanes, runs: Runs) -> AsyncIterator[Worker]:
     try:
         yield worker
     finally:
-        running.cancel()
-        await asyncio.gather(running, *worker.tasks.values(), return_exceptions=True)
+        # Told to do no more jobs, it ends between two rounds; cancelled, it may leave a pipeline half open.
+        worker.burst, worker.max_burst_jobs = True, 0
+        await running
         await pool.aclose(close_connection_pool=True)
 
 

@@ -18,7 +18,7 @@ LOCAL = {
     "allow_cidrs": ["127.0.0.0/8"],
     "retry_seconds": [0.05] * 9,
     "timeout_seconds": 3.0,
-    "connect_timeout_seconds": 0.2,
+    "connect_timeout_seconds": 0.4,
 }
 
 

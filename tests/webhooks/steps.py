@@ -34,3 +34,9 @@ async def deliveries_in(api: httpx2.AsyncClient, endpoint: dict[str, Any], state
         return page["data"] if len(page["data"]) == count else None
 
     return await eventually(look, what=f"{count} deliveries are {state}")
+
+
+async def detail(api: httpx2.AsyncClient, delivery_id: str) -> dict[str, Any]:
+    answer = await api.get(f"/v1/webhook_deliveries/{delivery_id}")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())

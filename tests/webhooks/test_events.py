@@ -32,7 +32,7 @@ async def test_steps_are_told_to_who_asks_for_them_in_an_order_that_can_be_told(
         await register(api, asked, event_types=steps)
         await register(api, quiet, event_types=["job.succeeded"])
         job = await run_job(api, model="echo/flaky", params=params, webhook={"url": own.url, "events": steps})
-        await eventually(lambda: len(asked.received) == len(own.received) == 5, what="all five have come")
+        await eventually(lambda: len(asked.received) == len(own.received) == 5, what="all five have come, to both")
         await eventually(lambda: quiet.received or None)
     for receiver in (asked, own):
         assert receiver.unverified == 0
@@ -221,7 +221,7 @@ async def test_every_event_of_the_document_is_sent_and_the_other_way_round(api: 
         for event_type in types:
             sent = await api.post(f"/v1/webhook_endpoints/{endpoint['id']}/test", json={"event_type": event_type})
             assert sent.status_code == 200, sent.text
-    models: dict[str, Any] = {"JobEvent": JobEvent, "WebhookEvent": WebhookEvent}
+    models: dict[str, type[JobEvent | WebhookEvent]] = {"JobEvent": JobEvent, "WebhookEvent": WebhookEvent}
     for received in receiver.received:
         body = document["webhooks"][received.event["type"]]["post"]["requestBody"]
         name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]

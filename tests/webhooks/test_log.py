@@ -13,15 +13,9 @@ from tests.support.processes import RunningApi, RunningWorker
 from tests.support.receiver import receive
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
-from tests.webhooks.steps import deliveries_in, register, run_job
+from tests.webhooks.steps import deliveries_in, detail, register, run_job
 
 pytestmark = pytest.mark.usefixtures("worker")
-
-
-async def detail(api: httpx2.AsyncClient, delivery_id: str) -> dict[str, Any]:
-    answer = await api.get(f"/v1/webhook_deliveries/{delivery_id}")
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
 
 
 async def test_each_attempt_is_a_line_of_the_log(api: httpx2.AsyncClient) -> None:

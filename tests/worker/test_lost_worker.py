@@ -3,6 +3,8 @@
 import asyncio
 from contextlib import AsyncExitStack
 
+import pytest
+
 from core.domain.job_state import JobState
 from core.jobs import store
 from core.jobs.sweep import rescue_jobs
@@ -123,19 +125,21 @@ async def test_a_lease_that_is_renewed_is_not_taken(scene: Scene, quick: Setting
     assert (job.state, len(job.attempts), len(scene.fake.calls)) == (JobState.SUCCEEDED, 1, 1)
 
 
-async def test_a_lease_ends_for_the_run_that_lost_it(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
-    """F16: the same worker has the job again, under another token: the earlier call is closed."""
-    runtime = await stack.enter_async_context(open_worker(quick))
-    leases = runtime.jobs.leases
-    async with runtime.database.pool.acquire() as connection:
+@pytest.mark.parametrize("same_worker", [False, True])
+async def test_a_lease_ends_for_the_run_that_lost_it(
+    scene: Scene, quick: Settings, worker_runtime: WorkerRuntime, stack: AsyncExitStack, same_worker: bool
+) -> None:
+    """F16: a token is each acquisition's own, so a heartbeat for the old one tells, also to the worker that has both."""
+    here = worker_runtime
+    there = here if same_worker else await stack.enter_async_context(open_worker(quick))
+    async with here.database.pool.acquire() as connection:
         job_id = await insert(connection, scene.tenant.id)
         (first,) = await claim(connection, [job_id], lease_seconds=-1)
         now = asyncio.get_running_loop().time()
-        async with leases.hold(first, now) as earlier:
-            await rescue_jobs(runtime.jobs)
+        async with here.jobs.leases.hold(first, now) as earlier:
+            await rescue_jobs(here.jobs)
             (second,) = await claim(connection, [job_id])
-            async with leases.hold(second, now) as later:
+            async with there.jobs.leases.hold(second, now) as later:
+                for runtime in (here, there):
+                    await runtime.jobs.leases.check([job_id])
                 assert (earlier.is_valid, later.is_valid) == (False, True)
-                await leases.check([job_id])
-                assert later.is_valid
-            await leases.check([job_id])

@@ -1,0 +1,35 @@
+"""Runs the mock provider, and the bare SDK loop against it, for the scenarios that call a provider."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import orjson
+
+from bench.process import run, start
+from bench.stack import Bench, accepts, free_port
+from core.embedded.processes import first_answer
+
+_READY_SECONDS: Final = 30.0
+
+
+@asynccontextmanager
+async def provider(bench: Bench, *, delay: float = 0.0) -> AsyncIterator[str]:
+    """A mock provider's base URL."""
+    port = free_port()
+    module = ["bench.baselines.mock_provider", str(port), str(delay)]
+    async with start("provider", module, bench.environment({}), bench.folder) as process:
+        await first_answer(process.child, lambda: accepts(port), _READY_SECONDS)
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+def variables(base_url: str, in_flight: int) -> dict[str, str]:
+    """What a worker needs to call it as `mock/…`, so many at a time."""
+    providers = {"mock": {"base_url": base_url, "concurrency": in_flight}}
+    return {"INFERD_PROVIDERS": orjson.dumps(providers).decode(), "INFERD_WORKER_CONCURRENCY": str(in_flight)}
+
+
+async def bare_loop(bench: Bench, base_url: str, count: int, in_flight: int) -> Any:
+    """What sdk_loop.py says of so many calls."""
+    module = ["bench.baselines.sdk_loop", base_url, str(count), str(in_flight)]
+    return await run("sdk-loop", module, bench.environment({}), bench.folder)

@@ -1,0 +1,90 @@
+"""Idle dispatch: from the 202, when the job is committed, until the call arrives at its provider; against stock arq.
+
+One job at a time, with a pause before each. The provider is this process, so both ends are one clock.
+"""
+
+import random
+from asyncio import sleep
+from time import monotonic
+from typing import Final
+
+import orjson
+
+from bench.baselines import stock_arq
+from bench.baselines.mock_provider import BODY
+from bench.http_client import connect
+from bench.http_server import answer, serve
+from bench.load import percentile, spread
+from bench.outcome import Row
+from bench.stack import Bench
+
+_TARGET_P50_MS: Final = 3.0
+_TARGET_P99_MS: Final = 10.0
+_JOB: Final = {"model": "mock/gpt", "input": "Say hello to the reader of this report."}
+
+
+async def run(bench: Bench) -> list[Row]:
+    pauses = _pauses(bench.size(100, 10))
+    ours: list[float] = []
+    theirs: list[float] = []
+    p50s: list[tuple[float, float]] = []
+    called_at: dict[str, float] = {}
+
+    def provider(head: bytes, _body: bytes) -> bytes:
+        _, _, rest = head.partition(b"x-inferd-job-id: ")
+        called_at.setdefault(rest[: rest.find(b"\r\n")].decode(), monotonic())
+        return answer(BODY)
+
+    async with serve(provider) as port:
+        providers = orjson.dumps({"mock": {"base_url": f"http://127.0.0.1:{port}/v1"}}).decode()
+        for _ in range(bench.rounds):
+            await bench.reset()
+            latencies = await _dispatch(bench, providers, pauses, called_at)
+            reference = sorted(await stock_arq.dispatch(bench, pauses))
+            p50s.append((percentile(latencies, 0.5), percentile(reference, 0.5)))
+            ours += latencies
+            theirs += reference
+    return [_row(sorted(ours), sorted(theirs), p50s)]
+
+
+async def _dispatch(bench: Bench, providers: str, pauses: list[float], called_at: dict[str, float]) -> list[float]:
+    committed_at: dict[str, float] = {}
+    async with (
+        bench.api(INFERD_PROVIDERS=providers) as (target, _),
+        bench.workers(INFERD_PROVIDERS=providers),
+        connect(target, 1) as (connection,),
+    ):
+        request = target.request("POST", "/v1/jobs", _JOB)
+        for pause in [0.1] * 5 + pauses:
+            await sleep(pause)
+            accepted = await connection.send(request)
+            now = monotonic()
+            committed_at[str(accepted.json()["id"])] = now
+        while not committed_at.keys() <= called_at.keys():
+            await sleep(0.05)
+    # The first ones open connections and prepare statements.
+    measured = list(committed_at)[5:]
+    return sorted((called_at[job] - committed_at[job]) * 1000 for job in measured)
+
+
+def _pauses(count: int) -> list[float]:
+    """So uneven that no timer of the worker beats with them."""
+    source = random.Random(1)  # noqa: S311 - a load is no secret
+    return [source.uniform(0.015, 0.05) for _ in range(count)]
+
+
+def _row(ours: list[float], theirs: list[float], p50s: list[tuple[float, float]]) -> Row:
+    p50, p99 = percentile(ours, 0.5), percentile(ours, 0.99)
+    return Row(
+        name="idle dispatch",
+        target=f"p50 ≤ {_TARGET_P50_MS:g} ms, p99 ≤ {_TARGET_P99_MS:g} ms",
+        reference=f"stock arq {percentile(theirs, 0.5):.1f} / {percentile(theirs, 0.99):.1f} ms",
+        result=f"{p50:.1f} / {p99:.1f} ms",
+        ratio=round(percentile(theirs, 0.5) / p50, 2),
+        met=p50 <= _TARGET_P50_MS and p99 <= _TARGET_P99_MS,
+        details={
+            "ours": spread(ours),
+            "reference": spread(theirs),
+            "p50_ms_each_round": [[round(a, 2), round(b, 2)] for a, b in p50s],
+        },
+    )

@@ -1,0 +1,94 @@
+"""A process that dies at a step of one job, and the sweep and worker that mend what it left."""
+
+import socket
+from contextlib import suppress
+
+import httpx2
+
+from core.domain.ids import JobId, parse_job
+from tests.proofs.dying_process import Order
+from tests.proofs.edges import Mishap
+from tests.proofs.fault_scene import FaultScene
+from tests.proofs.nursery import Nursery
+from tests.proofs.one_job import submit_one
+from tests.support.explicit_settings import environment_of
+from tests.support.waiting import eventually
+
+
+async def steps_of_a_worker(scene: FaultScene, nursery: Nursery) -> list[str]:
+    """Those that it takes for a job: not its sweeps and heartbeats, which come when they come."""
+    if "worker" not in nursery.steps:
+        taken: list[str] = []
+        # Twice: at first Redis has to be told the scripts.
+        for number in range(2):
+            job_id = await submit_one(scene.api, scene.setting, f"rehearsal-{number}")
+            await scene.api.jobs.ring.aclose()
+            await nursery.start(Order("worker", environment_of(scene.settings)))
+            await scene.until_over(job_id)
+            taken = await nursery.stop()
+        steps = [step for step in taken if step.startswith(("flush-", "job >", "dlv >", "ring >"))]
+        # Its loops claim again and again: the first one gets the job.
+        nursery.steps["worker"] = ["jobs > redis script CLAIM #1", *steps]
+    return nursery.steps["worker"]
+
+
+async def steps_of_an_api(scene: FaultScene, nursery: Nursery) -> list[str]:
+    """Those that it takes for a submit."""
+    if "api" not in nursery.steps:
+        job_id = await post(scene, await start_api(scene, nursery), "rehearsal")
+        taken = await nursery.stop()
+        await scene.mend(job_id)
+        nursery.steps["api"] = [step for step in taken if step.startswith(("flush-insert", "ring"))]
+    return nursery.steps["api"]
+
+
+async def submit_to_a_dying_worker(scene: FaultScene, nursery: Nursery, key: str, step: str, death: Mishap) -> JobId:
+    """The job as the worker left it."""
+    job_id = await submit_one(scene.api, scene.setting, key)
+    await scene.api.jobs.ring.aclose()
+    await nursery.start(Order("worker", environment_of(scene.settings), step, death))
+    assert await nursery.died(), f"{step} was not reached"
+    return job_id
+
+
+async def submit_to_a_dying_api(scene: FaultScene, nursery: Nursery, key: str, step: str, death: Mishap) -> None:
+    url = await start_api(scene, nursery, step, death)
+    # The answer may have gone out first: ringing is not waited for.
+    with suppress(httpx2.TransportError):
+        await post(scene, url, key)
+    assert await nursery.died(), f"{step} was not reached"
+
+
+async def start_api(scene: FaultScene, nursery: Nursery, step: str | None = None, death: Mishap | None = None) -> str:
+    """Its URL, when it is ready."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**environment_of(scene.settings), "INFERD_API_PORT": str(port)}
+    await nursery.start(Order("api", environment, step, death))
+    url = f"http://127.0.0.1:{port}"
+
+    async def is_ready() -> bool:
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+            with suppress(httpx2.TransportError):
+                return (await client.get("/readyz")).status_code == httpx2.codes.OK
+        return False
+
+    await eventually(is_ready, what="the API is ready")
+    return url
+
+
+def submission(scene: FaultScene, key: str) -> tuple[dict[str, str], dict[str, object]]:
+    """Headers and body of a submit that may be sent twice."""
+    setting = scene.setting
+    headers = {**setting.tenant.authorization, "idempotency-key": key}
+    return headers, {"model": setting.model, "input": "hello", "webhook": {"url": setting.hook}}
+
+
+async def post(scene: FaultScene, url: str, key: str) -> JobId:
+    """The job's id, as the client learns it."""
+    headers, body = submission(scene, key)
+    async with httpx2.AsyncClient(base_url=url, headers=headers, trust_env=False) as client:
+        answer = await client.post("/v1/jobs", json=body)
+    assert answer.status_code == httpx2.codes.ACCEPTED, answer.text
+    return parse_job(answer.json()["id"])

@@ -1,0 +1,382 @@
+"""One small story for each guard, which goes well only while the guard is there (tests/proofs/guards.py)."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from core.db.session import hot_transaction
+from core.domain import transitions
+from core.domain.errors import InvalidParameter
+from core.domain.ids import LeaseToken
+from core.domain.job_state import JobState
+from core.jobs import execute, store
+from core.jobs.cancel import cancel_jobs
+from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded
+from core.jobs.prune import prune
+from core.jobs.reconcile import Reconciler
+from core.jobs.records import Change, ClaimedJob
+from core.jobs.sweep import expire_jobs, rescue_jobs
+from core.queue.claims import Finished
+from core.queue.keys import IN_PROGRESS, PAYLOAD, Lane, job_member
+from core.queue.ring import ring_job
+from core.settings import RetentionSettings
+from core.webhooks.exchange import Timing
+from core.webhooks.records import ClaimedDelivery, Ended
+from tests.proofs.stage import Stage
+from tests.support.jobs import answer, failure
+from tests.support.waiting import eventually
+from worker.tasks.sweep import sweep
+
+SUCCEED = transitions.succeed(answer())
+HOOK = {"webhook_url": "https://receiver.test/hook", "webhook_events": ("job.succeeded", "job.cancelled")}
+
+
+# Changes of a job
+
+
+async def a_run_that_was_superseded_changes_nothing(stage: Stage) -> None:
+    run = await stage.running()
+    await stage.finish(run, transitions.retry_later(failure(), 0.0))
+    await stage.claimed(run.id)
+    assert await stage.apply(run, SUCCEED, run_no=run.run_no) is None
+
+
+async def a_token_of_somebody_else_changes_nothing(stage: Stage) -> None:
+    run = await stage.running()
+    assert await stage.apply(run, SUCCEED, run_no=run.run_no, lease_token=LeaseToken(uuid4())) is None
+
+
+async def a_job_that_ended_stays_so(stage: Stage) -> None:
+    run = await stage.running()
+    await stage.finish(run, SUCCEED)
+    assert await stage.apply(run, transitions.cancel(), run_no=run.run_no) is None
+
+
+async def only_one_of_two_ends_at_the_same_time_counts(stage: Stage) -> None:
+    run = await stage.running()
+    late = Change(run.id, run.tenant_id, SUCCEED, run_no=run.run_no, lease_token=run.lease_token)
+    async with stage.transaction() as connection:
+        await store.apply(connection, [Change(run.id, run.tenant_id, transitions.cancel(), run_no=run.run_no)])
+        finishing = await stage.started(stage.in_transaction(late))
+    assert await finishing is None
+
+
+async def what_an_earlier_run_came_to_is_not_rewritten(stage: Stage) -> None:
+    run = await stage.running()
+    await stage.finish(run, transitions.retry_later(failure(), 0.0))
+    await cancel_jobs(stage.api.jobs, stage.tenant.id, [run.id])
+    assert [attempt["outcome"] for attempt in await stage.attempts(run.id)] == ["retried"]
+
+
+async def a_cancel_holds_the_row_until_it_has_answered(stage: Stage) -> None:
+    run = await stage.running()
+    end = Change(run.id, run.tenant_id, SUCCEED, run_no=run.run_no, lease_token=run.lease_token)
+    async with hot_transaction(stage.api.database, [stage.tenant.id]) as connection:
+        held = await store.hold(connection, stage.tenant.id, [run.id])
+        finishing = await stage.started(stage.in_transaction(end))
+        still_running = not finishing.done()
+    await finishing
+    assert held[run.id].state is JobState.RUNNING
+    assert still_running
+
+
+async def a_worker_changes_the_named_tenants_jobs_only(stage: Stage) -> None:
+    """A worker's connection sees all tenants: there the statement alone tells them apart."""
+    job_id = await stage.job()
+    async with stage.transaction() as connection:
+        assert await store.hold(connection, stage.other_tenant.id, [job_id]) == {}
+
+
+async def a_query_without_where_sees_no_other_tenants_jobs(stage: Stage) -> None:
+    await stage.job()
+    async with hot_transaction(stage.api.database, [stage.other_tenant.id]) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM jobs") == 0
+
+
+async def a_job_that_waits_is_not_deleted(stage: Stage) -> None:
+    job_id = await stage.job()
+    async with stage.transaction() as connection:
+        assert await store.delete(connection, [(job_id, stage.tenant.id)]) == 0
+
+
+# Claims
+
+
+async def a_running_job_is_not_claimed(stage: Stage) -> None:
+    run = await stage.running()
+    assert await stage.claim(run.id) is None
+
+
+async def two_claims_at_the_same_time_give_one_run(stage: Stage) -> None:
+    job_id = await stage.job()
+
+    async def claim() -> object:
+        async with stage.transaction() as connection:
+            return (await store.claim(connection, [job_id], worker_id="second", lease_seconds=30))[0]
+
+    async with stage.transaction() as connection:
+        (first,) = await store.claim(connection, [job_id], worker_id="first", lease_seconds=30)
+        second = await stage.started(claim())
+    assert isinstance(first, ClaimedJob)
+    assert await second is None
+
+
+async def a_job_waits_for_its_time(stage: Stage) -> None:
+    job_id = await stage.job(run_at=datetime.now(UTC) + timedelta(hours=1))
+    assert await stage.claim(job_id) is None
+
+
+async def a_job_past_its_deadline_does_not_start(stage: Stage) -> None:
+    job_id = await stage.job(deadline_seconds=3600.0)
+    await stage.set(job_id, "deadline_at = now() - interval '1 s'")
+    assert await stage.claim(job_id) is None
+
+
+async def a_run_that_is_over_calls_nobody(stage: Stage) -> None:
+    run = await stage.running()
+    await cancel_jobs(stage.api.jobs, stage.tenant.id, [run.id])
+    assert not await stage.called(run)
+
+
+async def a_worker_that_learns_so_before_its_call_makes_none(stage: Stage) -> None:
+    run = await stage.running()
+    await cancel_jobs(stage.api.jobs, stage.tenant.id, [run.id])
+    with suppress(LeaseEnded):
+        await execute._announce_call(stage.worker.jobs, run, _lease(run))
+        raise AssertionError("the call went out")
+
+
+async def an_answer_in_safety_is_used(stage: Stage) -> None:
+    run = await stage.running()
+    await stage.called(run)
+    await stage.worker.jobs.spool.put(run, answer("kept"))
+    await stage.lapse(run.id)
+    await rescue_jobs(stage.worker.jobs)
+    await execute.execute_job(stage.worker.jobs, run.id)
+    job = await stage.api.jobs.group_commit.reads.submit((run.id, stage.tenant.id))
+    assert job is not None
+    assert job.output is not None
+    assert job.output["text"] == "kept"
+
+
+# Leases
+
+
+async def a_heartbeat_keeps_its_own_lease_only(stage: Stage) -> None:
+    run = await stage.running()
+    lease = _lease(replace(run, lease_token=LeaseToken(uuid4())))
+    before = await stage.row(run.id)
+    await stage.worker.jobs.leases.beat([lease])
+    assert (await stage.row(run.id))["lease_expires_at"] == before["lease_expires_at"]
+
+
+async def a_lost_lease_closes_the_call(stage: Stage) -> None:
+    run = await stage.running()
+    leases = stage.worker.jobs.leases
+    async with leases.hold(run, asyncio.get_running_loop().time()) as lease:
+        await cancel_jobs(stage.api.jobs, stage.tenant.id, [run.id])
+        await leases.check([run.id])
+        assert lease.ended is LeaseEnd.LOST
+
+
+async def no_call_begins_when_the_lease_may_be_over(stage: Stage) -> None:
+    lease = Lease(await stage.running(), valid_until=asyncio.get_running_loop().time() - 0.001)
+    with suppress(LeaseEnded):
+        lease.check()
+        raise AssertionError("the call went out")
+
+
+async def a_live_lease_is_left_alone(stage: Stage) -> None:
+    run = await stage.running()
+    await rescue_jobs(stage.worker.jobs)
+    assert (await stage.row(run.id))["state"] == "running"
+
+
+async def a_job_that_kills_two_workers_fails(stage: Stage) -> None:
+    job_id = await stage.job(max_attempts=5)
+    for _ in range(2):
+        await stage.called(await stage.claimed(job_id))
+        await stage.lapse(job_id)
+        await rescue_jobs(stage.worker.jobs)
+    assert (await stage.row(job_id))["error_code"] == "worker_lost"
+
+
+async def a_bystander_keeps_its_attempt(stage: Stage) -> None:
+    run = await stage.running(max_attempts=1)
+    await stage.lapse(run.id)
+    await rescue_jobs(stage.worker.jobs)
+    job = await stage.row(run.id)
+    assert (job["state"], job["attempts_used"], job["worker_losses"]) == ("queued", 0, 0)
+
+
+# The sweep
+
+
+async def the_sweep_takes_back_a_dead_workers_job(stage: Stage) -> None:
+    run = await stage.running()
+    await stage.lapse(run.id)
+    await _one_sweep(stage)
+    assert (await stage.row(run.id))["state"] == "queued"
+
+
+async def the_sweep_ends_what_is_past_its_deadline(stage: Stage) -> None:
+    run = await stage.running(deadline_seconds=3600.0)
+    await stage.set(run.id, "deadline_at = now() - interval '1 s'")
+    await _one_sweep(stage)
+    assert (await stage.row(run.id))["state"] == "expired"
+
+
+async def a_deadline_ahead_is_left_alone(stage: Stage) -> None:
+    run = await stage.running(deadline_seconds=3600.0)
+    await expire_jobs(stage.worker.jobs)
+    assert (await stage.row(run.id))["state"] == "running"
+
+
+async def what_redis_lost_is_rung_again(stage: Stage) -> None:
+    job_id = await stage.job()
+    await stage.rung()
+    await stage.worker.redis.delete(stage.worker.keys.lane(Lane.STANDARD))
+    await Reconciler(stage.worker.jobs).reconcile()
+    assert await stage.worker.redis.zscore(stage.worker.keys.lane(Lane.STANDARD), job_member(job_id)) is not None
+
+
+# Submits
+
+
+async def a_key_that_is_held_makes_no_second_job(stage: Stage) -> None:
+    first = await stage.job(idempotency_key="key", fingerprint=b"same")
+    assert await stage.job(idempotency_key="key", fingerprint=b"same") == first
+    assert await stage.owner.fetchval("SELECT count(*) FROM jobs") == 1
+
+
+async def a_key_with_another_body_is_refused(stage: Stage) -> None:
+    await stage.job(idempotency_key="key", fingerprint=b"one")
+    with suppress(InvalidParameter):
+        await stage.job(idempotency_key="key", fingerprint=b"two")
+        raise AssertionError("the job of another body was answered")
+
+
+# Webhooks and retention
+
+
+async def a_delivery_has_one_sender(stage: Stage) -> None:
+    sent = await _sent(stage)
+    assert not isinstance(await stage.worker.deliveries.claims.submit(sent.id), ClaimedDelivery)
+
+
+async def a_sender_that_lost_its_lease_records_nothing(stage: Stage) -> None:
+    sent = await _sent(stage)
+    late = Ended(replace(sent, lease_token=LeaseToken(uuid4())), "delivered", datetime.now(UTC), Timing(), status=200)
+    assert not await stage.worker.deliveries.records.submit(late)
+
+
+async def a_job_is_kept_until_its_webhook_was_sent(stage: Stage) -> None:
+    sent = await _sent(stage)
+    await prune(stage.worker.jobs, RetentionSettings(succeeded_days=1e-12, failed_days=1e-12))
+    assert await stage.owner.fetchval("SELECT count(*) FROM jobs WHERE id = $1", sent.job_id) == 1
+
+
+# Redis
+
+
+async def a_member_that_is_held_is_not_claimed(stage: Stage) -> None:
+    """As a stock arq worker holds it: with the key alone, and the member still due."""
+    member = job_member(await stage.job())
+    await stage.rung()
+    await stage.worker.redis.set(IN_PROGRESS + member, b"1", px=30_000)
+    acquired, _ = await stage.holds().claim([5, 5, 5])
+    assert acquired == []
+
+
+async def a_claimed_member_is_out_of_sight(stage: Stage) -> None:
+    """Of a stock arq worker too, which looks at the score first."""
+    member = job_member(await stage.job())
+    await stage.rung()
+    await stage.holds().claim([5, 5, 5])
+    score = await stage.worker.redis.zscore(stage.worker.keys.lane(Lane.STANDARD), member)
+    seconds, _ = await stage.worker.redis.time()
+    assert score is not None
+    assert score > (seconds + 10) * 1000
+
+
+async def a_hold_that_was_lost_finishes_nothing(stage: Stage) -> None:
+    member = job_member(await stage.job())
+    await stage.rung()
+    ((mine,), _) = await stage.holds().claim([5, 5, 5])
+    await stage.holds().finish([Finished(replace(mine, token="of somebody else"), None)])
+    assert await stage.worker.redis.exists(IN_PROGRESS + member)
+
+
+async def a_hold_that_was_lost_is_not_renewed(stage: Stage) -> None:
+    await stage.job()
+    await stage.rung()
+    ((mine,), _) = await stage.holds().claim([5, 5, 5])
+    assert await stage.holds().renew([replace(mine, token="of somebody else")]) == 0
+
+
+async def ringing_twice_queues_once(stage: Stage) -> None:
+    job_id = await stage.job()
+    await stage.rung()
+    for _ in range(3):
+        await stage.api.jobs.ring.ring_now([ring_job(job_id, Lane.STANDARD)])
+    assert await stage.worker.redis.zcard(stage.worker.keys.lane(Lane.STANDARD)) == 1
+
+
+async def a_ring_takes_the_member_from_a_dead_worker(stage: Stage) -> None:
+    job_id = await stage.job()
+    await stage.rung()
+    await stage.holds().claim([5, 5, 5])
+    await stage.api.jobs.ring.ring_now([ring_job(job_id, Lane.STANDARD)])
+    acquired, _ = await stage.holds().claim([5, 5, 5])
+    assert [each.member for each in acquired] == [job_member(job_id)]
+
+
+async def a_payload_does_not_stay_for_ever(stage: Stage) -> None:
+    member = job_member(await stage.job())
+    await stage.rung()
+    assert await stage.worker.redis.pttl(PAYLOAD + member) > 0
+
+
+async def a_hold_does_not_stay_for_ever(stage: Stage) -> None:
+    member = job_member(await stage.job())
+    await stage.rung()
+    await stage.holds().claim([5, 5, 5])
+    assert await stage.worker.redis.pttl(IN_PROGRESS + member) > 0
+
+
+async def a_hold_that_has_no_end_gets_one(stage: Stage) -> None:
+    """Whoever wrote it, the job would wait for ever."""
+    member = job_member(await stage.job())
+    await stage.rung()
+    await stage.worker.redis.set(IN_PROGRESS + member, b"1")
+    await stage.holds().claim([5, 5, 5])
+    assert await stage.worker.redis.pttl(IN_PROGRESS + member) > 0
+
+
+def _lease(run: ClaimedJob) -> Lease:
+    return Lease(run, valid_until=asyncio.get_running_loop().time() + 30)
+
+
+async def _sent(stage: Stage) -> ClaimedDelivery:
+    """A delivery whose sender is at work."""
+    applied = await stage.end(await stage.running(**HOOK))
+    claimed = await stage.worker.deliveries.claims.submit(applied.delivery_ids[0])
+    assert isinstance(claimed, ClaimedDelivery)
+    return claimed
+
+
+async def _one_sweep(stage: Stage) -> None:
+    """The first turn of the sweep's loop, which ends when Redis is marked as whole."""
+
+    async def is_over() -> bool:
+        return bool(await stage.worker.redis.exists(stage.worker.keys.epoch))
+
+    sweeping = asyncio.create_task(sweep(stage.worker))
+    try:
+        await eventually(is_over, what="the first sweep is over")
+    finally:
+        sweeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await sweeping

@@ -1,0 +1,303 @@
+"""The guards that keep the promises: what each is, where it stands, and the story that goes wrong without it.
+
+`old` is the piece of the file that is the guard, and `new` what stands there when it is gone. The file must have the
+piece exactly once, so whoever moves a guard finds this list; whoever adds one adds a line here.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.proofs import guard_scenarios as story
+from tests.proofs.stage import Stage
+
+Scenario = Callable[[Stage], Awaitable[None]]
+
+_APPLY = "core/jobs/sql/apply.sql"
+_CLAIM = "core/jobs/sql/claim.sql"
+_HELD = "core/jobs/sql/held_jobs.sql"
+_INSERT = "core/jobs/sql/insert.sql"
+_LEASES = "core/jobs/sql/expired_leases.sql"
+_SCRIPTS = "core/queue/scripts.py"
+_SWEEP = "worker/tasks/sweep.py"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """`old` in `file` keeps `scenario` true."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    scenario: Scenario
+
+
+GUARDS = (
+    Guard(
+        "the run's number in every end of a run",
+        _APPLY,
+        "AND (input.run_no IS NULL OR job.run_no = input.run_no)",
+        "",
+        story.a_run_that_was_superseded_changes_nothing,
+    ),
+    Guard(
+        "the lease's token in every end of a run",
+        _APPLY,
+        "AND (input.token IS NULL OR job.lease_token = input.token)",
+        "",
+        story.a_token_of_somebody_else_changes_nothing,
+    ),
+    Guard(
+        "the from-states of every edge",
+        _APPLY,
+        "WHERE job.state = ANY (string_to_array(input.from_states, ' '))",
+        "WHERE true",
+        story.a_job_that_ended_stays_so,
+    ),
+    Guard(
+        "the lock under which the guards are read",
+        _APPLY,
+        "    FOR UPDATE OF job\n",
+        "",
+        story.only_one_of_two_ends_at_the_same_time_counts,
+    ),
+    Guard(
+        "an attempt that ended is closed",
+        _APPLY,
+        "AND attempt.outcome = 'running' AND held.outcome IS NOT NULL",
+        "AND held.outcome IS NOT NULL",
+        story.what_an_earlier_run_came_to_is_not_rewritten,
+    ),
+    Guard("the cancel's row lock", _HELD, "FOR UPDATE", "", story.a_cancel_holds_the_row_until_it_has_answered),
+    Guard(
+        "whose job is cancelled",
+        _HELD,
+        "tenant_id = $1 AND ",
+        "$1::uuid IS NOT NULL AND ",
+        story.a_worker_changes_the_named_tenants_jobs_only,
+    ),
+    Guard(
+        "only what has ended is deleted",
+        "core/jobs/sql/delete.sql",
+        " AND jobs.finished_at IS NOT NULL",
+        "",
+        story.a_job_that_waits_is_not_deleted,
+    ),
+    Guard("only a queued job is claimed", _CLAIM, " AND state = 'queued'", "", story.a_running_job_is_not_claimed),
+    Guard(
+        "the claim's row lock",
+        _CLAIM,
+        "    FOR UPDATE SKIP LOCKED\n",
+        "",
+        story.two_claims_at_the_same_time_give_one_run,
+    ),
+    Guard("run_at in the claim", _CLAIM, "AND wanted.run_at <= now() ", "", story.a_job_waits_for_its_time),
+    Guard(
+        "the deadline in the claim",
+        _CLAIM,
+        "AND (wanted.deadline_at IS NULL OR wanted.deadline_at > now())",
+        "",
+        story.a_job_past_its_deadline_does_not_start,
+    ),
+    Guard(
+        "the run is asked for before its call",
+        "core/jobs/sql/called.sql",
+        "    WHERE attempt.outcome = 'running'\n",
+        "    WHERE true\n",
+        story.a_run_that_is_over_calls_nobody,
+    ),
+    Guard(
+        "no call for a run that is over",
+        "core/jobs/execute.py",
+        "        if not ours:\n",
+        "        if False:\n",
+        story.a_worker_that_learns_so_before_its_call_makes_none,
+    ),
+    Guard(
+        "the spool is looked at before a second call",
+        "core/jobs/execute.py",
+        "if job.worker_losses and (",
+        "if False and (",
+        story.an_answer_in_safety_is_used,
+    ),
+    Guard(
+        "the token in the heartbeat",
+        "core/jobs/sql/heartbeat.sql",
+        " AND job.lease_token = lease.token",
+        "",
+        story.a_heartbeat_keeps_its_own_lease_only,
+    ),
+    Guard(
+        "a heartbeat that is refused ends the run",
+        "core/jobs/heartbeat.py",
+        "                lease.end(LeaseEnd.LOST)\n",
+        "                pass\n",
+        story.a_lost_lease_closes_the_call,
+    ),
+    Guard(
+        "the worker's own deadline",
+        "core/jobs/heartbeat.py",
+        " and asyncio.get_running_loop().time() < self.valid_until",
+        "",
+        story.no_call_begins_when_the_lease_may_be_over,
+    ),
+    Guard(
+        "only a lease that ran out is taken back",
+        _LEASES,
+        " AND job.lease_expires_at < now()",
+        "",
+        story.a_live_lease_is_left_alone,
+    ),
+    Guard(
+        "a job may lose two workers",
+        "core/domain/transitions.py",
+        "worker_losses + 1 >= MAX_WORKER_LOSSES or ",
+        "",
+        story.a_job_that_kills_two_workers_fails,
+    ),
+    Guard(
+        "a bystander is told from a killer",
+        _LEASES,
+        "            AND attempt.called_at IS NOT NULL\n",
+        "",
+        story.a_bystander_keeps_its_attempt,
+    ),
+    Guard(
+        "the sweep's rescue",
+        _SWEEP,
+        'await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))',
+        "pass",
+        story.the_sweep_takes_back_a_dead_workers_job,
+    ),
+    Guard(
+        "the sweep's deadlines",
+        _SWEEP,
+        'await _step("expire", lambda: _all(lambda: expire_jobs(runtime.jobs)))',
+        "pass",
+        story.the_sweep_ends_what_is_past_its_deadline,
+    ),
+    Guard(
+        "only a deadline that passed ends a job",
+        "core/jobs/sql/passed_deadlines.sql",
+        " AND deadline_at <= now()",
+        "",
+        story.a_deadline_ahead_is_left_alone,
+    ),
+    Guard(
+        "the sweep's ring",
+        "core/jobs/reconcile.py",
+        "        await self._ring(missing)\n",
+        "",
+        story.what_redis_lost_is_rung_again,
+    ),
+    Guard(
+        "an idempotency key is taken once",
+        _INSERT,
+        "        WHERE held.expires_at <= now()\n",
+        "",
+        story.a_key_that_is_held_makes_no_second_job,
+    ),
+    Guard(
+        "no job without its key",
+        _INSERT,
+        "WHERE key IS NULL OR id IN (SELECT job_id FROM keyed)",
+        "",
+        story.a_key_that_is_held_makes_no_second_job,
+    ),
+    Guard(
+        "a key belongs to one body",
+        "core/jobs/submit.py",
+        " if first == job.fingerprint:",
+        ":",
+        story.a_key_with_another_body_is_refused,
+    ),
+    Guard(
+        "a delivery's lease",
+        "core/webhooks/sql/claim.sql",
+        " AND (lease_token IS NULL OR lease_expires_at < now())",
+        "",
+        story.a_delivery_has_one_sender,
+    ),
+    Guard(
+        "the token in a delivery's end",
+        "core/webhooks/sql/record.sql",
+        "        AND delivery.lease_token = ended.token AND",
+        "        AND",
+        story.a_sender_that_lost_its_lease_records_nothing,
+    ),
+    Guard(
+        "retention waits for webhooks",
+        "core/jobs/sql/prune_jobs.sql",
+        "AND NOT EXISTS (",
+        "AND true OR EXISTS (",
+        story.a_job_is_kept_until_its_webhook_was_sent,
+    ),
+    Guard(
+        "NX in the claim's script",
+        _SCRIPTS,
+        "token, 'NX', 'PX'",
+        "token, 'PX'",
+        story.a_member_that_is_held_is_not_claimed,
+    ),
+    Guard(
+        "a claimed member's score",
+        _SCRIPTS,
+        "                redis.call('ZADD', lane, 'XX', now + lease, member)\n                local body",
+        "                local body",
+        story.a_claimed_member_is_out_of_sight,
+    ),
+    Guard(
+        "the token in the finish's script",
+        _SCRIPTS,
+        "if holder == token then",
+        "if true then",
+        story.a_hold_that_was_lost_finishes_nothing,
+    ),
+    Guard(
+        "the token in the heartbeat's script",
+        _SCRIPTS,
+        " .. member) == token then",
+        " .. member) then",
+        story.a_hold_that_was_lost_is_not_renewed,
+    ),
+    Guard(
+        "the ring's idempotence",
+        _SCRIPTS,
+        "redis.call('ZADD', KEYS[1], now + delay, ARGV[i])",
+        "redis.call('ZADD', KEYS[1], now + delay, ARGV[i] .. time[2])",
+        story.ringing_twice_queues_once,
+    ),
+    Guard(
+        "the ring takes the hold away",
+        _SCRIPTS,
+        "    redis.call('DEL', '{IN_PROGRESS}' .. ARGV[i])\n",
+        "",
+        story.a_ring_takes_the_member_from_a_dead_worker,
+    ),
+    Guard(
+        "a payload's life",
+        _SCRIPTS,
+        ", 'PX', math.max(0, delay) + ARGV[3])",
+        ")",
+        story.a_payload_does_not_stay_for_ever,
+    ),
+    Guard(
+        "an end for whoever's hold",
+        _SCRIPTS,
+        "if redis.call('PTTL', '{IN_PROGRESS}' .. member) == -1 then",
+        "if false then",
+        story.a_hold_that_has_no_end_gets_one,
+    ),
+    Guard("a hold's life", _SCRIPTS, "'NX', 'PX', lease)", "'NX')", story.a_hold_does_not_stay_for_ever),
+)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A guard that PostgreSQL holds: row-level security on a table."""
+
+    table: str
+    scenario: Scenario
+
+
+POLICIES = (Policy("jobs", story.a_query_without_where_sees_no_other_tenants_jobs),)

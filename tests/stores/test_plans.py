@@ -1,0 +1,220 @@
+"""Every hot statement touches what it is asked for and no more, in tables of 50,000 jobs, whatever the planner knows.
+
+Asked of EXPLAIN ANALYZE: the rows that were looked at, which no noise of the machine changes. Once with the statistics
+that autovacuum makes, and once without any, as in the first minutes of a new installation.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlmodel import col, select
+
+from bench.seed import fill
+from core.access.tenants import create_tenant
+from core.db.engine import Database, open_database
+from core.db.sealed import make_sealer
+from core.db.tables import JobRow
+from core.domain import transitions
+from core.domain.ids import JobId, TenantId
+from core.domain.job_state import JobState
+from core.jobs import queries, store
+from core.jobs.queries import JobFilter
+from core.jobs.records import Change, ClaimedJob
+from core.jobs.store import statement
+from core.settings import DatabaseSettings
+from tests.support.jobs import UNSEALED_OUTPUT, answer, new_job
+from tests.support.servers import Servers, open_database_copy, owner_url
+
+QUEUED, FINISHED, TENANTS = 8_000, 42_000, 5
+BATCH = 100
+# How many rows one node of a plan may look at: each of the batch a few times (an index may hold dead versions of it),
+# and the batch compared with itself. A scan of any table is more.
+MOST = BATCH * 4 + BATCH * BATCH
+BEGINNING = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+
+
+@dataclass(frozen=True)
+class Filled:
+    """50,000 jobs, of which BATCH are claimed, as a worker sees them."""
+
+    fleet: Database
+    tenant_id: TenantId
+    queued: Sequence[tuple[JobId, TenantId]]
+    finished: Sequence[tuple[JobId, TenantId]]
+    claimed: Sequence[ClaimedJob]
+
+
+@asynccontextmanager
+async def _filled(servers: Servers, template: str, *, analyze: bool) -> AsyncIterator[Filled]:
+    async with open_database_copy(servers, template=template) as settings:
+        await _fill(settings, analyze=analyze)
+        async with await open_database(settings, name="plans", fleet=True) as fleet:
+            yield await _claim_some(fleet)
+
+
+@pytest.fixture(scope="module")
+async def filled(servers: Servers, template: str) -> AsyncIterator[Filled]:
+    async with _filled(servers, template, analyze=True) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def unknown(servers: Servers, template: str) -> AsyncIterator[Filled]:
+    """As `filled`, and PostgreSQL has no statistics of it."""
+    async with _filled(servers, template, analyze=False) as opened:
+        yield opened
+
+
+async def _fill(settings: DatabaseSettings, *, analyze: bool) -> None:
+    async with await open_database(settings, name="plans", fleet=True) as database:
+        tenants = [await create_tenant(database, make_sealer(None), f"tenant-{number}") for number in range(TENANTS)]
+    connection = await asyncpg.connect(owner_url(settings))
+    try:
+        await fill(
+            connection, tenants, queued=QUEUED, finished=FINISHED, detailed_every=2 if analyze else 10, analyze=analyze
+        )
+    finally:
+        await connection.close()
+
+
+async def _claim_some(fleet: Database) -> Filled:
+    async with fleet.pool.acquire() as connection:
+        sampled = {
+            state: [
+                (JobId(row["id"]), TenantId(row["tenant_id"]))
+                for row in await connection.fetch(
+                    "SELECT id, tenant_id FROM jobs WHERE state = $1 ORDER BY id DESC LIMIT 1000", state
+                )
+            ]
+            for state in ("queued", "succeeded")
+        }
+        ids = [job_id for job_id, _ in sampled["queued"][:BATCH]]
+        claimed = await store.claim(connection, ids, worker_id="worker", lease_seconds=3600)
+        assert all(isinstance(each, ClaimedJob) for each in claimed)
+    return Filled(
+        fleet=fleet,
+        tenant_id=sampled["queued"][0][1],
+        queued=sampled["queued"][BATCH:],
+        finished=sampled["succeeded"],
+        claimed=[each for each in claimed if isinstance(each, ClaimedJob)],
+    )
+
+
+def touched(plan: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Each node's name, and how many rows it looked at: those that it passed on and those that it threw away."""
+    rows = sum(
+        plan.get(name, 0) for name in ("Actual Rows", *(each for each in plan if each.startswith("Rows Removed")))
+    )
+    yield f"{plan['Node Type']} {plan.get('Relation Name', '')}".strip(), round(rows * plan["Actual Loops"])
+    for inner in plan.get("Plans", ()):
+        yield from touched(inner)
+
+
+async def most_touched(filled: Filled, sql: str, *arguments: object) -> tuple[str, int]:
+    """The node that looked at most rows. What the statement did is undone."""
+    async with filled.fleet.pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            (row,) = await connection.fetch(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sql}", *arguments)
+        finally:
+            await transaction.rollback()
+    (explained,) = json.loads(row[0])
+    return max(touched(explained["Plan"]), key=lambda node: node[1])
+
+
+def changes(filled: Filled) -> list[list[object]]:
+    """What a batch of successes is written with."""
+    succeeded = transitions.succeed(answer())
+    rows = [
+        store._change_row(Change(job.id, job.tenant_id, succeeded, job.run_no, job.lease_token, UNSEALED_OUTPUT))
+        for job in filled.claimed
+    ]
+    return store._columns(rows, len(rows[0]))
+
+
+def pairs(jobs: Sequence[tuple[JobId, TenantId]]) -> list[list[object]]:
+    return store._columns(jobs[:BATCH], 2)
+
+
+def inserts(filled: Filled) -> list[list[object]]:
+    rows = [
+        store._insert_row(new_job(filled.tenant_id, idempotency_key=f"key-{number}", fingerprint=b"x"))
+        for number in range(BATCH)
+    ]
+    return store._columns(rows, len(rows[0]))
+
+
+# Each statement with its arguments for BATCH jobs.
+BY_KEY: dict[str, Callable[[Filled], Sequence[object]]] = {
+    "insert": lambda filled: [*inserts(filled), 3600.0],
+    "held_keys": lambda filled: [[filled.tenant_id] * BATCH, [f"key-{number}" for number in range(BATCH)]],
+    "claim": lambda filled: [[job_id for job_id, _ in filled.queued[:BATCH]], "worker", 10.0],
+    "called": lambda filled: store._columns([(job.id, job.tenant_id, job.run_no) for job in filled.claimed], 3),
+    "heartbeat": lambda filled: [*store._columns([(job.id, job.lease_token) for job in filled.claimed], 2), 10.0],
+    "apply": changes,
+    "get": lambda filled: pairs(filled.finished),
+    "delete": lambda filled: pairs(filled.finished),
+    "held_jobs": lambda filled: [filled.tenant_id, [job_id for job_id, _ in filled.queued[:BATCH]]],
+}
+# Each statement that looks for rows by itself, at most BATCH of them.
+BY_INDEX: dict[str, Sequence[object]] = {
+    "due": ["standard", BATCH, *BEGINNING],
+    "expired_leases": [BATCH],
+    "passed_deadlines": [BATCH],
+    "prune_jobs": ["succeeded", 3600.0, BATCH],
+}
+
+
+@pytest.mark.parametrize("name", BY_KEY)
+async def test_rows_are_found_by_their_keys(filled: Filled, name: str) -> None:
+    node, rows = await most_touched(filled, statement(name), *BY_KEY[name](filled))
+
+    assert rows <= MOST, node
+
+
+@pytest.mark.parametrize("name", BY_KEY)
+async def test_rows_are_found_by_their_keys_without_statistics(unknown: Filled, name: str) -> None:
+    node, rows = await most_touched(unknown, statement(name), *BY_KEY[name](unknown))
+
+    assert rows <= MOST, node
+
+
+@pytest.mark.parametrize("name", BY_INDEX)
+async def test_rows_are_found_by_an_index_of_their_own(filled: Filled, name: str) -> None:
+    node, rows = await most_touched(filled, statement(name), *BY_INDEX[name])
+
+    assert rows <= MOST, node
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        JobFilter(),
+        JobFilter(states=(JobState.FAILED,)),
+        JobFilter(states=(JobState.QUEUED, JobState.RUNNING)),
+        JobFilter(created_after=BEGINNING[0]),
+    ],
+    ids=["all", "failed", "active", "by time"],
+)
+async def test_a_page_of_a_list_reads_a_page(filled: Filled, wanted: JobFilter) -> None:
+    query = queries._narrowed(select(JobRow).with_only_columns(col(JobRow.id)), filled.tenant_id, wanted, None)
+    sql = query.limit(21).compile(dialect=filled.fleet.engine.dialect, compile_kwargs={"literal_binds": True})
+
+    node, rows = await most_touched(filled, str(sql))
+
+    # A state that is one in twenty is found by its own index, or among the newest of all.
+    assert rows <= 21 * 40, node
+
+
+async def test_a_scan_of_a_table_would_be_seen(filled: Filled) -> None:
+    _, rows = await most_touched(filled, "SELECT count(*) FROM jobs WHERE worker_id = 'nobody'")
+
+    assert rows > QUEUED

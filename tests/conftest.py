@@ -7,6 +7,7 @@ three processes: each has a database and a Redis prefix of its own, so the same 
 takes `fresh_database`.
 """
 
+import gc
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,6 +34,11 @@ OwnerPool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 # Taken out of the environment at once: no test, and no process that a test starts, sees the developer's settings.
 _OURS = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: no garbage collection has to look at it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from core.domain.ids import JobId, show_job
 from tests.chaos.clients import Seen
 from tests.chaos.faults import Outage
 from tests.chaos.fleet import Kill
+from tests.chaos.invariants import broken_rules
 from tests.conformance.fake_provider import Call
 from tests.support.receiver import Received
 
@@ -24,10 +25,9 @@ RECOVERY_TARGET_SECONDS = 15.0
 _TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 _JOBS = """
-SELECT id, state, run_no, attempts_used, finished_at IS NOT NULL AS finished, lease_token IS NOT NULL AS leased,
+SELECT id, state,
     (SELECT count(*) FROM results WHERE results.job_id = jobs.id) AS results,
-    (SELECT count(*) FROM deliveries WHERE deliveries.job_id = jobs.id) AS deliveries,
-    (SELECT count(*) FROM deliveries WHERE deliveries.job_id = jobs.id AND deliveries.state = 'pending') AS pending
+    (SELECT count(*) FROM deliveries WHERE deliveries.job_id = jobs.id) AS deliveries
 FROM jobs
 """
 _ATTEMPTS = """
@@ -92,7 +92,8 @@ async def judge(
     _judge_what_was_told(verdict, seen, jobs)
     _judge_webhooks(verdict, jobs, received)
     _judge_calls(verdict, attempts, calls)
-    _judge_rows(verdict, jobs, attempts)
+    _judge_results(verdict, jobs)
+    verdict.untidy += [f"{rule}: {ids[:3]}" for rule, ids in (await broken_rules(owner)).items()]
     verdict.recoveries = recoveries(attempts.values(), kills, outages)
     return verdict
 
@@ -160,15 +161,10 @@ def _judge_calls(verdict: Verdict, attempts: Mapping[str, list[Attempt]], calls:
             verdict.extra_calls.append(f"{job_id}: answered in runs {good}, which ended as {known}")
 
 
-def _judge_rows(verdict: Verdict, jobs: Mapping[str, dict[str, Any]], attempts: Mapping[str, list[Attempt]]) -> None:
+def _judge_results(verdict: Verdict, jobs: Mapping[str, dict[str, Any]]) -> None:
     for job_id, job in jobs.items():
-        runs = [attempt.run_no for attempt in attempts[job_id]]
         if (job["results"] == 1) != (job["state"] == "succeeded") or job["results"] > 1:
             verdict.doubly_finished.append(f"{job_id}: {job['state']} with {job['results']} results")
-        if runs != list(range(1, job["run_no"] + 1)):
-            verdict.untidy.append(f"{job_id}: run_no {job['run_no']}, runs {runs}")
-        if job["leased"] or job["pending"] or any(attempt.outcome == "running" for attempt in attempts[job_id]):
-            verdict.untidy.append(f"{job_id}: a lease, a pending delivery or an open attempt is left: {job}")
 
 
 def recoveries(histories: Iterable[list[Attempt]], kills: Sequence[Kill], outages: Sequence[Outage]) -> list[float]:

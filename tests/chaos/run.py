@@ -22,15 +22,17 @@ from cli.processes import free_port
 from core.db import migrate
 from core.embedded.reset import reset
 from core.embedded.supervisor import run_embedded
+from core.queue.keys import Keys
 from core.runtime import open_operator
 from core.settings import DatabaseSettings, Settings
 from tests.chaos.clients import Clients
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet, Member
 from tests.chaos.history import RECOVERY_TARGET_SECONDS, Verdict, judge
+from tests.chaos.invariants import left_in_redis
 from tests.chaos.proxy import Proxy, open_proxy
 from tests.conformance.fake_provider import FakeProvider
-from tests.queue.own_valkey import open_valkey
+from tests.queue.own_valkey import OwnValkey, open_valkey
 from tests.support.explicit_settings import ExplicitSettings, environment_of
 from tests.support.folders import open_folder
 from tests.support.receiver import Received, receive
@@ -109,6 +111,7 @@ async def run(plan: Plan) -> Outcome:
         models = draw.choices([name for name, _ in _MODELS], [weight for _, weight in _MODELS], k=plan.jobs)
         await _attack(plan, clients, faults, models)
         verdict = await _judged(embedded.owner_url, clients, provider, receiver.received, faults)
+        verdict.untidy += await _left(valkey, Keys(direct.redis.prefix))
         seconds = monotonic() - started
         await fleet.stop()
         return Outcome(verdict, Counter(faults.done), len(fleet.kills), seconds, fleet.unclean)
@@ -147,6 +150,17 @@ async def _judged(
         )
     finally:
         await owner.close()
+
+
+async def _left(valkey: OwnValkey, keys: Keys) -> list[str]:
+    """What is still in Redis when all jobs have ended, in words. A worker tells Redis after PostgreSQL."""
+    async with valkey.client() as redis:
+        left = await left_in_redis(redis, keys)
+        for _ in range(50):
+            if left:
+                await asyncio.sleep(0.1)
+                left = await left_in_redis(redis, keys)
+        return [f"{count} {name} left in Redis" for name, count in left.items()]
 
 
 def _settings(plan: Plan, database_url: str, owner_url: str, redis_url: str, provider_url: str) -> Settings:

@@ -45,8 +45,8 @@ test: $(STAMP) ## the whole suite on real PostgreSQL and Valkey
 prove: $(STAMP) ## the proofs in full: longer and random state machines, a death at every step; a quarter of an hour
 	PROVE=full $(BIN)/python -m pytest --timeout=1200 tests/proofs
 
-chaos: $(STAMP) ## 5,000 jobs while processes die and networks break, judged from outside; SEED=n repeats one
-	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED))
+chaos: $(STAMP) ## 5,000 jobs while processes die and networks break, judged from outside; SEED=n repeats one; KILLS=50
+	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))
 
 bench: $(STAMP) ## measure against the baselines: under ten minutes; JSON=FILE for the report; QUICK=1 only tries it
 	$(UV) pip install --quiet --require-hashes --requirement requirements/bench.txt

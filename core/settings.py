@@ -107,8 +107,8 @@ class RetentionSettings(_Group):
 
 class WorkerSettings(_Group):
     concurrency: int = Field(default=100, ge=1, le=10_000, description="Jobs in flight in one worker process.")
-    lease_seconds: float = Field(default=10.0, ge=1, description="How long a worker owns a job without a heartbeat.")
-    heartbeat_seconds: float = Field(default=3.0, gt=0, description="How often the lease is renewed.")
+    lease_seconds: float = Field(default=8.0, ge=1, description="How long a worker owns a job without a heartbeat.")
+    heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often the lease is renewed.")
     sweep_seconds: float = Field(default=3.0, gt=0, description="How often each worker looks for what was missed.")
     drain_seconds: float = Field(default=25.0, ge=0, description="How long running jobs may finish after SIGTERM.")
     metrics_port: int | None = Field(

@@ -23,6 +23,7 @@ from core.queue.connect import connect
 from core.queue.keys import IN_PROGRESS, PAYLOAD, Keys, Lane
 from core.runtime import ApiRuntime, OperatorRuntime, WorkerRuntime, open_api, open_operator, open_worker
 from core.settings import PREFIX, DatabaseSettings, Settings
+from tests.support.aftermath import aftermath
 from tests.support.explicit_settings import ExplicitSettings
 from tests.support.processes import RunningApi, RunningWorker, run_worker, serve_api
 from tests.support.servers import Servers, name_of, open_database_copy, open_servers, owner_url
@@ -94,13 +95,21 @@ def shared_settings(shared_database: DatabaseSettings, servers: Servers) -> Sett
 
 
 @pytest.fixture
-async def clean(owner: OwnerPool, shared_settings: Settings) -> AsyncIterator[list[Settings]]:
-    """Deletes every tenant and empties the queues when the test ends. The settings to clean are added to the list."""
+async def clean(
+    request: pytest.FixtureRequest, owner: OwnerPool, shared_settings: Settings
+) -> AsyncIterator[list[Settings]]:
+    """Deletes every tenant and empties the queues when the test ends. The settings to clean are added to the list.
+
+    First it looks whether the test leaves a job that nobody would ever run, or a key that stays for ever. A test that
+    does so on purpose says so: `pytest.mark.untidy`.
+    """
     used = [shared_settings]
     yield used
+    problems = [] if request.node.get_closest_marker("untidy") else await aftermath(owner, used)
     await owner.execute("DELETE FROM tenants")
     for settings in used:
         await _empty_queue(settings)
+    assert not problems
 
 
 @pytest.fixture

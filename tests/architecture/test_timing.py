@@ -16,7 +16,7 @@ def test_a_dead_workers_job_is_found_within_fifteen_seconds() -> None:
     assert worker.lease_seconds + _JITTER * worker.sweep_seconds < _PROMISED_SECONDS
 
 
-def test_two_heartbeats_may_fail() -> None:
+def test_three_heartbeats_may_fail() -> None:
     worker = WorkerSettings()
     assert 3 * worker.heartbeat_seconds < worker.lease_seconds
 

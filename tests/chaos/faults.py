@@ -15,7 +15,7 @@ from tests.chaos.proxy import Proxy
 from tests.queue.own_valkey import OwnValkey
 
 # A pause is longer than a lease, so that somebody else takes the jobs over.
-_PAUSE_SECONDS = 11.5
+_PAUSE_SECONDS = 9.5
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Faults:
     redis: Proxy
     owner_url: str
     pause_seconds: float = _PAUSE_SECONDS
+    kills_only: bool = False
     done: list[str] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
     _beside: set["asyncio.Task[None]"] = field(default_factory=set)
@@ -44,7 +45,7 @@ class Faults:
     async def run(self, stop: asyncio.Event, *, every: tuple[float, float], at_most: int | None) -> None:
         """One fault each `every` seconds, chosen by the seed. Each kind comes once before the rest is drawn."""
         draw = random.Random(self.seed)
-        kinds = list(self._kinds())
+        kinds = self._kinds()[:1] if self.kills_only else self._kinds()
         first = draw.sample(kinds, len(kinds))
         while not stop.is_set() and (at_most is None or len(self.done) < at_most):
             try:

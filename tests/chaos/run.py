@@ -45,6 +45,8 @@ _MODELS = (
     ("invalid", 4), ("rate-limited-once:1", 4),
 )  # fmt: skip
 
+_LONG_MODELS = (("ok:2", 1), ("ok:6", 1))
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -56,12 +58,14 @@ class Plan:
     concurrency: int = 200
     workers: int = 3
     apis: int = 2
-    lease_seconds: float = 10.0
-    heartbeat_seconds: float = 3.0
+    lease_seconds: float = 8.0
+    heartbeat_seconds: float = 2.0
     sweep_seconds: float = 3.0
     logs: Path | None = None
     # The attack ends after so many faults, if the jobs have not ended before.
     faults: int | None = None
+    # Instead of all kinds of faults: so many workers are killed, all with calls in flight.
+    kills: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,11 @@ class Outcome:
     kills: int
     seconds: float
     unclean: list[str]
+    kills_missing: int
 
     @property
     def met(self) -> bool:
-        return self.verdict.met and not self.unclean
+        return self.verdict.met and not self.unclean and self.kills_missing <= 0
 
 
 async def run(plan: Plan) -> Outcome:
@@ -99,7 +104,14 @@ async def run(plan: Plan) -> Outcome:
         fleet.start()
         started = monotonic()
         faults = Faults(
-            plan.seed, fleet, valkey, postgres_proxy, redis_proxy, embedded.owner_url, plan.lease_seconds + 1.5
+            plan.seed,
+            fleet,
+            valkey,
+            postgres_proxy,
+            redis_proxy,
+            embedded.owner_url,
+            plan.lease_seconds + 1.5,
+            kills_only=plan.kills is not None,
         )
         draw = random.Random(plan.seed)
         clients = Clients(
@@ -108,18 +120,27 @@ async def run(plan: Plan) -> Outcome:
             receiver.url,
             draw,
         )
-        models = draw.choices([name for name, _ in _MODELS], [weight for _, weight in _MODELS], k=plan.jobs)
+        kinds = _MODELS if plan.kills is None else _LONG_MODELS
+        models = draw.choices([name for name, _ in kinds], [weight for _, weight in kinds], k=plan.jobs)
         await _attack(plan, clients, faults, models)
         verdict = await _judged(embedded.owner_url, clients, provider, receiver.received, faults)
         verdict.untidy += await _left(valkey, Keys(direct.redis.prefix))
         seconds = monotonic() - started
         await fleet.stop()
-        return Outcome(verdict, Counter(faults.done), len(fleet.kills), seconds, fleet.unclean)
+        return Outcome(
+            verdict,
+            Counter(faults.done),
+            len(fleet.kills),
+            seconds,
+            fleet.unclean,
+            kills_missing=(plan.kills or 0) - len(fleet.kills),
+        )
 
 
 async def _attack(plan: Plan, clients: Clients, faults: Faults, models: list[str]) -> None:
     stop = asyncio.Event()
-    attacking = asyncio.create_task(faults.run(stop, every=plan.every, at_most=plan.faults))
+    at_most = plan.faults if plan.kills is None else plan.kills
+    attacking = asyncio.create_task(faults.run(stop, every=plan.every, at_most=at_most))
     try:
         async with asyncio.timeout(280):
             await clients.run(models, cancel_share=0.05, concurrency=plan.concurrency)
@@ -222,6 +243,7 @@ def report(plan: Plan, outcome: Outcome) -> str:
         f"webhooks sent again with the same id (allowed): {verdict.duplicate_webhooks}",
         _line("left untidy", verdict.untidy),
         _line("unclean ends", outcome.unclean),
+        *([f"{outcome.kills_missing} kills are missing"] if outcome.kills_missing > 0 else []),
         f"recovery of {len(times)} jobs of {outcome.kills} killed workers: {_times(times)}",
         "every target is met" if outcome.met else "A TARGET IS MISSED",
     ]
@@ -241,9 +263,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Attacks a whole inferd and judges what it did.")
     parser.add_argument("--jobs", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
+    parser.add_argument("--kills", type=int, help="instead of every kind of fault, kill so many workers")
     parser.add_argument("--logs", type=Path, help="a folder that exists, to keep the processes' logs in")
     arguments = parser.parse_args()
-    plan = Plan(arguments.jobs, arguments.seed, logs=arguments.logs)
+    plan = Plan(arguments.jobs, arguments.seed, kills=arguments.kills, logs=arguments.logs)
     print(f"seed {plan.seed}", flush=True)
     outcome = asyncio.run(run(plan))
     print(report(plan, outcome))

@@ -47,6 +47,7 @@ async def test_with_it_all_is_well(play: Play, guard: Guard) -> None:
     await play(guard.scenario)
 
 
+@pytest.mark.untidy
 @each_guard
 async def test_without_it_something_goes_wrong(play: Play, guard: Guard) -> None:
     with mutated(guard.file, guard.old, guard.new), pytest.raises(AssertionError):

@@ -60,6 +60,7 @@ async def runtime(valkey: OwnValkey, settings: Settings, stack: AsyncExitStack) 
     return await stack.enter_async_context(open_api(on_valkey(settings, valkey, ring_timeout_seconds=5)))
 
 
+@pytest.mark.untidy
 async def test_a_submit_does_not_wait_for_a_redis_that_hangs(
     runtime: ApiRuntime, valkey: OwnValkey, tenant: Tenant
 ) -> None:
@@ -74,6 +75,7 @@ async def test_a_submit_does_not_wait_for_a_redis_that_hangs(
     assert await runtime.redis.zcard(runtime.keys.lane(Lane.STANDARD)) == len(jobs)
 
 
+@pytest.mark.untidy
 async def test_a_submit_succeeds_when_redis_is_down(runtime: ApiRuntime, valkey: OwnValkey, tenant: Tenant) -> None:
     failed = rung("failed")
     await valkey.kill()
@@ -90,6 +92,7 @@ async def demote(client: Redis) -> None:
     await client.replicaof("127.0.0.1", "1")
 
 
+@pytest.mark.untidy
 @pytest.mark.parametrize("refuse_writes", [fill, demote])
 async def test_a_submit_succeeds_when_redis_takes_no_writes(
     runtime: ApiRuntime, valkey: OwnValkey, tenant: Tenant, refuse_writes: Callable[[Redis], Awaitable[None]]

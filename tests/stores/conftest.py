@@ -1,6 +1,7 @@
 """Databases for tests that write statements of their own: as the API sees rows, and as the fleet does."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -10,6 +11,13 @@ from core.db.engine import Database, open_database
 from core.domain.ids import JobId
 from core.settings import DatabaseSettings, Settings
 from tests.conftest import OwnerPool
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Here statements are tried by themselves: nobody rings for the rows that they leave."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.untidy)
 
 
 @pytest.fixture(scope="session")

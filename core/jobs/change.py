@@ -66,7 +66,7 @@ def tell(context: JobContext, changes: Sequence[Changed]) -> None:
             context.ring.announce_change(job.id)
         if transition.to_state == JobState.QUEUED:
             delay = AT_THE_FRONT if transition.edge is Edge.RESCUE else transition.delay or 0.0
-            context.ring.ring(ring_job(job.id, lane_of(job.priority), delay))
+            context.ring.ring(ring_job(job.id, lane_of(job.priority), delay, tenant_id=job.tenant_id))
         elif transition.to_state in TERMINAL:
             FINISHED.labels(provider=job.model.partition("/")[0], state=transition.to_state.value).inc()
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from core.db.session import hot_statement
-from core.domain.ids import DeliveryId, JobId
+from core.domain.ids import DeliveryId, JobId, TenantId
 from core.jobs.context import RunContext
 from core.jobs.store import statement
 from core.observability.metrics import SWEPT
@@ -71,7 +72,7 @@ class Reconciler:
             self._position.pop(lane, None)
         else:
             self._position[lane] = (rows[-1]["due_at"], rows[-1]["id"])
-        missing = await self.context.ring.missing(lane, [_ringing(lane, row["id"]) for row in rows])
+        missing = await self.context.ring.missing(lane, [_ringing(lane, row) for row in rows])
         await self._ring(missing)
         return len(rows), len(missing)
 
@@ -82,5 +83,7 @@ class Reconciler:
             log.info("swept_rung", lane=missing[0].lane.value, count=len(missing))
 
 
-def _ringing(lane: Lane, row_id: UUID) -> Ringing:
-    return ring_delivery(DeliveryId(row_id)) if lane is Lane.DELIVERIES else ring_job(JobId(row_id), lane)
+def _ringing(lane: Lane, row: asyncpg.Record) -> Ringing:
+    if lane is Lane.DELIVERIES:
+        return ring_delivery(DeliveryId(row["id"]))
+    return ring_job(JobId(row["id"]), lane, tenant_id=TenantId(row["tenant_id"]))

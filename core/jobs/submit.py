@@ -106,7 +106,8 @@ async def _settled(context: JobContext, job: NewJob, draft: Draft, outcome: Inse
         case Inserted() as inserted:
             delay = (inserted.run_at - inserted.created_at).total_seconds()
             context.ring.ring(
-                ring_job(job.id, lane_of(job.priority), delay), *map(ring_delivery, inserted.delivery_ids)
+                ring_job(job.id, lane_of(job.priority), delay, tenant_id=job.tenant_id),
+                *map(ring_delivery, inserted.delivery_ids),
             )
             SUBMITTED.labels(provider=job.model.partition("/")[0], priority=job.priority.value).inc()
             return Submission(_fresh(job, inserted, draft), replayed=False)

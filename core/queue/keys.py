@@ -1,4 +1,7 @@
-"""The names in Redis. Every key has a TTL except the lanes, which hold ids only, and the epoch."""
+"""The names in Redis. Every key has a TTL except the lanes, which hold ids only, and the epoch.
+
+A lane's score is virtual time for what waits (core/queue/scripts.py), and milliseconds for what has a time.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum

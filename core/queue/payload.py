@@ -1,4 +1,4 @@
-"""What arq's payload key holds: a function's name and an id, as JSON. No prompt, no result, no secret, no pickle."""
+"""What arq's payload key holds: a function's name, an id and its tenant's, as JSON. No prompt, no result, no pickle."""
 
 from typing import Final
 
@@ -7,6 +7,8 @@ from pydantic import JsonValue
 
 RUN_JOB: Final = "run_job"
 DELIVER_WEBHOOK: Final = "deliver_webhook"
+# Arq ignores a name that it does not know.
+FLOW: Final = "flow"
 
 # Stock arq gives a payload a day; a job may be deferred for longer, and the sweep writes the payload again anyway.
 PAYLOAD_LIFE_MS: Final = 86_400_000
@@ -25,9 +27,12 @@ def loads(data: bytes) -> dict[str, JsonValue]:
     return loaded
 
 
-def payload(function: str, member: str) -> bytes:
-    """The payload of one task, in arq's own layout (t: try, f: function, a: args, k: kwargs, et: enqueue time)."""
-    return dumps({"t": None, "f": function, "a": [member], "k": {}, "et": 0})
+def payload(function: str, member: str, flow: str = "") -> bytes:
+    """The payload of one task, in arq's own layout (t: try, f: function, a: args, k: kwargs, et: enqueue time).
+
+    `flow` is what is served in turns with the others: a tenant.
+    """
+    return dumps({"t": None, "f": function, "a": [member], "k": {}, "et": 0, FLOW: flow})
 
 
 def function_of(data: bytes) -> str | None:

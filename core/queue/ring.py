@@ -16,7 +16,7 @@ import structlog
 from arq.connections import ArqRedis
 from redis.commands.core import AsyncScript
 
-from core.domain.ids import DeliveryId, JobId
+from core.domain.ids import DeliveryId, JobId, TenantId
 from core.observability.metrics import RINGS
 from core.queue import scripts
 from core.queue.connect import RedisFault
@@ -40,10 +40,12 @@ class Ringing:
     member: str
     function: str
     delay: float = 0.0
+    flow: str = ""
 
 
-def ring_job(job_id: JobId, lane: Lane, delay: float = 0.0) -> Ringing:
-    return Ringing(lane, job_member(job_id), RUN_JOB, delay)
+def ring_job(job_id: JobId, lane: Lane, delay: float = 0.0, *, tenant_id: TenantId | None = None) -> Ringing:
+    """A job takes turns with those of other tenants."""
+    return Ringing(lane, job_member(job_id), RUN_JOB, delay, "" if tenant_id is None else tenant_id.hex)
 
 
 def ring_delivery(delivery_id: DeliveryId, delay: float = 0.0) -> Ringing:
@@ -92,7 +94,12 @@ class Ring:
         for lane, batch in by_lane.items():
             arguments: list[str | bytes | int] = [self.keys.wake, lane.value, PAYLOAD_LIFE_MS]
             for each in batch:
-                arguments += [each.member, int(each.delay * 1000), payload(each.function, each.member)]
+                arguments += [
+                    each.member,
+                    int(each.delay * 1000),
+                    payload(each.function, each.member, each.flow),
+                    each.flow,
+                ]
             await self.script(keys=[self.keys.lane(lane)], args=arguments)
         RINGS.labels(outcome="ok").inc(len(ringings))
 

@@ -8,61 +8,119 @@ due. Keys are built inside the scripts, as arq's own are: not for Redis Cluster 
 from typing import Final
 
 from core.queue.keys import IN_PROGRESS, PAYLOAD
+from core.queue.payload import FLOW
+
+# Scores below are virtual time; real times in ms have been above since 2001, and a lane never counts so far.
+VIRTUAL_SCORES: Final = 10**12
+TAGS_LIFE_MS: Final = 86_400_000
+# In one claim and lane: what is due beyond it gets its tag in the next one.
+MAX_LINED_UP: Final = 500
 
 _NOW: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
-# KEYS: lane.  ARGV: wake channel, wake message, payload life ms, then (member, delay ms, payload) for each. A negative
-# delay puts the member before those that wait.
-# PostgreSQL says that the member waits, so whoever holds it in Redis does so no longer: its token goes.
-RING: Final = (
+# Start-time fair queueing (Goyal, Vin, Cheng 1996): what waits has a tag of virtual time as its score, far below every
+# real time. Each flow (a tenant) counts its own tags from where service stands, so a flood waits behind itself alone.
+# The tags live beside the lane until nothing waits in it; lost, they begin anew and nobody waits longer for it.
+_FAIR: Final = (
     _NOW
     + f"""
-for i = 4, #ARGV, 3 do
-    local delay = tonumber(ARGV[i + 1])
-    redis.call('SET', '{PAYLOAD}' .. ARGV[i], ARGV[i + 2], 'PX', math.max(0, delay) + ARGV[3])
-    redis.call('DEL', '{IN_PROGRESS}' .. ARGV[i])
-    redis.call('ZADD', KEYS[1], now + delay, ARGV[i])
+local VIRTUAL, FRONT = {VIRTUAL_SCORES}, 0
+local function tag(lane, flow)
+    local tags = lane .. ':tags'
+    local known = redis.call('HMGET', tags, 'served', flow)
+    local start = math.max(1, tonumber(known[1] or 0), tonumber(known[2] or 0))
+    redis.call('HSET', tags, flow, start + 1)
+    redis.call('PEXPIRE', tags, {TAGS_LIFE_MS})
+    return start
+end
+local function served(lane, score)
+    local tags = lane .. ':tags'
+    if redis.call('ZCOUNT', lane, '-inf', '(' .. VIRTUAL) == 0 then
+        redis.call('DEL', tags)
+    elseif score > FRONT then
+        redis.call('HSET', tags, 'served', score)
+        redis.call('PEXPIRE', tags, {TAGS_LIFE_MS})
+    end
+end
+"""
+)
+
+# KEYS: lane.  ARGV: wake channel, wake message, payload life ms, then (member, delay ms, payload, flow) for each. A
+# negative delay puts the member before those that wait. One that waits keeps its place.
+# PostgreSQL says that the member waits, so whoever holds it in Redis does so no longer: its token goes.
+RING: Final = (
+    _FAIR
+    + f"""
+for i = 4, #ARGV, 4 do
+    local member, delay = ARGV[i], tonumber(ARGV[i + 1])
+    redis.call('SET', '{PAYLOAD}' .. member, ARGV[i + 2], 'PX', math.max(0, delay) + ARGV[3])
+    redis.call('DEL', '{IN_PROGRESS}' .. member)
+    local score = delay < 0 and FRONT or now + delay
+    if delay == 0 then
+        local place = tonumber(redis.call('ZSCORE', KEYS[1], member) or VIRTUAL)
+        score = place < VIRTUAL and place or tag(KEYS[1], ARGV[i + 3])
+    end
+    redis.call('ZADD', KEYS[1], score, member)
 end
 redis.call('PUBLISH', ARGV[1], ARGV[2])
 """
 )
 
 # KEYS: lanes in order of preference.  ARGV: token, lease ms, then the share of each lane.
+# What had a time and is due gets a tag first, in a flow of its tenant's own: a retry does not wait behind the tenant's
+# whole backlog, and many of them do not stand before everybody else's.
 # Answers [ms until something is due (-1: nothing is), then (lane's index, member, payload) for each].
 CLAIM: Final = (
-    _NOW
+    _FAIR
     + f"""
 local token, lease = ARGV[1], tonumber(ARGV[2])
 local claimed = {{}}
+local function put_off_if_held(lane, member)
+    local left = redis.call('PTTL', '{IN_PROGRESS}' .. member)
+    if left == -2 then return false end
+    -- A holder without an end would hold for ever, whoever wrote it.
+    if left == -1 then redis.call('PEXPIRE', '{IN_PROGRESS}' .. member, lease) end
+    redis.call('ZADD', lane, 'XX', now + 1000, member)
+    return true
+end
+local function body_of(member)
+    local body = redis.pcall('GET', '{PAYLOAD}' .. member)
+    return type(body) == 'string' and body or ''
+end
+local function line_up(lane)
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', lane, VIRTUAL, now, 'LIMIT', 0, {MAX_LINED_UP})) do
+        if not put_off_if_held(lane, member) then
+            local flow = string.match(body_of(member), '"{FLOW}":"([^"]*)"') or ''
+            redis.call('ZADD', lane, tag(lane, 'again:' .. flow), member)
+        end
+    end
+end
 local function take(index, wanted)
-    local lane, got = KEYS[index], 0
+    local lane, got, last = KEYS[index], 0, FRONT
     while got < wanted do
-        local due = redis.call('ZRANGEBYSCORE', lane, '-inf', now, 'LIMIT', 0, wanted - got)
+        local due = redis.call('ZRANGEBYSCORE', lane, '-inf', '(' .. VIRTUAL, 'WITHSCORES', 'LIMIT', 0, wanted - got)
         if #due == 0 then break end
-        for _, member in ipairs(due) do
-            if redis.call('SET', '{IN_PROGRESS}' .. member, token, 'NX', 'PX', lease) then
+        for i = 1, #due, 2 do
+            local member = due[i]
+            if not put_off_if_held(lane, member) then
+                redis.call('SET', '{IN_PROGRESS}' .. member, token, 'PX', lease)
                 redis.call('ZADD', lane, 'XX', now + lease, member)
-                local body = redis.pcall('GET', '{PAYLOAD}' .. member)
                 claimed[#claimed + 1] = index - 1
                 claimed[#claimed + 1] = member
-                claimed[#claimed + 1] = type(body) == 'string' and body or ''
-                got = got + 1
-            else
-                -- A holder without an end would hold for ever, whoever wrote it.
-                if redis.call('PTTL', '{IN_PROGRESS}' .. member) == -1 then
-                    redis.call('PEXPIRE', '{IN_PROGRESS}' .. member, lease)
-                end
-                redis.call('ZADD', lane, 'XX', now + 1000, member)
+                claimed[#claimed + 1] = body_of(member)
+                got, last = got + 1, tonumber(due[i + 1])
             end
         end
     end
+    if got > 0 then served(lane, last) end
     return got
 end
 local left = 0
 for i = 1, #KEYS do
+    line_up(KEYS[i])
     local share = tonumber(ARGV[2 + i])
     left = left + share - take(i, share)
 end
@@ -85,6 +143,8 @@ FINISH: Final = (
     _NOW
     + f"""
 local finished, due_now = 0, false
+-- A negative delay is before all that waits.
+local function later(delay) return tonumber(delay) < 0 and 0 or now + delay end
 for i = 3, #ARGV, 4 do
     local lane, member, token, delay = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
     local holder = redis.call('GET', '{IN_PROGRESS}' .. member)
@@ -92,13 +152,13 @@ for i = 3, #ARGV, 4 do
         redis.call('DEL', '{IN_PROGRESS}' .. member)
         finished = finished + 1
         if delay ~= '' then
-            redis.call('ZADD', lane, now + delay, member)
+            redis.call('ZADD', lane, later(delay), member)
         else
             redis.call('ZREM', lane, member)
             redis.call('DEL', '{PAYLOAD}' .. member)
         end
     elseif not holder and delay ~= '' then
-        redis.call('ZADD', lane, 'NX', now + delay, member)
+        redis.call('ZADD', lane, 'NX', later(delay), member)
     end
     due_now = due_now or (delay ~= '' and tonumber(delay) <= 0)
 end

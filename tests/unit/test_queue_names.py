@@ -44,7 +44,7 @@ def test_every_lane_has_a_weight_and_every_key_the_prefix() -> None:
 def test_a_payload_holds_a_name_and_an_id() -> None:
     member = job_member(JobId(uuid4()))
 
-    assert loads(payload(RUN_JOB, member)) == {"t": None, "f": "run_job", "a": [member], "k": {}, "et": 0}
+    assert loads(payload(RUN_JOB, member)) == {"t": None, "f": "run_job", "a": [member], "k": {}, "et": 0, "flow": ""}
     assert function_of(payload(DELIVER_WEBHOOK, member)) == "deliver_webhook"
 
 

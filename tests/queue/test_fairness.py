@@ -1,0 +1,112 @@
+"""Whose turn it is: tenants share a lane evenly, however many jobs one of them has, and each in its own order."""
+
+import uuid
+from collections import Counter
+
+from core.domain.ids import TenantId, new_job_id
+from core.queue.claims import Claims, Finished
+from core.queue.keys import AT_THE_FRONT, Lane, job_member
+from core.queue.ring import ring_job
+from tests.queue.lanes import Lanes
+
+LANE = Lane.STANDARD
+
+
+def new_tenant() -> TenantId:
+    return TenantId(uuid.uuid4())
+
+
+async def ring(lanes: Lanes, tenant: TenantId, count: int, delay: float = 0.0) -> list[str]:
+    ids = [new_job_id() for _ in range(count)]
+    await lanes.ring.ring_now([ring_job(each, LANE, delay, tenant_id=tenant) for each in ids])
+    return [job_member(each) for each in ids]
+
+
+async def claim(claims: Claims, count: int) -> list[str]:
+    acquired, _ = await claims.claim([0, count, 0])
+    return [each.member for each in acquired]
+
+
+async def make_due(lanes: Lanes, members: list[str]) -> None:
+    """As if the time that they wait for had come."""
+    seconds, _ = await lanes.redis.time()
+    await lanes.redis.zadd(lanes.keys.lane(LANE), dict.fromkeys(members, int(seconds) * 1000 - 1))
+
+
+async def test_a_flood_waits_behind_itself_alone(lanes: Lanes) -> None:
+    flood = await ring(lanes, new_tenant(), 1000)
+    assert await claim(lanes.claims(), 20) == flood[:20]
+    (quiet,) = await ring(lanes, new_tenant(), 1)
+    assert quiet in await claim(lanes.claims(), 2)
+
+
+async def test_tenants_take_turns_each_in_its_own_order(lanes: Lanes) -> None:
+    lines = [await ring(lanes, new_tenant(), count) for count in (300, 200, 100)]
+    served = [await claim(lanes.claims(), 7) for _ in range(30)]
+    flat = [member for batch in served for member in batch]
+    owner = {member: number for number, line in enumerate(lines) for member in line}
+    assert Counter(owner[member] for member in flat) == {0: 70, 1: 70, 2: 70}
+    for number, line in enumerate(lines):
+        assert [member for member in flat if owner[member] == number] == line[:70]
+
+
+async def test_who_was_away_gets_no_credit_for_it(lanes: Lanes) -> None:
+    await ring(lanes, new_tenant(), 500)
+    await claim(lanes.claims(), 400)
+    late = await ring(lanes, new_tenant(), 300)
+    assert sum(member in late for member in await claim(lanes.claims(), 100)) <= 51
+
+
+async def test_a_retry_does_not_wait_behind_its_tenants_backlog(lanes: Lanes) -> None:
+    tenant = new_tenant()
+    (failed,) = await ring(lanes, tenant, 1, delay=60)
+    await ring(lanes, tenant, 1000)
+    await claim(lanes.claims(), 10)
+    await make_due(lanes, [failed])
+    assert failed in await claim(lanes.claims(), 2)
+
+
+async def test_a_storm_of_retries_does_not_stand_before_others(lanes: Lanes) -> None:
+    storm = await ring(lanes, new_tenant(), 400, delay=60)
+    await make_due(lanes, storm)
+    await claim(lanes.claims(), 50)
+    (quiet,) = await ring(lanes, new_tenant(), 1)
+    assert quiet in await claim(lanes.claims(), 2)
+
+
+async def test_what_begins_again_is_before_all(lanes: Lanes) -> None:
+    flood = await ring(lanes, new_tenant(), 10)
+    (acquired,), _ = await lanes.claims().claim([0, 1, 0])
+    await lanes.claims().finish([Finished(acquired, 0.0)])
+    assert await claim(lanes.claims(), 1) == [flood[0]]
+    (rescued,) = await ring(lanes, new_tenant(), 1, delay=AT_THE_FRONT)
+    assert await claim(lanes.claims(), 1) == [rescued]
+
+
+async def test_what_is_rung_again_keeps_its_place(lanes: Lanes) -> None:
+    tenant, ids = new_tenant(), [new_job_id() for _ in range(5)]
+    for _ in range(3):
+        await lanes.ring.ring_now([ring_job(each, LANE, tenant_id=tenant) for each in ids])
+    (other,) = await ring(lanes, new_tenant(), 1)
+    assert await claim(lanes.claims(), 6) == sorted([job_member(ids[0]), other]) + [
+        job_member(each) for each in ids[1:]
+    ]
+
+
+async def test_the_tags_end_with_the_wait_and_live_a_day_at_most(lanes: Lanes) -> None:
+    tags = f"{lanes.keys.lane(LANE)}:tags"
+    await ring(lanes, new_tenant(), 3)
+    assert 0 < await lanes.redis.pttl(tags) <= 86_400_000
+    await claim(lanes.claims(), 2)
+    assert 0 < await lanes.redis.pttl(tags) <= 86_400_000
+    await claim(lanes.claims(), 1)
+    assert not await lanes.redis.exists(tags)
+
+
+async def test_lost_tags_cost_nobody_a_turn(lanes: Lanes) -> None:
+    flood = await ring(lanes, new_tenant(), 100)
+    assert await claim(lanes.claims(), 50) == flood[:50]
+    await lanes.redis.delete(f"{lanes.keys.lane(LANE)}:tags")
+    (quiet,) = await ring(lanes, new_tenant(), 1)
+    assert await claim(lanes.claims(), 1) == [quiet]
+    assert await claim(lanes.claims(), 10) == flood[50:60]

@@ -45,7 +45,7 @@ async def schema() -> None:
 
 
 async def batches(count: int, size: int, tasks: int) -> dict[str, float]:
-    rows = [{"text": "Say hello to the reader of this report."}] * size
+    rows: list[dict[str, Any]] = [{"text": "Say hello to the reader of this report."}] * size
 
     async def defer(waiting: Iterator[int]) -> None:
         for _ in waiting:

@@ -2,7 +2,7 @@
 
 lost: an id was given, and the job did not end. doubly finished: two results, or two ends told by webhook. wrong state:
 somebody was told something that was taken back. extra calls: the provider answered a job more than once although no
-process died with that call in flight. recovery: from a worker's death to its jobs running again.
+process died or was stopped with that call in flight. recovery: from a worker's death to its jobs running again.
 """
 
 from collections import Counter, defaultdict
@@ -69,6 +69,12 @@ class Attempt:
     started: float
     finished: float | None
     called: bool
+    billed: str
+
+    @property
+    def lost_its_answer(self) -> bool:
+        """The process was gone before the answer came: killed, or stopped with the call in flight. It admits so."""
+        return self.outcome == "unknown" or (self.outcome == "snoozed" and self.billed == "maybe")
 
 
 async def judge(
@@ -86,7 +92,15 @@ async def judge(
     attempts: dict[str, list[Attempt]] = defaultdict(list)
     for row in await owner.fetch(_ATTEMPTS):
         attempts[show_job(JobId(row["job_id"]))].append(
-            Attempt(row["run_no"], row["outcome"], row["worker_id"], row["started"], row["finished"], row["called"])
+            Attempt(
+                row["run_no"],
+                row["outcome"],
+                row["worker_id"],
+                row["started"],
+                row["finished"],
+                row["called"],
+                row["billed"],
+            )
         )
     _judge_ends(verdict, seen, jobs)
     _judge_what_was_told(verdict, seen, jobs)
@@ -145,17 +159,20 @@ def _judge_webhooks(verdict: Verdict, jobs: Mapping[str, dict[str, Any]], receiv
 
 def _judge_calls(verdict: Verdict, attempts: Mapping[str, list[Attempt]], calls: Sequence[Call]) -> None:
     """Every call belongs to a run, each run calls at most once, and a good answer is asked for again only when the
-    process that would have stored it was gone (its attempt says `unknown`)."""
+    process that would have stored it was gone (its attempt says that it may have been billed)."""
     by_job: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
         by_job[call.job_id].append(call)
     for job_id, made in by_job.items():
         runs = [call.run_no for call in made]
         known = {attempt.run_no: attempt.outcome for attempt in attempts.get(job_id, [])}
+        excused = {attempt.run_no for attempt in attempts.get(job_id, []) if attempt.lost_its_answer}
         if len(set(runs)) != len(runs) or not set(runs) <= known.keys():
             verdict.extra_calls.append(f"{job_id}: calls of runs {runs}, rows of runs {sorted(known)}")
         good = [call.run_no for call in made if call.outcome == "answered" and call.model.startswith("ok")]
-        unexcused = [run for run in good[:-1] if known.get(run) != "unknown"]
+        # A zombie's answer may come after that of the run which took over.
+        kept = next((run for run in good if known.get(run) == "succeeded"), max(good, default=0))
+        unexcused = [run for run in good if run != kept and run not in excused]
         verdict.allowed_calls += max(0, len(good) - 1) - len(unexcused)
         if unexcused:
             verdict.extra_calls.append(f"{job_id}: answered in runs {good}, which ended as {known}")

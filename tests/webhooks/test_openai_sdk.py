@@ -1,5 +1,6 @@
 """`client.webhooks` of the openai SDK, unmodified: register, list, change, test, rotate, delete, unwrap."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import openai
@@ -155,3 +156,42 @@ async def test_there_is_a_most_of_endpoints(sdk: openai.AsyncOpenAI) -> None:
         await _create(sdk)
     with pytest.raises(openai.ConflictError, match="50 webhook endpoints"):
         await _create(sdk)
+
+
+async def test_the_whole_life_of_an_endpoint_by_the_sdk_alone(sdk: openai.AsyncOpenAI, worker: RunningWorker) -> None:
+    """Registers, sends a job, receives, verifies, rotates, receives again, and replays one that failed."""
+
+    async def sends_a_job() -> str:
+        job = await sdk.post("/jobs", body={"model": "echo/echo", "input": "hi"}, cast_to=dict[str, Any])
+        return str(job["id"])
+
+    async def deliveries(state: str) -> list[dict[str, Any]]:
+        path = f"/webhook_endpoints/{endpoint.id}/deliveries?status={state}"
+        page = await sdk.get(path, cast_to=dict[str, Any])
+        return list(page["data"])
+
+    async with receive("") as receiver:
+        endpoint = await _create(sdk, receiver.url)
+        receiver.secret = endpoint.signing_secret
+        first_job = await sends_a_job()
+        await eventually(lambda: len(receiver.received) == 1)
+
+        rotated = await sdk.webhooks.rotate_secret(endpoint.id)
+        receiver.secret, receiver.answer = rotated.signing_secret, lambda _: web.Response(status=500)
+        second_job = await sends_a_job()
+        (failed,) = await eventually(lambda: deliveries("exhausted"))
+
+        receiver.answer = lambda _: web.Response(status=204)
+        await sdk.post(f"/webhook_deliveries/{failed['id']}/redeliver", cast_to=dict[str, Any])
+        await eventually(lambda: _delivered(deliveries, failed["id"]))
+
+    first, *others = receiver.received
+    assert (first.event["data"]["id"], {each.event["data"]["id"] for each in others}) == (first_job, {second_job})
+    assert ({each.id for each in others}, receiver.unverified) == ({failed["webhook_id"]}, 0)
+    for received, secret in ((first, endpoint.signing_secret), (others[-1], rotated.signing_secret)):
+        Webhook(secret).verify(received.body, received.headers)
+        sdk.webhooks.unwrap(received.body, received.headers, secret=secret)
+
+
+async def _delivered(deliveries: Callable[[str], Awaitable[list[dict[str, Any]]]], delivery_id: str) -> bool:
+    return delivery_id in {each["id"] for each in await deliveries("delivered")}

@@ -139,15 +139,21 @@ async def _misbehave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
             writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
         case "drip":
-            gone = asyncio.create_task(reader.read())
+            gone = asyncio.create_task(_until_gone(reader))
             writer.write(b"HTTP/1.1 200 OK\r\nx: ")
             while not gone.done():
                 writer.write(b"x")
                 await asyncio.wait({gone}, timeout=0.1)
             writer.close()
         case _:
-            await reader.read()
+            await _until_gone(reader)
             writer.close()
+
+
+async def _until_gone(reader: asyncio.StreamReader) -> None:
+    # A sender that is killed leaves by a reset.
+    with suppress(ConnectionError):
+        await reader.read()
 
 
 @asynccontextmanager

@@ -233,17 +233,17 @@ GUARDS = (
         story.a_job_is_kept_until_its_webhook_was_sent,
     ),
     Guard(
-        "NX in the claim's script",
+        "who holds, in the claim's script",
         _SCRIPTS,
-        "token, 'NX', 'PX'",
-        "token, 'PX'",
+        "    if left == -2 then return false end",
+        "    if true then return false end",
         story.a_member_that_is_held_is_not_claimed,
     ),
     Guard(
         "a claimed member's score",
         _SCRIPTS,
-        "                redis.call('ZADD', lane, 'XX', now + lease, member)\n                local body",
-        "                local body",
+        "                redis.call('ZADD', lane, 'XX', now + lease, member)\n                claimed",
+        "                claimed",
         story.a_claimed_member_is_out_of_sight,
     ),
     Guard(
@@ -263,15 +263,15 @@ GUARDS = (
     Guard(
         "the ring's idempotence",
         _SCRIPTS,
-        "redis.call('ZADD', KEYS[1], now + delay, ARGV[i])",
-        "redis.call('ZADD', KEYS[1], now + delay, ARGV[i] .. time[2])",
+        "redis.call('ZADD', KEYS[1], score, member)",
+        "redis.call('ZADD', KEYS[1], score, member .. time[2])",
         story.ringing_twice_queues_once,
     ),
     Guard(
         "the ring takes the hold away",
         _SCRIPTS,
-        "    redis.call('DEL', '{IN_PROGRESS}' .. ARGV[i])\n",
-        "",
+        "ARGV[3])\n    redis.call('DEL', '{IN_PROGRESS}' .. member)\n",
+        "ARGV[3])\n",
         story.a_ring_takes_the_member_from_a_dead_worker,
     ),
     Guard(
@@ -284,11 +284,11 @@ GUARDS = (
     Guard(
         "an end for whoever's hold",
         _SCRIPTS,
-        "if redis.call('PTTL', '{IN_PROGRESS}' .. member) == -1 then",
+        "if left == -1 then",
         "if false then",
         story.a_hold_that_has_no_end_gets_one,
     ),
-    Guard("a hold's life", _SCRIPTS, "'NX', 'PX', lease)", "'NX')", story.a_hold_does_not_stay_for_ever),
+    Guard("a hold's life", _SCRIPTS, "token, 'PX', lease)", "token)", story.a_hold_does_not_stay_for_ever),
 )
 
 

@@ -1,6 +1,5 @@
 """`client.webhooks` of the openai SDK, unmodified: register, list, change, test, rotate, delete, unwrap."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import openai
@@ -165,10 +164,10 @@ async def test_the_whole_life_of_an_endpoint_by_the_sdk_alone(sdk: openai.AsyncO
         job = await sdk.post("/jobs", body={"model": "echo/echo", "input": "hi"}, cast_to=dict[str, Any])
         return str(job["id"])
 
-    async def deliveries(state: str) -> list[dict[str, Any]]:
+    async def delivery(state: str, job_id: str) -> dict[str, Any] | None:
         path = f"/webhook_endpoints/{endpoint.id}/deliveries?status={state}"
         page = await sdk.get(path, cast_to=dict[str, Any])
-        return list(page["data"])
+        return next((each for each in page["data"] if each["job_id"] == job_id), None)
 
     async with receive("") as receiver:
         endpoint = await _create(sdk, receiver.url)
@@ -179,11 +178,11 @@ async def test_the_whole_life_of_an_endpoint_by_the_sdk_alone(sdk: openai.AsyncO
         rotated = await sdk.webhooks.rotate_secret(endpoint.id)
         receiver.secret, receiver.answer = rotated.signing_secret, lambda _: web.Response(status=500)
         second_job = await sends_a_job()
-        (failed,) = await eventually(lambda: deliveries("exhausted"))
+        failed = await eventually(lambda: delivery("exhausted", second_job))
 
         receiver.answer = lambda _: web.Response(status=204)
         await sdk.post(f"/webhook_deliveries/{failed['id']}/redeliver", cast_to=dict[str, Any])
-        await eventually(lambda: _delivered(deliveries, failed["id"]))
+        await eventually(lambda: delivery("delivered", second_job))
 
     first, *others = receiver.received
     assert (first.event["data"]["id"], {each.event["data"]["id"] for each in others}) == (first_job, {second_job})
@@ -191,7 +190,3 @@ async def test_the_whole_life_of_an_endpoint_by_the_sdk_alone(sdk: openai.AsyncO
     for received, secret in ((first, endpoint.signing_secret), (others[-1], rotated.signing_secret)):
         Webhook(secret).verify(received.body, received.headers)
         sdk.webhooks.unwrap(received.body, received.headers, secret=secret)
-
-
-async def _delivered(deliveries: Callable[[str], Awaitable[list[dict[str, Any]]]], delivery_id: str) -> bool:
-    return delivery_id in {each["id"] for each in await deliveries("delivered")}

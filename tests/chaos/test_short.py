@@ -17,7 +17,7 @@ async def test_five_hundred_jobs_under_faults(seed: int) -> None:
         lease_seconds=2.0,
         heartbeat_seconds=0.5,
         sweep_seconds=0.5,
-        faults=18,
+        faults=14,
     )
     outcome = await run(plan)
     assert outcome.met, report(plan, outcome)

@@ -15,7 +15,7 @@ from tests.proofs.long_run import LONG
 from tests.proofs.world import open_world
 
 PLAY = profile(
-    max_examples=1500 if LONG else 36,
+    max_examples=1500 if LONG else 24,
     stateful_step_count=80 if LONG else 40,
     # Shrinking takes minutes; the long run does it.
     phases=list(Phase) if LONG else [Phase.generate],

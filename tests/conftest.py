@@ -19,6 +19,7 @@ import httpx2
 import pytest
 
 from core.db import migrate
+from core.process import open_more_files
 from core.queue.connect import connect
 from core.queue.keys import IN_PROGRESS, PAYLOAD, Keys, Lane
 from core.runtime import ApiRuntime, OperatorRuntime, WorkerRuntime, open_api, open_operator, open_worker
@@ -33,6 +34,8 @@ MakeSettings = Callable[..., Settings]
 MakeTenant = Callable[[], Awaitable[Tenant]]
 OwnerPool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
+# A test's clients and its servers are often in this one process.
+open_more_files()
 # Taken out of the environment at once: no test, and no process that a test starts, sees the developer's settings.
 _OURS = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
 

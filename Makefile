@@ -42,13 +42,13 @@ serve: $(STAMP) ## the same servers, kept running
 test: $(STAMP) ## the whole suite on real PostgreSQL and Valkey
 	$(BIN)/python -m pytest --numprocesses=3 --dist=worksteal
 
-prove: $(STAMP) ## the proofs in full: longer and random state machines, a death at every step; a quarter of an hour
+prove: $(STAMP) ## the proofs in full: longer and random state machines, a death at every step
 	PROVE=full $(BIN)/python -m pytest --timeout=1200 tests/proofs
 
 chaos: $(STAMP) ## 5,000 jobs while processes die and networks break, judged from outside; SEED=n repeats one; KILLS=50
 	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))
 
-bench: $(STAMP) ## measure against the baselines: under ten minutes; JSON=FILE for the report; QUICK=1 only tries it
+bench: $(STAMP) ## measure against the baselines; JSON=FILE for the report; QUICK=1 only tries it
 	$(UV) pip install --quiet --require-hashes --requirement requirements/bench.txt
 	@mkdir -p build
 	$(BIN)/python -m bench $(if $(QUICK),--quick) --json $(or $(JSON),build/bench.json) --markdown build/bench.md --png build/bench.png

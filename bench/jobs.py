@@ -7,7 +7,6 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from bench.stack import Bench
-from core.domain.job_state import Priority
 from core.jobs.submit import Draft, Order, Submission, submit_jobs
 from core.runtime import open_api
 from core.settings import ProviderSettings
@@ -22,20 +21,8 @@ class JobsFailed(Exception):
 
 def draft(model: str = "echo/echo", params: Mapping[str, JsonValue] | None = None, **changes: Any) -> Draft:
     """A job as a caller would describe it."""
-    given: dict[str, Any] = {
-        "model": model,
-        "messages": [{"role": "user", "content": "Say hello to the reader of this report."}],
-        "params": dict(params or {}),
-        "metadata": {},
-        "priority": Priority.STANDARD,
-        "run_at": None,
-        "deadline_seconds": None,
-        "timeout_seconds": None,
-        "max_attempts": None,
-        "webhook_url": None,
-        "webhook_events": (),
-    }
-    return Draft(**(given | changes))
+    messages: list[JsonValue] = [{"role": "user", "content": "Say hello to the reader of this report."}]
+    return Draft(model, messages, dict(params or {}), **changes)
 
 
 async def queue(bench: Bench, count: int, what: Draft, *, tenant: int = 0, provider_url: str | None = None) -> None:

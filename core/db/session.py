@@ -28,9 +28,12 @@ class NoTenant(RuntimeError):
 
 @asynccontextmanager
 async def reading(database: Database, tenant_id: TenantId | None) -> AsyncIterator[ReadSession]:
-    """A read-only transaction for one tenant, or for all when `tenant_id` is None on a fleet database."""
+    """A read-only transaction for one tenant, or for all when `tenant_id` is None on a fleet database.
+
+    All that is read in it is of one moment: a delivery never shows an attempt in its log and the state of before it.
+    """
     async with AsyncSession(database.engine, expire_on_commit=False) as session:
-        await (await session.connection()).execute(text("SET TRANSACTION READ ONLY"))
+        await (await session.connection()).execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         await _bind(session, database, tenant_id)
         yield ReadSession(session)
 

@@ -5,7 +5,7 @@ rings for whatever was not rung.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import orjson
@@ -28,15 +28,15 @@ class Draft:
 
     model: str
     messages: list[JsonValue]
-    params: dict[str, JsonValue]
-    metadata: dict[str, str]
-    priority: Priority
-    run_at: datetime | None
-    deadline_seconds: float | None
-    timeout_seconds: float | None
-    max_attempts: int | None
-    webhook_url: str | None
-    webhook_events: tuple[str, ...]
+    params: dict[str, JsonValue] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    priority: Priority = Priority.STANDARD
+    run_at: datetime | None = None
+    deadline_seconds: float | None = None
+    timeout_seconds: float | None = None
+    max_attempts: int | None = None
+    webhook_url: str | None = None
+    webhook_events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,9 +83,9 @@ def test_python_blocks_compile() -> None:
 
 
 def test_json_blocks_parse() -> None:
-    for path in documents():
-        for block in _blocks(path, "json"):
-            json.loads(block)
+    blocks = [block for path in documents() for block in _blocks(path, "json")]
+    assert blocks
+    assert all(json.loads(block) is not None for block in blocks)
 
 
 def test_the_receiver_takes_ten_lines_and_the_picture_twelve() -> None:

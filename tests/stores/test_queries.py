@@ -183,3 +183,12 @@ async def test_what_was_just_submitted_reads_as_it_was_answered(api_runtime: Api
 
     for job in answered:
         assert await api_runtime.jobs.group_commit.reads.submit((job.id, tenant.id)) == job
+
+
+async def test_all_that_one_request_reads_is_of_one_moment(database: Database, tenant: Tenant) -> None:
+    (job_id,) = await insert(database, tenant)
+    async with reading(database, tenant.id) as session:
+        before = await queries.list_jobs(session, tenant.id, EVERYTHING, before=None, limit=10)
+        await insert(database, tenant)
+        after = await queries.list_jobs(session, tenant.id, EVERYTHING, before=None, limit=10)
+    assert [job.id for job in before] == [job.id for job in after] == [job_id]

@@ -22,19 +22,7 @@ UNSEALED_OUTPUT = b'\x00{"text":"hello","message":{},"finish_reason":"stop","mod
 
 def draft(**changes: Any) -> Draft:
     """What a caller would submit: one message to echo."""
-    given: dict[str, Any] = {
-        "model": "echo/echo",
-        "messages": [{"role": "user", "content": "hello"}],
-        "params": {},
-        "metadata": {},
-        "priority": Priority.STANDARD,
-        "run_at": None,
-        "deadline_seconds": None,
-        "timeout_seconds": None,
-        "max_attempts": None,
-        "webhook_url": None,
-        "webhook_events": (),
-    }
+    given: dict[str, Any] = {"model": "echo/echo", "messages": [{"role": "user", "content": "hello"}]}
     return Draft(**(given | changes))
 
 

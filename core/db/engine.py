@@ -27,6 +27,8 @@ _SESSION_POOL_SIZE: Final = 5
 # A plan made while a table was almost empty scans it, and PostgreSQL keeps it until the next ANALYZE: with 12,000 rows,
 # a statement of 3 ms takes 600 ms by then. So statements are prepared anew before much can change.
 _PLAN_SECONDS: Final = 3
+# Hot statements take whole batches of keys: one plan, by the indexes, whatever the tables hold and the batch's size is.
+_BY_INDEX: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
 
 log = structlog.get_logger(__name__)
@@ -110,12 +112,20 @@ async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool, p
             max_size=settings.pool_size,
             timeout=settings.connect_timeout_seconds,
             command_timeout=settings.statement_timeout_seconds + 1,
-            server_settings=server_settings,
+            server_settings=server_settings | _BY_INDEX,
             max_inactive_connection_lifetime=60,
             max_cached_statement_lifetime=_PLAN_SECONDS,
+            reset=_leave_as_it_is,
         )
 
     return Database(await _connected(connect, settings.wait_seconds if patient else 0.0), engine, fleet)
+
+
+async def _leave_as_it_is(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Instead of the driver's four statements before each return: no user of the pool sets what outlives a transaction.
+
+    Subscriptions and an open transaction are ended by the driver all the same.
+    """
 
 
 async def _connected(

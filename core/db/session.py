@@ -47,15 +47,28 @@ async def transaction(database: Database, tenant_id: TenantId | None) -> AsyncIt
 
 
 @asynccontextmanager
-async def hot_transaction(database: Database, tenant_ids: Collection[UUID] | None) -> AsyncIterator[Connection]:
-    """A driver connection in a transaction that sees the named tenants, or all when None on a fleet database."""
-    async with database.pool.acquire() as connection, connection.transaction():
-        if tenant_ids is not None:
-            listed = "{" + ",".join(str(tenant_id) for tenant_id in set(tenant_ids)) + "}"
-            await connection.execute("SELECT set_config('app.tenant_ids', $1, true)", listed)
-        elif not database.fleet:
-            raise NoTenant("name the tenants, or open a fleet database")
-        yield connection
+async def hot_transaction(
+    database: Database, tenant_ids: Collection[UUID] | None, *opening: str
+) -> AsyncIterator[Connection]:
+    """A driver connection in a transaction that sees the named tenants, or all when None on a fleet database.
+
+    `opening` are statements without parameters that travel with the BEGIN, in its round trip.
+    """
+    if tenant_ids is not None:
+        # Nothing but hexadecimal digits, so it may stand in the text.
+        listed = ",".join({tenant_id.hex for tenant_id in tenant_ids})
+        opening = (f"SELECT set_config('app.tenant_ids', '{{{listed}}}', true)", *opening)
+    elif not database.fleet:
+        raise NoTenant("name the tenants, or open a fleet database")
+    async with database.pool.acquire() as connection:
+        try:
+            await connection.execute("; ".join(("BEGIN", *opening)))
+            yield connection
+            await connection.execute("COMMIT")
+        except BaseException:
+            if not connection.is_closed():
+                await connection.execute("ROLLBACK")
+            raise
 
 
 @asynccontextmanager

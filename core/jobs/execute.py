@@ -26,7 +26,7 @@ from core.jobs.finish import STORE_AWAY, finish_job
 from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded
 from core.jobs.records import ClaimedJob, NotDue
 from core.observability.context import bound
-from core.observability.metrics import QUEUE_WAIT, RUN_TIME
+from core.observability.metrics import QUEUE_WAIT, RUN_TIME, observe
 from core.providers.faults import Fault, FaultCode
 from core.providers.port import Provider
 from core.queue.ring import ring_delivery
@@ -52,7 +52,7 @@ async def execute_job(context: RunContext, job_id: JobId) -> float | None:
         case NotDue(seconds=seconds):
             return seconds
         case ClaimedJob() as job:
-            QUEUE_WAIT.labels(priority=job.priority.value).observe(max(0.0, job.queue_seconds))
+            observe(QUEUE_WAIT, max(0.0, job.queue_seconds), job.priority.value)
             if job.delivery_ids:
                 context.ring.ring(*map(ring_delivery, job.delivery_ids))
             with bound(job_id=show_job(job.id), attempt=job.attempts_used, run_no=job.run_no):
@@ -125,7 +125,7 @@ async def _call(provider: Provider, request: InferenceRequest, name: str) -> Inf
         log.exception("provider_crashed", provider=name)
         raise Fault(FaultCode.ADAPTER_ERROR, detail=type(error).__name__) from error
     finally:
-        RUN_TIME.labels(provider=name).observe(asyncio.get_running_loop().time() - started)
+        observe(RUN_TIME, asyncio.get_running_loop().time() - started, name)
 
 
 def _request(context: RunContext, job: ClaimedJob, name: str, timeout: float) -> InferenceRequest:

@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 import orjson
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from core.db.batching import Overloaded
 from core.db.session import hot_statement
@@ -24,7 +24,7 @@ from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.context import RunContext
 from core.jobs.records import Applied, Change, ClaimedJob
-from core.observability.metrics import ATTEMPTS, FINISHED, RETRIES, STALE, TOKENS
+from core.observability.metrics import ATTEMPTS, FINISHED, RETRIES, STALE, TOKENS, count
 from core.queue.ring import ring_delivery
 
 # PostgreSQL is away, restarting, full, or chose this statement as a victim: the same write may work later.
@@ -65,7 +65,7 @@ async def finish_job(context: RunContext, job: ClaimedJob, transition: Transitio
         transition = transitions.fail(_REFUSED)
         applied = await _apply(context, job, _change(context, job, transition))
     if applied is None:
-        STALE.labels(edge=transition.edge.value).inc()
+        count(STALE, transition.edge.value)
         log.info("run_superseded", edge=transition.edge.value)
         await _note_late_usage(context, job, transition.result)
         return None
@@ -139,21 +139,19 @@ async def _apply(context: RunContext, job: ClaimedJob, change: Change) -> Applie
 
 async def _write(context: RunContext, change: Change) -> Applied | None:
     """Tries until PostgreSQL takes or refuses the change."""
+    try:
+        return await context.group_commit.changes.submit(change)
+    except (*STORE_AWAY, Overloaded) as error:
+        log.warning("finish_waits_for_store", error=type(error).__name__)
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type((*STORE_AWAY, Overloaded)),
         wait=wait_random_exponential(multiplier=0.1, max=2.0),
-        before_sleep=_log_wait,
         sleep=asyncio.sleep,
         reraise=True,
     ):
         with attempt:
             return await context.group_commit.changes.submit(change)
     raise AssertionError("retries without a limit end by an answer or an exception")
-
-
-def _log_wait(state: RetryCallState) -> None:
-    if state.attempt_number == 1:
-        log.warning("finish_waits_for_store")
 
 
 async def _note_late_usage(context: RunContext, job: ClaimedJob, result: InferenceResult | None) -> None:
@@ -170,12 +168,12 @@ async def _note_late_usage(context: RunContext, job: ClaimedJob, result: Inferen
 def _count(job: ClaimedJob, transition: Transition) -> None:
     provider = job.model.partition("/")[0]
     outcome = transition.attempt_outcome
-    ATTEMPTS.labels(provider=provider, outcome=outcome.value if outcome else "none").inc()
+    count(ATTEMPTS, provider, outcome.value if outcome else "none")
     if transition.to_state in TERMINAL:
-        FINISHED.labels(provider=provider, state=transition.to_state.value).inc()
+        count(FINISHED, provider, transition.to_state.value)
     elif transition.failure is not None:
-        RETRIES.labels(provider=provider, reason=transition.failure.error_class).inc()
+        count(RETRIES, provider, transition.failure.error_class)
     if transition.result is not None:
         usage = transition.result.usage
-        TOKENS.labels(provider=provider, direction="input").inc(usage.input_tokens or 0)
-        TOKENS.labels(provider=provider, direction="output").inc(usage.output_tokens or 0)
+        count(TOKENS, provider, "input", by=usage.input_tokens or 0)
+        count(TOKENS, provider, "output", by=usage.output_tokens or 0)

@@ -1,5 +1,6 @@
 """Every metric, once: name, help and labels. Base units, low cardinality, no tenant. Served at /metrics."""
 
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -49,6 +50,26 @@ HTTP_REQUESTS: Final = Histogram(
 EXPECTED_FAILURES: Final = Counter(
     "inferd_expected_failures_total", "Failures that are weather, not bugs.", ["kind"], registry=REGISTRY
 )
+
+
+def count(counter: Counter, *labels: str, by: float = 1) -> None:
+    """Adds to the counter's child. `labels` are in the metric's order; finding a child anew costs more than adding."""
+    _counter_of(counter, *labels).inc(by)
+
+
+def observe(histogram: Histogram, value: float, *labels: str) -> None:
+    """As `count`, for a histogram."""
+    _histogram_of(histogram, *labels).observe(value)
+
+
+@cache
+def _counter_of(counter: Counter, *labels: str) -> Counter:
+    return counter.labels(*labels)
+
+
+@cache
+def _histogram_of(histogram: Histogram, *labels: str) -> Histogram:
+    return histogram.labels(*labels)
 
 
 def render() -> bytes:

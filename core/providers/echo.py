@@ -65,6 +65,8 @@ _SCRIPT: Final = TypeAdapter(Script)
 def script_of(model: str, params: Mapping[str, JsonValue]) -> Script:
     """The model's script, changed by the params. Raises InvalidParameter when a value is of the wrong kind."""
     preset = MODELS[model]
+    if not params:
+        return preset
     script: dict[str, JsonValue] = {name: getattr(preset, name) for name in _SCRIPT_PARAMS}
     script |= {name: value for name, value in params.items() if name in _SCRIPT_PARAMS}
     try:
@@ -85,11 +87,7 @@ class Echo:
             script = script_of(request.model, request.params)
         except InvalidParameter as error:
             raise Fault(FaultCode.INVALID_REQUEST, detail=error.message, http_status=400) from None
-        try:
-            async with asyncio.timeout(request.timeout):
-                await _wait(script)
-        except TimeoutError:
-            raise Fault(FaultCode.ATTEMPT_TIMEOUT, detail=f"after {request.timeout:g} s") from None
+        await _wait(script, request.timeout)
         _fail(script, request)
         body = _body(script, request)
         return read_answer(body, model=request.model, request_id=f"echo-{request.job_id.hex}-{request.run_no}")
@@ -98,10 +96,16 @@ class Echo:
         """Nothing is open."""
 
 
-async def _wait(script: Script) -> None:
-    if script.hang:
-        await asyncio.Event().wait()
-    await asyncio.sleep(script.delay_seconds)
+async def _wait(script: Script, seconds: float) -> None:
+    if not script.hang and not script.delay_seconds:
+        return
+    try:
+        async with asyncio.timeout(seconds):
+            if script.hang:
+                await asyncio.Event().wait()
+            await asyncio.sleep(script.delay_seconds)
+    except TimeoutError:
+        raise Fault(FaultCode.ATTEMPT_TIMEOUT, detail=f"after {seconds:g} s") from None
 
 
 def _fail(script: Script, request: InferenceRequest) -> None:

@@ -80,9 +80,9 @@ def open_deliveries(
 
     async def claim(ids: Sequence[DeliveryId]) -> list[ClaimedDelivery | DeliveryNotDue | None]:
         caps = Caps(settings.per_endpoint, settings.per_host, health.suspects(), health.room())
-        async with hot_transaction(database, None) as connection:
-            # A claim that a crash of PostgreSQL undoes is made again.
-            await connection.execute("SET LOCAL synchronous_commit = off")
+        # A claim that a crash of PostgreSQL undoes is made again.
+        opening = ("SET LOCAL synchronous_commit = off", store.CLAIM_ALONE)
+        async with hot_transaction(database, None, *opening) as connection:
             return await store.claim(connection, ids, caps, lease_seconds=lease_seconds)
 
     async def record(rows: Sequence[Ended]) -> list[bool]:

@@ -23,7 +23,7 @@ from core.webhooks.records import (
 )
 
 # Claims are one at a time over the fleet, so that what is in flight can be counted. Each takes a millisecond or two.
-_CLAIM_LOCK: Final = 0x1FE4D_0002
+CLAIM_ALONE: Final = f"SELECT pg_advisory_xact_lock({0x1FE4D_0002})"
 _PLACE_TAKEN_SECONDS: Final = 0.5
 DISABLING_FAILURES: Final = 20
 DISABLING_SECONDS: Final = 5 * 86_400.0
@@ -42,9 +42,9 @@ async def claim(
 ) -> list[_Claim]:
     """Leases those that are due and have room; None for one that is done, is sent by another, or has to wait its turn.
 
+    In a transaction that began with CLAIM_ALONE.
     Whoever is in front of one that waits rings for it when it ends (`successors`).
     """
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", _CLAIM_LOCK)
     records = await connection.fetch(
         statement("claim"),
         list(dict.fromkeys(delivery_ids)),

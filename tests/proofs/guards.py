@@ -83,11 +83,13 @@ GUARDS = (
         "",
         story.a_job_that_waits_is_not_deleted,
     ),
-    Guard("only a queued job is claimed", _CLAIM, " AND state = 'queued'", "", story.a_running_job_is_not_claimed),
+    Guard(
+        "only a queued job is claimed", _CLAIM, " AND state || '' = 'queued'", "", story.a_running_job_is_not_claimed
+    ),
     Guard(
         "the claim's row lock",
         _CLAIM,
-        "    FOR UPDATE SKIP LOCKED\n",
+        "        FOR UPDATE SKIP LOCKED\n",
         "",
         story.two_claims_at_the_same_time_give_one_run,
     ),

@@ -231,8 +231,8 @@ async def test_a_thousand_rebindings_lead_nowhere(listener: Listener, connects: 
     assert len(answers) == 1000
     assert listener.forbidden == []
     assert only_allowed(connects, PUBLIC)
-    # Some of them were let through, to where they may go.
-    assert 0 < sum(isinstance(answer, Answered) for answer in answers) == len(listener.reached)
+    # Some of them were let through, to where they may go; where the answer came too late, the listener was reached too.
+    assert 0 < sum(isinstance(answer, Answered) for answer in answers) <= len(listener.reached)
 
 
 HEADERS = (

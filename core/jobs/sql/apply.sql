@@ -37,7 +37,9 @@ WITH input AS (
         error_message = CASE WHEN held.to_state <> 'queued' THEN held.error_message END
     FROM held
     WHERE job.id = held.id AND job.tenant_id = held.tenant_id
-    RETURNING job.id, job.tenant_id, job.version, job.model, job.run_at
+    RETURNING
+        job.id, job.tenant_id, job.version, job.model, job.run_at, job.webhook_url, job.webhook_events,
+        held.old_state, held.to_state, held.outcome, held.error_code AS failure_code, held.error_message AS failure_message
 ), closed AS (
     UPDATE attempts AS attempt
     SET outcome = held.outcome,
@@ -60,15 +62,15 @@ WITH input AS (
 ), step AS (
     -- Seldom any: only who asked for it hears of more than a job's end.
     SELECT
-        changed.*, held.webhook_url, held.webhook_events, inferd_uuid7() AS event_id,
-        CASE WHEN held.old_state = 'running' THEN 'job.retrying' ELSE 'job.queued' END AS event_type,
-        CASE WHEN held.old_state = 'running' THEN jsonb_build_object(
-            'run_at', to_char(changed.run_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-            'error', jsonb_build_object('code', held.error_code, 'message', held.error_message)
+        changed.*, inferd_uuid7() AS event_id,
+        CASE WHEN old_state = 'running' THEN 'job.retrying' ELSE 'job.queued' END AS event_type,
+        CASE WHEN old_state = 'running' THEN jsonb_build_object(
+            'run_at', to_char(run_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+            'error', jsonb_build_object('code', failure_code, 'message', failure_message)
         ) ELSE '{}' END AS more
-    FROM changed JOIN held USING (id, tenant_id)
-    WHERE held.to_state = 'queued' AND held.outcome IS DISTINCT FROM 'snoozed' AND (
-        held.webhook_events && ARRAY['job.queued', 'job.retrying']
+    FROM changed
+    WHERE to_state = 'queued' AND outcome IS DISTINCT FROM 'snoozed' AND (
+        webhook_events && ARRAY['job.queued', 'job.retrying']
         OR changed.tenant_id IN (SELECT tenant_id FROM webhook_endpoints WHERE follows)
     )
 ), event AS (

@@ -166,6 +166,7 @@ async def _open_shared(stack: AsyncExitStack, settings: Settings, *, name: str, 
     group_commit = open_group_commit(
         database,
         sealer,
+        ring,
         worker_id=worker_id,
         lease_seconds=settings.worker.lease_seconds,
         key_seconds=settings.job.idempotency_hours * _HOUR,

@@ -29,7 +29,6 @@ from core.observability.context import bound
 from core.observability.metrics import QUEUE_WAIT, RUN_TIME, observe
 from core.providers.faults import Fault, FaultCode
 from core.providers.port import Provider
-from core.queue.ring import ring_delivery
 
 _DRAINED: Final = Failure(
     "worker_stopped", "worker_stopped", "The worker was stopped; the job goes on elsewhere at no cost of an attempt."
@@ -53,8 +52,6 @@ async def execute_job(context: RunContext, job_id: JobId) -> float | None:
             return seconds
         case ClaimedJob() as job:
             observe(QUEUE_WAIT, max(0.0, job.queue_seconds), job.priority.value)
-            if job.delivery_ids:
-                context.ring.ring(*map(ring_delivery, job.delivery_ids))
             with bound(job_id=show_job(job.id), attempt=job.attempts_used, run_no=job.run_no):
                 async with context.leases.hold(job, claimed_at) as lease:
                     transition = await _run(context, job, lease, claimed_at)

@@ -25,7 +25,6 @@ from core.jobs import store
 from core.jobs.context import RunContext
 from core.jobs.records import Applied, Change, ClaimedJob
 from core.observability.metrics import ATTEMPTS, FINISHED, RETRIES, STALE, TOKENS, count
-from core.queue.ring import ring_delivery
 
 # PostgreSQL is away, restarting, full, or chose this statement as a victim: the same write may work later.
 STORE_AWAY: Final = (
@@ -70,7 +69,6 @@ async def finish_job(context: RunContext, job: ClaimedJob, transition: Transitio
         await _note_late_usage(context, job, transition.result)
         return None
     _count(job, transition)
-    context.ring.ring(*map(ring_delivery, applied.delivery_ids))
     context.ring.announce_change(job.id)
     return transition.delay if transition.to_state == JobState.QUEUED else None
 

@@ -1,7 +1,8 @@
 """The hot statements of jobs behind Batchers: one flusher for each, every caller its own outcome.
 
-Made by core/runtime.py, once per process; used by submit, execute, finish and queries. An API's batches see only the
-tenants whose callers are in them; a worker's see the fleet.
+What a batch committed is rung for at once, before its callers go on and even if they were cancelled: new jobs, and the
+deliveries that a statement made. Made by core/runtime.py, once per process; used by submit, execute, finish and
+queries. An API's batches see only the tenants whose callers are in them; a worker's see the fleet.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from core.db.session import hot_statement, hot_transaction
 from core.domain.ids import JobId, TenantId
 from core.jobs import queries, store
 from core.jobs.records import Applied, Change, ClaimedJob, Inserted, JobRecord, KeyHeld, NewJob, NotDue
+from core.queue.keys import lane_of
+from core.queue.ring import Ring, Ringing, ring_delivery, ring_job
 
 _MAX_ROWS: Final = 200
 
@@ -39,7 +42,7 @@ class GroupCommit:
 
 
 def open_group_commit(
-    database: Database, sealer: Sealer, *, worker_id: str, lease_seconds: float, key_seconds: float
+    database: Database, sealer: Sealer, ring: Ring, *, worker_id: str, lease_seconds: float, key_seconds: float
 ) -> GroupCommit:
     """`key_seconds` is how long an idempotency key is held."""
 
@@ -48,7 +51,9 @@ def open_group_commit(
 
     async def insert(jobs: Sequence[NewJob]) -> list[Inserted | KeyHeld]:
         async with hot_transaction(database, scope([job.tenant_id for job in jobs])) as connection:
-            return await store.insert(connection, jobs, key_seconds=key_seconds)
+            outcomes = await store.insert(connection, jobs, key_seconds=key_seconds)
+        ring.ring(*_rings_of_new(jobs, outcomes))
+        return outcomes
 
     async def read(wanted: Sequence[Wanted]) -> list[JobRecord | None]:
         async with hot_transaction(database, scope([tenant_id for _, tenant_id in wanted])) as connection:
@@ -56,7 +61,9 @@ def open_group_commit(
 
     async def claim(job_ids: Sequence[JobId]) -> list[ClaimedJob | NotDue | None]:
         async with hot_statement(database) as connection:
-            return await store.claim(connection, job_ids, worker_id=worker_id, lease_seconds=lease_seconds)
+            outcomes = await store.claim(connection, job_ids, worker_id=worker_id, lease_seconds=lease_seconds)
+        ring.ring(*_rings_of_deliveries([each for each in outcomes if isinstance(each, ClaimedJob)]))
+        return outcomes
 
     async def call(runs: Sequence[Run]) -> list[bool]:
         async with hot_statement(database) as connection:
@@ -64,7 +71,9 @@ def open_group_commit(
 
     async def change(changes: Sequence[Change]) -> list[Applied | None]:
         async with hot_statement(database) as connection:
-            return await store.apply(connection, changes)
+            outcomes = await store.apply(connection, changes)
+        ring.ring(*_rings_of_deliveries([each for each in outcomes if each is not None]))
+        return outcomes
 
     return GroupCommit(
         inserts=Batcher("insert", insert, max_rows=_MAX_ROWS),
@@ -73,3 +82,20 @@ def open_group_commit(
         calls=Batcher("call", call, max_rows=_MAX_ROWS),
         changes=Batcher("change", change, max_rows=_MAX_ROWS),
     )
+
+
+def _rings_of_new(jobs: Sequence[NewJob], outcomes: Sequence[Inserted | KeyHeld]) -> list[Ringing]:
+    made = [(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True) if isinstance(outcome, Inserted)]
+    return [
+        ring_job(
+            job.id,
+            lane_of(job.priority),
+            (inserted.run_at - inserted.created_at).total_seconds(),
+            tenant_id=job.tenant_id,
+        )
+        for job, inserted in made
+    ] + _rings_of_deliveries([inserted for _, inserted in made])
+
+
+def _rings_of_deliveries(outcomes: Sequence[Inserted | ClaimedJob | Applied]) -> list[Ringing]:
+    return [ring_delivery(delivery_id) for outcome in outcomes for delivery_id in outcome.delivery_ids]

@@ -1,7 +1,7 @@
 """Stop 2 of 9 · from api/routes/jobs.py · to core/queue/ring.py
 
-Accepts a job: transaction 1. When this returns the job is committed; ringing for it is best effort, because the sweep
-rings for whatever was not rung.
+Accepts a job: transaction 1. When this returns the job is committed and rung for (core/jobs/group_commit.py does both);
+ringing is best effort, because the sweep rings for whatever was not rung.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,7 @@ from core.domain.ids import JobId, TenantId, new_job_id, show_job
 from core.domain.job_state import JobState, Priority
 from core.jobs.context import JobContext
 from core.jobs.records import Inserted, JobRecord, KeyHeld, NewJob
-from core.observability.metrics import SUBMITTED
-from core.queue.keys import lane_of
-from core.queue.ring import ring_delivery, ring_job
+from core.observability.metrics import SUBMITTED, count
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Order:
 
 
 async def submit_job(context: JobContext, tenant_id: TenantId, order: Order, *, request_id: str | None) -> Submission:
-    """Commits the job and rings for it.
+    """Commits the job; what is committed is rung for.
 
     Raises InvalidParameter for an unknown model or parameter, or a key that was used with another body; Gone when
     the key's job was deleted; Overloaded when too many submits wait for PostgreSQL.
@@ -104,12 +102,7 @@ async def _settled_or_error(
 async def _settled(context: JobContext, job: NewJob, draft: Draft, outcome: Inserted | KeyHeld) -> Submission:
     match outcome:
         case Inserted() as inserted:
-            delay = (inserted.run_at - inserted.created_at).total_seconds()
-            context.ring.ring(
-                ring_job(job.id, lane_of(job.priority), delay, tenant_id=job.tenant_id),
-                *map(ring_delivery, inserted.delivery_ids),
-            )
-            SUBMITTED.labels(provider=job.model.partition("/")[0], priority=job.priority.value).inc()
+            count(SUBMITTED, job.model.partition("/")[0], job.priority.value)
             return Submission(_fresh(job, inserted, draft), replayed=False)
         case KeyHeld(job_id=held_by, fingerprint=first) if first == job.fingerprint:
             return Submission(await _held_job(context, job.tenant_id, held_by), replayed=True)

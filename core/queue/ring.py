@@ -73,8 +73,9 @@ class Ring:
 
     def ring(self, *ringings: Ringing) -> None:
         """Rings soon. Returns at once and never fails; what does not fit is left to the sweep."""
-        self._pending.extend(ringings[: max(0, _MAX_PENDING - len(self._pending))])
-        self._wake()
+        if ringings:
+            self._pending.extend(ringings[: max(0, _MAX_PENDING - len(self._pending))])
+            self._wake()
 
     def announce_change(self, job_id: JobId) -> None:
         """Tells those who wait for the job, anywhere, to look again."""

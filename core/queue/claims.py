@@ -8,7 +8,7 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from arq.connections import ArqRedis
 from redis.commands.core import AsyncScript
@@ -31,6 +31,16 @@ class Acquired:
     function: str | None
 
 
+class Claimed(NamedTuple):
+    """What a claim got; in how many seconds the next member's time comes, if any waits for one; and whether more than
+    one tenant has jobs in a lane.
+    """
+
+    acquired: list[Acquired]
+    due_in: float | None
+    contested: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A hold that is over: the member leaves the lane, or runs again in `delay` seconds; 0 is before what waits."""
@@ -50,18 +60,18 @@ class Claims:
     finish_script: AsyncScript
     heartbeat_script: AsyncScript
 
-    async def claim(self, shares: Sequence[int]) -> tuple[list[Acquired], float | None]:
-        """So many of each lane, or more of the others; and in how many seconds the next one is due, if any is."""
+    async def claim(self, shares: Sequence[int], kept: int = 0) -> Claimed:
+        """So many of each lane, or more of the others; and `kept` more of tenants that ask for little."""
         token = uuid.uuid4().hex
         answer = await self.claim_script(
-            keys=[self.keys.lane(lane) for lane in self.lanes], args=[token, self.lease_ms, *shares]
+            keys=[self.keys.lane(lane) for lane in self.lanes], args=[token, self.lease_ms, kept, *shares]
         )
-        due_in_ms, *rest = answer
+        due_in_ms, contested, *rest = answer
         acquired = [
             Acquired(self.lanes[lane], _text(member), token, function_of(body))
             for lane, member, body in zip(rest[::3], rest[1::3], rest[2::3], strict=True)
         ]
-        return acquired, None if due_in_ms < 0 else due_in_ms / 1000
+        return Claimed(acquired, None if due_in_ms < 0 else due_in_ms / 1000, bool(contested))
 
     async def finish(self, rows: Sequence[Finished]) -> None:
         """Lets go of what is still held; the rest was taken by somebody else and stays theirs."""

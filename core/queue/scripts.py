@@ -23,24 +23,28 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 # Start-time fair queueing (Goyal, Vin, Cheng 1996): what waits has a tag of virtual time as its score, far below every
 # real time. Each flow (a tenant) counts its own tags from where service stands, so a flood waits behind itself alone.
+# Whoever has fallen behind service is served half a tag before those who keep up with it: `behind` tells them by that.
 # The tags live beside the lane until nothing waits in it; lost, they begin anew and nobody waits longer for it.
 _FAIR: Final = (
     _NOW
     + f"""
 local VIRTUAL, FRONT = {VIRTUAL_SCORES}, 0
-local function tag(lane, flow)
-    local tags = lane .. ':tags'
-    local known = redis.call('HMGET', tags, 'served', flow)
-    local start = math.max(1, tonumber(known[1] or 0), tonumber(known[2] or 0))
-    redis.call('HSET', tags, flow, start + 1)
-    redis.call('PEXPIRE', tags, {TAGS_LIFE_MS})
-    return start
+local function service(lane)
+    return math.max(1, tonumber(redis.call('HGET', lane .. ':tags', 'served') or 0))
+end
+local function tag(lane, flow, kind)
+    local flows = lane .. ':tags' .. kind
+    local now_served, own = service(lane), tonumber(redis.call('HGET', flows, flow) or 0)
+    local start = math.max(now_served, own)
+    redis.call('HSET', flows, flow, start + 1)
+    redis.call('PEXPIRE', flows, {TAGS_LIFE_MS})
+    return own < now_served and start - 0.5 or start
 end
 local function served(lane, score)
     local tags = lane .. ':tags'
     if redis.call('ZCOUNT', lane, '-inf', '(' .. VIRTUAL) == 0 then
-        redis.call('DEL', tags)
-    elseif score > FRONT then
+        redis.call('DEL', tags, tags .. ':again')
+    elseif score > service(lane) then
         redis.call('HSET', tags, 'served', score)
         redis.call('PEXPIRE', tags, {TAGS_LIFE_MS})
     end
@@ -61,7 +65,7 @@ for i = 4, #ARGV, 4 do
     local score = delay < 0 and FRONT or now + delay
     if delay == 0 then
         local place = tonumber(redis.call('ZSCORE', KEYS[1], member) or VIRTUAL)
-        score = place < VIRTUAL and place or tag(KEYS[1], ARGV[i + 3])
+        score = place < VIRTUAL and place or tag(KEYS[1], ARGV[i + 3], '')
     end
     redis.call('ZADD', KEYS[1], score, member)
 end
@@ -69,14 +73,16 @@ redis.call('PUBLISH', ARGV[1], ARGV[2])
 """
 )
 
-# KEYS: lanes in order of preference.  ARGV: token, lease ms, then the share of each lane.
+# KEYS: lanes in order of preference.  ARGV: token, lease ms, slots kept free, then the share of each lane.
+# A slot that is kept free takes nothing but what has fallen behind service: a tenant that asks for little.
 # What had a time and is due gets a tag first, in a flow of its tenant's own: a retry does not wait behind the tenant's
 # whole backlog, and many of them do not stand before everybody else's.
-# Answers [ms until something is due (-1: nothing is), then (lane's index, member, payload) for each].
+# Answers [ms until the next time comes (-1: none will), whether tenants wait beside each other (1 or 0), then (lane's
+# index, member, payload) for each].
 CLAIM: Final = (
     _FAIR
     + f"""
-local token, lease = ARGV[1], tonumber(ARGV[2])
+local token, lease, kept = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local claimed = {{}}
 local function put_off_if_held(lane, member)
     local left = redis.call('PTTL', '{IN_PROGRESS}' .. member)
@@ -94,14 +100,14 @@ local function line_up(lane)
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', lane, VIRTUAL, now, 'LIMIT', 0, {MAX_LINED_UP})) do
         if not put_off_if_held(lane, member) then
             local flow = string.match(body_of(member), '"{FLOW}":"([^"]*)"') or ''
-            redis.call('ZADD', lane, tag(lane, 'again:' .. flow), member)
+            redis.call('ZADD', lane, tag(lane, flow, ':again'), member)
         end
     end
 end
-local function take(index, wanted)
+local function take(index, wanted, below)
     local lane, got, last = KEYS[index], 0, FRONT
     while got < wanted do
-        local due = redis.call('ZRANGEBYSCORE', lane, '-inf', '(' .. VIRTUAL, 'WITHSCORES', 'LIMIT', 0, wanted - got)
+        local due = redis.call('ZRANGEBYSCORE', lane, '-inf', '(' .. below, 'WITHSCORES', 'LIMIT', 0, wanted - got)
         if #due == 0 then break end
         for i = 1, #due, 2 do
             local member = due[i]
@@ -121,18 +127,21 @@ end
 local left = 0
 for i = 1, #KEYS do
     line_up(KEYS[i])
-    local share = tonumber(ARGV[2 + i])
-    left = left + share - take(i, share)
+    local share = tonumber(ARGV[3 + i])
+    left = left + share - take(i, share, VIRTUAL)
 end
 for i = 1, #KEYS do
-    if left > 0 then left = left - take(i, left) end
+    if left > 0 then left = left - take(i, left, VIRTUAL) end
+    if kept > 0 then kept = kept - take(i, kept, service(KEYS[i])) end
 end
-local due_in = -1
+local due_in, contested = -1, 0
 for _, lane in ipairs(KEYS) do
-    local first = redis.call('ZRANGE', lane, 0, 0, 'WITHSCORES')
+    local first = redis.call('ZRANGEBYSCORE', lane, VIRTUAL, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if first[2] and (due_in < 0 or first[2] - now < due_in) then due_in = math.max(0, first[2] - now) end
+    -- Beside `served`, one field for each tenant.
+    if redis.call('HLEN', lane .. ':tags') > 2 then contested = 1 end
 end
-return {{due_in, unpack(claimed)}}
+return {{due_in, contested, unpack(claimed)}}
 """
 )
 

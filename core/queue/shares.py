@@ -1,7 +1,18 @@
-"""How a claim of n is split over weighted lanes, exactly over time: no lane starves, whatever n is. Pure."""
+"""How many slots a claim is for, and how they are split over weighted lanes, exactly over time. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+_KEPT_TENTH: Final = 10
+_KEPT_QUARTER: Final = 4
+
+
+def kept_free(slots: int) -> int:
+    """Of a worker's slots, those that no tenant's backlog may take while others are there: a tenth, and four at least,
+    as long as that is no more than a quarter.
+    """
+    return max(slots // _KEPT_TENTH, min(_KEPT_QUARTER, slots // _KEPT_QUARTER))
 
 
 @dataclass(slots=True)

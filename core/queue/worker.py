@@ -20,7 +20,7 @@ from core.queue.claims import Acquired, Finished, open_claims
 from core.queue.connect import RedisFault, end_if_cancelled
 from core.queue.keys import LANE_WEIGHTS, Keys, Lane, parse_member
 from core.queue.payload import dumps, loads
-from core.queue.shares import Shares
+from core.queue.shares import Shares, kept_free
 
 _MAX_BATCH: Final = 500
 _TICK_SECONDS: Final = 1.0
@@ -67,6 +67,7 @@ class QueueWorker(Worker):
         self.lease_seconds = lease_seconds
         self.held: dict[str, Acquired] = {}
         self._still_ours = still_ours
+        self._contested = False
         self._shares = Shares([LANE_WEIGHTS[lane] for lane in lanes])
         self._wake_event = asyncio.Event()
         self._idle = asyncio.Event()
@@ -123,7 +124,8 @@ class QueueWorker(Worker):
         if wanted <= 0:
             await self._wait(_TICK_SECONDS)
             return
-        acquired, due_in = await self._claims.claim(self._shares.split(wanted))
+        kept = min(wanted, kept_free(self.max_jobs)) if self._contested else 0
+        acquired, due_in, self._contested = await self._claims.claim(self._shares.split(wanted - kept), kept)
         if not self.allow_pick_jobs:
             # Stopped while the claim was under way: others may have them now.
             await self._claims.finish([Finished(each, 0.0) for each in acquired])

@@ -286,7 +286,7 @@ async def a_member_that_is_held_is_not_claimed(stage: Stage) -> None:
     member = job_member(await stage.job())
     await stage.rung()
     await stage.worker.redis.set(IN_PROGRESS + member, b"1", px=30_000)
-    acquired, _ = await stage.holds().claim([5, 5, 5])
+    acquired, *_ = await stage.holds().claim([5, 5, 5])
     assert acquired == []
 
 
@@ -304,7 +304,7 @@ async def a_claimed_member_is_out_of_sight(stage: Stage) -> None:
 async def a_hold_that_was_lost_finishes_nothing(stage: Stage) -> None:
     member = job_member(await stage.job())
     await stage.rung()
-    ((mine,), _) = await stage.holds().claim([5, 5, 5])
+    (mine,), *_ = await stage.holds().claim([5, 5, 5])
     await stage.holds().finish([Finished(replace(mine, token="of somebody else"), None)])
     assert await stage.worker.redis.exists(IN_PROGRESS + member)
 
@@ -312,7 +312,7 @@ async def a_hold_that_was_lost_finishes_nothing(stage: Stage) -> None:
 async def a_hold_that_was_lost_is_not_renewed(stage: Stage) -> None:
     await stage.job()
     await stage.rung()
-    ((mine,), _) = await stage.holds().claim([5, 5, 5])
+    (mine,), *_ = await stage.holds().claim([5, 5, 5])
     assert await stage.holds().renew([replace(mine, token="of somebody else")]) == 0
 
 
@@ -329,7 +329,7 @@ async def a_ring_takes_the_member_from_a_dead_worker(stage: Stage) -> None:
     await stage.rung()
     await stage.holds().claim([5, 5, 5])
     await stage.api.jobs.ring.ring_now([ring_job(job_id, Lane.STANDARD)])
-    acquired, _ = await stage.holds().claim([5, 5, 5])
+    acquired, *_ = await stage.holds().claim([5, 5, 5])
     assert [each.member for each in acquired] == [job_member(job_id)]
 
 

@@ -96,7 +96,7 @@ class JobMachine(RuleBasedStateMachine):
         self.claim_some(chance.worker, [1, 1, 1] if chance.coin else [0, 3, 0])
 
     def claim_some(self, worker: int, shares: Sequence[int]) -> None:
-        acquired, _ = self.run(self.world.claims.claim(shares))
+        acquired, *_ = self.run(self.world.claims.claim(shares))
         for each in acquired:
             job_id = parse_member(each.member)
             given = "refused" if job_id is None else self.play(self.claiming(worker, job_id))
@@ -306,7 +306,7 @@ class JobMachine(RuleBasedStateMachine):
         while any(each.state == "pending" for job in self.model.jobs.values() for each in job.deliveries):
             self.run(self.world.let_redis_lapse())
             self.run(self.world.reconciler.reconcile())
-            acquired, _ = self.run(self.world.delivery_claims.claim([50]))
+            acquired, *_ = self.run(self.world.delivery_claims.claim([50]))
             assert acquired
             for each in acquired:
                 if (place := self.run(self.world.place_of(each.member))) is not None:

@@ -1,5 +1,6 @@
 """Whose turn it is: tenants share a lane evenly, however many jobs one of them has, and each in its own order."""
 
+import asyncio
 import uuid
 from collections import Counter
 
@@ -7,7 +8,8 @@ from core.domain.ids import TenantId, new_job_id
 from core.queue.claims import Claims, Finished
 from core.queue.keys import AT_THE_FRONT, Lane, job_member
 from core.queue.ring import ring_job
-from tests.queue.lanes import Lanes
+from core.queue.shares import kept_free
+from tests.queue.lanes import LEASE_SECONDS, Lanes, Runs
 
 LANE = Lane.STANDARD
 
@@ -23,7 +25,7 @@ async def ring(lanes: Lanes, tenant: TenantId, count: int, delay: float = 0.0) -
 
 
 async def claim(claims: Claims, count: int) -> list[str]:
-    acquired, _ = await claims.claim([0, count, 0])
+    acquired, *_ = await claims.claim([0, count, 0])
     return [each.member for each in acquired]
 
 
@@ -76,7 +78,7 @@ async def test_a_storm_of_retries_does_not_stand_before_others(lanes: Lanes) -> 
 
 async def test_what_begins_again_is_before_all(lanes: Lanes) -> None:
     flood = await ring(lanes, new_tenant(), 10)
-    (acquired,), _ = await lanes.claims().claim([0, 1, 0])
+    (acquired,), *_ = await lanes.claims().claim([0, 1, 0])
     await lanes.claims().finish([Finished(acquired, 0.0)])
     assert await claim(lanes.claims(), 1) == [flood[0]]
     (rescued,) = await ring(lanes, new_tenant(), 1, delay=AT_THE_FRONT)
@@ -110,3 +112,58 @@ async def test_lost_tags_cost_nobody_a_turn(lanes: Lanes) -> None:
     (quiet,) = await ring(lanes, new_tenant(), 1)
     assert await claim(lanes.claims(), 1) == [quiet]
     assert await claim(lanes.claims(), 10) == flood[50:60]
+
+
+async def test_a_kept_slot_is_for_who_asks_for_little(lanes: Lanes) -> None:
+    flood = await ring(lanes, new_tenant(), 100)
+    first = await lanes.claims().claim([0, 20, 0], kept=4)
+    # It was its first job: a tenant has to have jobs waiting to be a flood.
+    assert [each.member for each in first.acquired] == flood[:20]
+    other = await ring(lanes, new_tenant(), 100)
+    assert [each.member for each in (await lanes.claims().claim([0, 0, 0], kept=4)).acquired] == other[:1]
+    # From here on each of them has what it can get, in turns.
+    assert (await lanes.claims().claim([0, 0, 0], kept=4)).acquired == []
+    assert len((await lanes.claims().claim([0, 6, 0], kept=4)).acquired) == 6
+    (quiet,) = await ring(lanes, new_tenant(), 1)
+    assert [each.member for each in (await lanes.claims().claim([0, 0, 0], kept=4)).acquired] == [quiet]
+
+
+async def test_slots_are_kept_only_while_tenants_wait_beside_each_other(lanes: Lanes) -> None:
+    alone = new_tenant()
+    await ring(lanes, alone, 10)
+    retried = await ring(lanes, alone, 5, delay=60)
+    await make_due(lanes, retried)
+    assert not (await lanes.claims().claim([0, 3, 0])).contested
+    await ring(lanes, new_tenant(), 1)
+    assert (await lanes.claims().claim([0, 1, 0])).contested
+    await claim(lanes.claims(), 100)
+    assert not (await lanes.claims().claim([0, 1, 0])).contested
+
+
+async def test_what_waits_for_a_slot_does_not_wake_a_worker_that_has_only_kept_ones(lanes: Lanes) -> None:
+    await ring(lanes, new_tenant(), 10)
+    await claim(lanes.claims(), 1)
+    # The end of what is held comes first, not what waits for a slot.
+    due_in = (await lanes.claims().claim([0, 0, 0], kept=2)).due_in
+    assert due_in is not None
+    assert due_in > LEASE_SECONDS / 2
+    await ring(lanes, new_tenant(), 1, delay=LEASE_SECONDS / 2)
+    due_in = (await lanes.claims().claim([0, 0, 0], kept=2)).due_in
+    assert due_in is not None
+    assert 0 < due_in <= LEASE_SECONDS / 2
+
+
+async def test_a_worker_keeps_some_slots_for_who_comes_next(lanes: Lanes) -> None:
+    runs = Runs()
+    runs.may_end.clear()
+    await ring(lanes, new_tenant(), 1)
+    await ring(lanes, new_tenant(), 60)
+    async with lanes.worker(runs, slots=16):
+        await runs.until(lambda: len(runs.running) == 16)
+        first, runs.may_end = runs.may_end, asyncio.Event()
+        first.set()
+        await runs.until(lambda: len(runs.running) == 16 - kept_free(16))
+        (quiet,) = await ring(lanes, new_tenant(), 1)
+        await runs.until(lambda: quiet in runs.running)
+        assert len(runs.running) == 16 - kept_free(16) + 1
+        runs.may_end.set()

@@ -170,7 +170,7 @@ async def test_a_job_that_nobody_holds_in_truth_is_claimed_again(
 
     async def claimed() -> list[bytes]:
         await worker_runtime.redis.zadd(lane, {member: 0})
-        _, *found = await claim(keys=[lane], args=["token", 20, 1])
+        _, _, *found = await claim(keys=[lane], args=["token", 20, 0, 1])
         return [each for each in found[1::3] if isinstance(each, bytes)]
 
     assert await claimed() == []

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.queue.keys import JOB_LANES, LANE_WEIGHTS
-from core.queue.shares import Shares
+from core.queue.shares import Shares, kept_free
 
 WEIGHTS = st.lists(st.integers(1, 20), min_size=1, max_size=5)
 
@@ -54,3 +54,7 @@ def test_one_slot_at_a_time_starves_nobody() -> None:
     served = [shares.split(1) for _ in range(1001)]
 
     assert sum(turn[1] for turn in served) == 1
+
+
+def test_a_worker_of_few_slots_keeps_few_free() -> None:
+    assert [kept_free(slots) for slots in (1, 3, 4, 8, 16, 20, 40, 100, 1000)] == [0, 0, 1, 2, 4, 4, 4, 10, 100]

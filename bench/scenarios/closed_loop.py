@@ -19,7 +19,7 @@ from bench.stack import Bench
 _CLIENTS: Final = 64
 _BULK_CLIENTS: Final = 4
 _LINES: Final = 1000
-_SLOTS: Final = 400
+_SLOTS: Final = 1000
 _JOB: Final = {"model": "echo/echo", "input": "Say hello to the reader of this report."}
 # 202 would mean that the result was not there within the wait.
 _ENDED: Final = frozenset({200})

@@ -7,7 +7,7 @@ from bench.jobs import draft, queue, running_seconds, until_succeeded
 from bench.outcome import Row, alternate, at_least
 from bench.stack import Bench
 
-_SLOTS: Final = 400
+_SLOTS: Final = 1000
 
 
 async def run(bench: Bench) -> list[Row]:

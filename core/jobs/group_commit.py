@@ -20,6 +20,7 @@ from core.queue.keys import lane_of
 from core.queue.ring import Ring, Ringing, ring_delivery, ring_job
 
 _MAX_ROWS: Final = 200
+_MAX_NEW: Final = 1000
 
 Run = tuple[JobId, TenantId, int]
 Wanted = tuple[JobId, TenantId]
@@ -76,7 +77,8 @@ def open_group_commit(
         return outcomes
 
     return GroupCommit(
-        inserts=Batcher("insert", insert, max_rows=_MAX_ROWS),
+        # A request may bring a thousand, which cost least together.
+        inserts=Batcher("insert", insert, max_rows=_MAX_NEW),
         reads=Batcher("read", read, max_rows=_MAX_ROWS),
         claims=Batcher("claim", claim, max_rows=_MAX_ROWS),
         calls=Batcher("call", call, max_rows=_MAX_ROWS),

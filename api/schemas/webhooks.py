@@ -13,6 +13,7 @@ from core.webhooks.records import EndpointDraft, EndpointRecord, RevealedEndpoin
 EndpointEvent = Literal[
     "job.succeeded", "job.failed", "job.cancelled", "job.expired",
     "job.queued", "job.running", "job.retrying",
+    "response.completed", "response.failed", "response.cancelled", "response.incomplete",
     "webhook.ping", "webhook.disabled",
 ]  # fmt: skip
 
@@ -33,7 +34,7 @@ class CreateWebhookEndpoint(_Strict):
     url: str = Field(description="Called by POST, signed as Standard Webhooks 1.0 says.")
     event_types: EventTypes = Field(description="Which events are sent; GET /v1/webhook_event_types lists them.")
     include_result: bool = Field(
-        default=False, description="Whether job.succeeded has the job's output, up to 64 kB, as `data.result`."
+        default=False, description="Whether the event of a success has the job's output, up to 64 kB, as `data.result`."
     )
     max_per_second: Rate | None = Field(default=None, description="At most so many calls a second.")
     signature: SignatureName = Field(default="v1", description="v1 is HMAC-SHA256, v1a is ed25519.")

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
-from core.domain.events import JOB_EVENT_TYPES
+from core.domain.events import JOB_EVENT_TYPES, RESPONSE_EVENT_TYPES
 from core.webhooks.events import DISABLED, EVENT_TYPES, PING, STEP_EVENT_TYPES
 
 _REF: Final = "#/components/schemas/{model}"
@@ -40,7 +40,7 @@ class JobEventData(_Event):
     error: EventError | None = None
     run_at: str | None = Field(default=None, description="Of job.retrying: not before this time.")
     result: dict[str, Any] | None = Field(
-        default=None, description="Of job.succeeded, for an endpoint with `include_result`: the job's output."
+        default=None, description="Of a success, for an endpoint with `include_result`: the job's output."
     )
     result_omitted: Literal["too_large"] | None = Field(default=None, description="Why `result` is not there.")
     test: Literal[True] | None = Field(default=None, description="A sample: there is no such job.")
@@ -66,8 +66,9 @@ class JobEvent(_Envelope):
     """Something happened to a job."""
 
     type: Literal[
-        "job.succeeded", "job.failed", "job.cancelled", "job.expired", "job.queued", "job.running", "job.retrying"
-    ]
+        "job.succeeded", "job.failed", "job.cancelled", "job.expired", "job.queued", "job.running", "job.retrying",
+        "response.completed", "response.failed", "response.cancelled", "response.incomplete",
+    ]  # fmt: skip
     data: JobEventData
 
 
@@ -86,6 +87,10 @@ _SUMMARIES: Final = {
     "job.queued": "A job was taken in, or is tried again by hand. Only for who asks for it.",
     "job.running": "A worker has begun an attempt. Only for who asks for it.",
     "job.retrying": "An attempt failed and another one follows. Only for who asks for it.",
+    "response.completed": "job.succeeded, by OpenAI's name.",
+    "response.incomplete": "job.succeeded, by OpenAI's name for an answer that was cut by its limit or a filter.",
+    "response.failed": "job.failed or job.expired, by OpenAI's name.",
+    "response.cancelled": "job.cancelled, by OpenAI's name.",
     PING: "A test.",
     DISABLED: "Another endpoint of the tenant was disabled, because it failed for too long or said 410.",
 }
@@ -103,7 +108,7 @@ def webhook_documents() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _operation(event_type: str) -> dict[str, Any]:
-    model = JobEvent if event_type in (*JOB_EVENT_TYPES, *STEP_EVENT_TYPES) else WebhookEvent
+    model = JobEvent if event_type in (*JOB_EVENT_TYPES, *STEP_EVENT_TYPES, *RESPONSE_EVENT_TYPES) else WebhookEvent
     reference = {"$ref": _REF.format(model=model.__name__)}
     return {
         "summary": _SUMMARIES[event_type],

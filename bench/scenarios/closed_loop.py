@@ -45,7 +45,7 @@ async def run(bench: Bench) -> list[Row]:
                 "submit → result, bulk submits",
                 12,
                 _bulk(bench, target, batches, lines),
-                _theirs(peer, bench.size(1500, 50), batch=bench.size(_LINES, 50), tasks=_BULK_CLIENTS),
+                _theirs(peer, bench.size(2 * _LINES, 50), batch=bench.size(_LINES, 50), tasks=_BULK_CLIENTS),
             ),
         ):
             await ours()

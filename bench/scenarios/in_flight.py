@@ -14,7 +14,7 @@ from core.settings import WorkerSettings
 _DELAY_SECONDS: Final = 2.0
 _TARGET_SHARE: Final = 0.95
 _TARGET_MEGABYTES: Final = 300
-_WAVES: Final = 3
+_WAVES: Final = 1
 
 
 async def run(bench: Bench) -> list[Row]:

@@ -37,6 +37,14 @@ Use `webhook-id` to drop what you have seen, and `data.sequence` to tell old fro
 The format is [Standard Webhooks 1.0](https://www.standardwebhooks.com): any of its libraries verifies a delivery. The
 secret of a job's own URL is what `GET /v1/webhook_secret` answers; an endpoint has a secret of its own.
 """
+_RESPONSES: Final = """
+### `response.*`
+
+The same ends by OpenAI's names, for endpoints that ask for those: `response.completed`, `response.incomplete` (the
+answer was cut by its limit or a filter; the job has succeeded), `response.failed` (also for an expired job) and
+`response.cancelled`. They are events of their own, with ids of their own; `data` is the same, and `data.id` is the
+job's.
+"""
 _ANSWERING: Final = """
 ## Answering
 
@@ -66,6 +74,7 @@ def _blocks() -> Iterator[str]:
     for event in _examples():
         yield f"### {code(event.type)}"
         yield fenced(json.dumps(event.body(), indent=2), "json")
+    yield _RESPONSES
     yield "## Headers"
     yield _headers()
     yield _ANSWERING

@@ -15,6 +15,9 @@ from core.domain.job_state import TERMINAL, JobState
 from core.domain.transitions import Failure
 
 JOB_EVENT_TYPES: Final = tuple(f"job.{state}" for state in JobState if state in TERMINAL)
+# The same ends by OpenAI's names, for receivers that know those.
+RESPONSE_EVENT_TYPES: Final = ("response.completed", "response.failed", "response.cancelled", "response.incomplete")
+_CUT_SHORT: Final = frozenset({"length", "content_filter"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,20 @@ class JobEnded:
     at: datetime
     usage: Usage | None = None
     failure: Failure | None = None
+    finish_reason: str | None = None
 
     @property
     def type(self) -> str:
         return f"job.{self.state}"
+
+    @property
+    def response_type(self) -> str:
+        """OpenAI has no word for a job whose deadline passed; its clients take it for a failed one."""
+        if self.state is JobState.CANCELLED:
+            return "response.cancelled"
+        if self.state is not JobState.SUCCEEDED:
+            return "response.failed"
+        return "response.incomplete" if self.finish_reason in _CUT_SHORT else "response.completed"
 
     def body(self) -> dict[str, JsonValue]:
         """The thin payload: enough to decide, and a link to fetch the rest under the reader's own key."""

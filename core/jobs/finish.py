@@ -94,6 +94,7 @@ def _change(context: RunContext, job: ClaimedJob, transition: Transition) -> Cha
             at=context.clock.now(),
             usage=result.usage if result else None,
             failure=transition.failure,
+            finish_reason=result.finish_reason if result else None,
         )
     return Change(
         job_id=job.id,

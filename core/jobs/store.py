@@ -111,7 +111,7 @@ async def apply(connection: Connection, changes: Sequence[Change]) -> list[Appli
     # Two changes of one job in one statement would both be announced; the later one finds that it has moved on.
     rows = {change.job_id: change for change in reversed(changes)}
     records = await connection.fetch(
-        statement("apply"), *_columns([_change_row(change) for change in rows.values()], 25)
+        statement("apply"), *_columns([_change_row(change) for change in rows.values()], 26)
     )
     applied = {record["id"]: Applied(record["version"], _deliveries(record)) for record in records}
     return [applied.get(change.job_id) if rows[change.job_id] is change else None for change in changes]
@@ -203,6 +203,7 @@ def _change_row(change: Change) -> tuple[object, ...]:
         event.event_id if event else None,
         event.type if event else None,
         orjson.dumps(event.body()) if event else None,
+        event.response_type if event else None,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Final
 import orjson
 from pydantic import JsonValue
 
-from core.domain.events import JOB_EVENT_TYPES, JobEnded
+from core.domain.events import JOB_EVENT_TYPES, RESPONSE_EVENT_TYPES, JobEnded
 from core.domain.ids import ENDPOINT, EVENT, EndpointId, EventId, JobId, show, show_job
 from core.domain.inference import Usage
 from core.domain.job_state import JobState
@@ -18,9 +18,16 @@ PING: Final = "webhook.ping"
 DISABLED: Final = "webhook.disabled"
 # Made where the step is taken, by core/jobs/sql: `inferd_job_event` of migration 0002.
 STEP_EVENT_TYPES: Final = ("job.queued", "job.running", "job.retrying")
-EVENT_TYPES: Final = (*JOB_EVENT_TYPES, *STEP_EVENT_TYPES, PING, DISABLED)
+EVENT_TYPES: Final = (*JOB_EVENT_TYPES, *STEP_EVENT_TYPES, *RESPONSE_EVENT_TYPES, PING, DISABLED)
 
 _SAMPLE_MODEL: Final = "echo/echo"
+# The end of a job that each of OpenAI's names may stand for.
+_ENDS: Final = {
+    "response.completed": JobState.SUCCEEDED,
+    "response.incomplete": JobState.SUCCEEDED,
+    "response.failed": JobState.FAILED,
+    "response.cancelled": JobState.CANCELLED,
+}
 _SAMPLE_FAILURES: Final = {
     JobState.FAILED: Fault(FaultCode.PROVIDER_UNAVAILABLE).failure(),
     JobState.CANCELLED: cancel().failure,
@@ -40,15 +47,15 @@ def disabled_event(event_id: EventId, endpoint: DisabledEndpoint, at: datetime) 
 
 def sample_event(event_id: EventId, event_type: str, endpoint_id: EndpointId, at: datetime) -> bytes:
     """An event of the type with nothing behind it: `data.test` says so. For the test of an endpoint."""
-    if event_type in JOB_EVENT_TYPES:
-        state = JobState(event_type.removeprefix("job."))
+    if event_type in JOB_EVENT_TYPES or event_type in RESPONSE_EVENT_TYPES:
+        state = _ENDS.get(event_type) or JobState(event_type.removeprefix("job."))
         usage = Usage(input_tokens=7, output_tokens=3) if state is JobState.SUCCEEDED else None
         failure = _SAMPLE_FAILURES.get(state)
         event = JobEnded(event_id, JobId(endpoint_id), state, _SAMPLE_MODEL, 3, at, usage, failure).body()
         data = event["data"]
         assert isinstance(data, dict)  # noqa: S101 - as the line above has it
         data["test"] = True
-        return orjson.dumps(event)
+        return orjson.dumps({**event, "type": event_type})
     if event_type in STEP_EVENT_TYPES:
         step = step_data(JobId(endpoint_id), event_type, _SAMPLE_MODEL, 2, at)
         return orjson.dumps(_envelope(event_id, event_type, at, {**step, "test": True}))

@@ -72,7 +72,9 @@ async def test_a_url_that_can_not_be_called_is_refused(sdk: openai.AsyncOpenAI) 
         await sdk.webhooks.update(made.id, url="https://10.0.0.1/")
 
 
-@pytest.mark.parametrize("event_type", ["webhook.ping", "job.succeeded", "job.failed", "webhook.disabled"])
+@pytest.mark.parametrize(
+    "event_type", ["webhook.ping", "job.succeeded", "job.failed", "response.completed", "webhook.disabled"]
+)
 async def test_a_test_says_what_the_receiver_answered(
     sdk: openai.AsyncOpenAI, worker: RunningWorker, event_type: str
 ) -> None:
@@ -109,6 +111,42 @@ async def test_unwrap_verifies_what_arrives(
         assert (event.type, event.data.id, event.object) == ("job.succeeded", job["id"], "event")
         with pytest.raises(openai.InvalidWebhookSignatureError):
             sdk.webhooks.unwrap(received.body + b" ", received.headers, secret=made.signing_secret)
+
+
+async def test_an_end_is_told_by_openais_names_to_who_asks_for_those(
+    sdk: openai.AsyncOpenAI, worker: RunningWorker
+) -> None:
+    names = ["response.completed", "response.failed", "response.cancelled", "response.incomplete"]
+    async with receive("") as openais, receive("") as also, receive("") as ours:
+        for receiver, event_types, more in (
+            (openais, names, {}),
+            (also, ["response.completed", "job.succeeded"], {"extra_body": {"include_result": True}}),
+            (ours, ["job.succeeded", "job.failed", "job.cancelled"], {}),
+        ):
+            made = await _create(sdk, receiver.url, event_types=event_types, **cast(Any, more))
+            receiver.secret = made.signing_secret
+        jobs = {}
+        for model in ("echo/echo", "echo/fail", "echo/timeout"):
+            jobs[model] = await sdk.post("/jobs", body={"model": model, "input": "hi"}, cast_to=dict[str, Any])
+        await sdk.post(f"/jobs/{jobs['echo/timeout']['id']}/cancel", cast_to=dict[str, Any])
+        await eventually(lambda: len(openais.received) == len(ours.received) == 3 and len(also.received) == 2)
+    unwrapped = {}
+    for received in openais.received:
+        event = sdk.webhooks.unwrap(received.body, received.headers, secret=openais.secret)
+        assert event.id == received.id
+        unwrapped[event.type] = cast(Any, event).data.id
+    assert unwrapped == {
+        "response.completed": jobs["echo/echo"]["id"],
+        "response.failed": jobs["echo/fail"]["id"],
+        "response.cancelled": jobs["echo/timeout"]["id"],
+    }
+    assert {each.event["type"] for each in ours.received} == {"job.succeeded", "job.failed", "job.cancelled"}
+    # Two events of one end: the same to say, each under an id of its own, whoever receives it.
+    first, second = (each.event for each in also.received)
+    assert first["data"] == second["data"]
+    assert first["data"]["result"]["text"] == "hi"
+    assert {each.id for each in also.received} < {each.id for each in (*openais.received, *ours.received)}
+    assert len({each.id for each in also.received}) == 2
 
 
 async def test_a_rotation_with_overlap_signs_with_both_secrets(sdk: openai.AsyncOpenAI, worker: RunningWorker) -> None:

@@ -91,5 +91,5 @@ LEFT JOIN claimed USING (id)
 LEFT JOIN receiver ON receiver.id = wanted.endpoint_id AND receiver.tenant_id = wanted.tenant_id
 LEFT JOIN tenants AS tenant ON tenant.id = claimed.tenant_id
 LEFT JOIN results AS result
-    ON receiver.include_result AND claimed.event_type = 'job.succeeded'
+    ON receiver.include_result AND claimed.event_type IN ('job.succeeded', 'response.completed', 'response.incomplete')
     AND result.job_id = claimed.job_id AND result.tenant_id = claimed.tenant_id

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from core.domain.events import JOB_EVENT_TYPES, JobEnded
+from core.domain.events import JOB_EVENT_TYPES, RESPONSE_EVENT_TYPES, JobEnded
 from core.domain.ids import EventId, JobId, new_uuid, show_job
 from core.domain.inference import Usage
 from core.domain.job_state import TERMINAL, JobState
@@ -83,3 +83,16 @@ def test_a_receivers_library_reads_it(state: JobState) -> None:
     assert {"type", "timestamp", "data"} <= event.body().keys()
     assert datetime.fromisoformat(str(event.body()["timestamp"])) == AT
     assert len(body) < 2048
+
+
+def test_each_end_has_a_name_that_openais_clients_know() -> None:
+    named = {state: ended(state).response_type for state in TERMINAL}
+    assert named == {
+        JobState.SUCCEEDED: "response.completed",
+        JobState.FAILED: "response.failed",
+        JobState.EXPIRED: "response.failed",
+        JobState.CANCELLED: "response.cancelled",
+    }
+    cut = {reason: ended(JobState.SUCCEEDED, finish_reason=reason).response_type for reason in ("length", "stop")}
+    assert cut == {"length": "response.incomplete", "stop": "response.completed"}
+    assert {*named.values(), *cut.values()} == set(RESPONSE_EVENT_TYPES)

@@ -28,7 +28,7 @@ from tests.webhooks.chaos.proofs import (
     prove_nothing_is_lost,
     prove_the_dead_delay_nobody,
 )
-from tests.webhooks.chaos.stage import open_stage
+from tests.webhooks.chaos.stage import WEBHOOK, WORKER, open_stage
 
 
 async def run(events: int, seed: int, logs: Path | None, wanted: set[str]) -> list[Verdict]:
@@ -85,16 +85,8 @@ def _settings(database_url: str | None, owner: str | None, redis_url: str) -> Se
     return ExplicitSettings(
         database={"url": database_url, "owner_url": owner},
         redis={"url": redis_url},
-        worker={"lease_seconds": 3.0, "heartbeat_seconds": 1.0, "sweep_seconds": 1.0, "drain_seconds": 1.0},
-        webhook={
-            "allow_http": True,
-            "allow_cidrs": ["127.0.0.0/8"],
-            "timeout_seconds": 2.0,
-            "connect_timeout_seconds": 0.5,
-            "per_endpoint": 16,
-            "per_host": 16,
-            "retry_seconds": [0.2, 0.5, 1.0, *[2.0] * 16],
-        },
+        worker=WORKER,
+        webhook=WEBHOOK,
         log={"level": "warning"},
     )
 

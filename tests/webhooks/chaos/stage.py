@@ -19,6 +19,17 @@ from tests.support.servers import owner_url
 from tests.support.tenants import Tenant, make_tenant
 from tests.support.waiting import eventually
 
+# Short enough that what a dead worker held is sent within the proof.
+WORKER: Final = {"lease_seconds": 3.0, "heartbeat_seconds": 1.0, "sweep_seconds": 1.0, "drain_seconds": 1.0}
+WEBHOOK: Final = {
+    "allow_http": True,
+    "allow_cidrs": ["127.0.0.0/8"],
+    "timeout_seconds": 2.0,
+    "connect_timeout_seconds": 0.5,
+    "per_endpoint": 16,
+    "per_host": 16,
+    "retry_seconds": [0.2, 0.5, 1.0, *[2.0] * 16],
+}
 _AGAIN_SECONDS: Final = 0.1
 _EVENTS: Final = ["job.succeeded"]
 

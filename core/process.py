@@ -23,7 +23,7 @@ _NOT_STARTED: Final = 3
 _FILES: Final = 65_536
 # A thousand calls in flight are more objects than Python's own threshold of 700: it would look at all of them again and
 # again. Some tens of megabytes at most, for a fifth of the time of a job.
-_COLLECTIONS: Final = (50_000, 20, 50)
+COLLECTIONS: Final = (50_000, 20, 50)
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ def run_process(role: str, serve: Callable[[Settings], Coroutine[None, None, Non
     """Runs `serve` until it returns; answers the exit code. What is no wrong setting and no missing store is a bug."""
     # What is imported stays for good: no collection looks at it again, and at the end a third of a second is saved.
     gc.freeze()
-    gc.set_threshold(*_COLLECTIONS)
+    gc.set_threshold(*COLLECTIONS)
     open_more_files()
     try:
         settings = load_settings()

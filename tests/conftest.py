@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from core.db import migrate
-from core.process import open_more_files
+from core.process import COLLECTIONS, open_more_files
 from core.queue.connect import connect
 from core.queue.keys import IN_PROGRESS, PAYLOAD, Keys, Lane
 from core.runtime import ApiRuntime, OperatorRuntime, WorkerRuntime, open_api, open_operator, open_worker
@@ -43,6 +43,7 @@ _OURS = {name: os.environ.pop(name) for name in list(os.environ) if name.startsw
 def pytest_collection_finish() -> None:
     """What was imported and collected stays to the end: no garbage collection has to look at it again."""
     gc.freeze()
+    gc.set_threshold(*COLLECTIONS)
 
 
 @pytest.fixture(scope="session")

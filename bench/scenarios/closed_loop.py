@@ -26,7 +26,7 @@ _ENDED: Final = frozenset({200})
 
 
 async def run(bench: Bench) -> list[Row]:
-    singles, batches = bench.size(1500, 64), bench.size(6, 1)
+    singles, batches = bench.size(1000, 64), bench.size(6, 1)
     lines = bench.size(_LINES, 50)
     async with (
         procrastinate.open_peer(bench) as peer,
@@ -45,7 +45,7 @@ async def run(bench: Bench) -> list[Row]:
                 "submit → result, bulk submits",
                 12,
                 _bulk(bench, target, batches, lines),
-                _theirs(peer, bench.size(2 * _LINES, 50), batch=bench.size(_LINES, 50), tasks=_BULK_CLIENTS),
+                _theirs(peer, bench.size(_LINES, 50), batch=bench.size(_LINES, 50), tasks=_BULK_CLIENTS),
             ),
         ):
             await ours()

@@ -24,7 +24,7 @@ _JOB: Final = {"model": "mock/gpt", "input": "Say hello to the reader of this re
 
 
 async def run(bench: Bench) -> list[Row]:
-    pauses = _pauses(bench.size(60, 10))
+    pauses = _pauses(bench.size(40, 10))
     ours: list[float] = []
     theirs: list[float] = []
     p50s: list[tuple[float, float]] = []

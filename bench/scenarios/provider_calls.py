@@ -11,7 +11,7 @@ _IN_FLIGHT: Final = 200
 
 
 async def run(bench: Bench) -> list[Row]:
-    count = bench.size(1500, 50)
+    count = bench.size(1000, 50)
     async with openai_loop.provider(bench) as base_url:
 
         async def work() -> float:

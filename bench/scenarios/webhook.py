@@ -26,7 +26,7 @@ _ALLOWED: Final = {"INFERD_WEBHOOK_ALLOW_HTTP": "true", "INFERD_WEBHOOK_ALLOW_CI
 
 
 async def run(bench: Bench) -> list[Row]:
-    count = bench.size(60, 10)
+    count = bench.size(40, 10)
     ours: list[float] = []
     theirs: list[float] = []
     arrived_at: dict[str, float] = {}

@@ -4,6 +4,7 @@ The statements are the product's own, on two databases of one server, one after 
 rows are not made by running jobs (bench/seed.py).
 """
 
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ async def run(bench: Bench) -> list[Row]:
         _filled(bench, "small", queued=small // 6, finished=small - small // 6) as few,
         _filled(bench, "big", queued=queued, finished=5 * queued) as many,
     ):
+        gc.collect()
+        gc.freeze()
         p99: dict[str, tuple[list[float], list[float]]] = {}
         for number in range(bench.rounds):
             source = Random(number)  # noqa: S311 - a load is no secret

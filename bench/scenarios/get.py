@@ -17,7 +17,7 @@ _BODY: Final = {"model": "echo/echo", "input": "Say hello to the reader of this 
 
 async def run(bench: Bench) -> list[Row]:
     await bench.reset()
-    count = bench.size(2500, 20)
+    count = bench.size(2000, 20)
     async with bench.api() as (ours, _), naive.serve(bench) as theirs:
         async with bench.workers():
             ids = await _submitted(ours, "/v1/jobs", bench.size(_JOBS, 10))

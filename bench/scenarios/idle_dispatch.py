@@ -5,6 +5,7 @@ One job at a time, with a pause before each. The provider is this process, so bo
 
 import random
 from asyncio import sleep
+from contextlib import AsyncExitStack
 from time import monotonic
 from typing import Final
 
@@ -12,7 +13,7 @@ import orjson
 
 from bench.baselines import stock_arq
 from bench.baselines.mock_provider import BODY
-from bench.http_client import connect
+from bench.http_client import Target, connect
 from bench.http_server import answer, serve
 from bench.load import percentile, spread
 from bench.outcome import Row
@@ -35,11 +36,14 @@ async def run(bench: Bench) -> list[Row]:
         called_at.setdefault(rest[: rest.find(b"\r\n")].decode(), monotonic())
         return answer(BODY)
 
-    async with serve(provider) as port:
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serve(provider))
         providers = orjson.dumps({"mock": {"base_url": f"http://127.0.0.1:{port}/v1"}}).decode()
+        target, _ = await stack.enter_async_context(bench.api(INFERD_PROVIDERS=providers))
+        await stack.enter_async_context(bench.workers(INFERD_PROVIDERS=providers))
         for _ in range(bench.rounds):
             await bench.reset()
-            latencies = await _dispatch(bench, providers, pauses, called_at)
+            latencies = await _dispatch(target, pauses, called_at)
             reference = sorted(await stock_arq.dispatch(bench, pauses))
             p50s.append((percentile(latencies, 0.5), percentile(reference, 0.5)))
             ours += latencies
@@ -47,13 +51,9 @@ async def run(bench: Bench) -> list[Row]:
     return [_row(sorted(ours), sorted(theirs), p50s)]
 
 
-async def _dispatch(bench: Bench, providers: str, pauses: list[float], called_at: dict[str, float]) -> list[float]:
+async def _dispatch(target: Target, pauses: list[float], called_at: dict[str, float]) -> list[float]:
     committed_at: dict[str, float] = {}
-    async with (
-        bench.api(INFERD_PROVIDERS=providers) as (target, _),
-        bench.workers(INFERD_PROVIDERS=providers),
-        connect(target, 1) as (connection,),
-    ):
+    async with connect(target, 1) as (connection,):
         request = target.request("POST", "/v1/jobs", _JOB)
         for pause in [0.1] * 5 + pauses:
             await sleep(pause)

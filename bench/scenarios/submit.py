@@ -21,7 +21,7 @@ _OPEN_SECONDS: Final = 4
 
 async def run(bench: Bench) -> list[Row]:
     async with bench.api() as (ours, _), naive.serve(bench) as theirs:
-        requests = bench.size(1500, 20)
+        requests = bench.size(1000, 20)
 
         async def submit() -> float:
             await bench.reset()

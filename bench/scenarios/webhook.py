@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 
 from bench.baselines import stock_arq
-from bench.http_client import connect
+from bench.http_client import Target, connect
 from bench.http_server import answer, serve
 from bench.load import percentile, spread
 from bench.outcome import Row
@@ -36,16 +36,16 @@ async def run(bench: Bench) -> list[Row]:
         arrived_at.setdefault(str(orjson.loads(body)["data"]["id"]), now)
         return answer(b"", status="204 No Content")
 
-    async with serve(receiver) as port:
+    async with serve(receiver) as port, bench.api(**_ALLOWED) as (target, _), bench.workers(1, **_ALLOWED):
         for _ in range(bench.rounds):
             await bench.reset()
-            ours += await _deliveries(bench, f"http://127.0.0.1:{port}/hook", count, arrived_at)
+            ours += await _deliveries(bench, target, f"http://127.0.0.1:{port}/hook", count, arrived_at)
             theirs += await stock_arq.dispatch(bench, [_PAUSE_SECONDS] * count)
     return [_row(sorted(ours), sorted(theirs))]
 
 
-async def _deliveries(bench: Bench, url: str, count: int, arrived_at: dict[str, float]) -> list[float]:
-    async with bench.api(**_ALLOWED) as (target, _), bench.workers(1, **_ALLOWED), connect(target, 1) as (connection,):
+async def _deliveries(bench: Bench, target: Target, url: str, count: int, arrived_at: dict[str, float]) -> list[float]:
+    async with connect(target, 1) as (connection,):
         request = target.request("POST", "/v1/jobs", {"model": "echo/echo", "input": "Hello", "webhook": {"url": url}})
         names = []
         for _ in range(_WARM_UP + count):

@@ -14,6 +14,7 @@ EndpointEvent = Literal[
     "job.succeeded", "job.failed", "job.cancelled", "job.expired",
     "job.queued", "job.running", "job.retrying",
     "response.completed", "response.failed", "response.cancelled", "response.incomplete",
+    "batch.completed", "batch.failed", "batch.expired", "batch.cancelled",
     "webhook.ping", "webhook.disabled",
 ]  # fmt: skip
 

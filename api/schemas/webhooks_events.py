@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from core.domain.events import JOB_EVENT_TYPES, RESPONSE_EVENT_TYPES
-from core.webhooks.events import DISABLED, EVENT_TYPES, PING, STEP_EVENT_TYPES
+from core.webhooks.events import BATCH_EVENT_TYPES, DISABLED, EVENT_TYPES, PING, STEP_EVENT_TYPES
 
 _REF: Final = "#/components/schemas/{model}"
 
@@ -72,6 +72,20 @@ class JobEvent(_Envelope):
     data: JobEventData
 
 
+class BatchEventData(_Event):
+    """About a batch. There are none yet, so only a test sends it."""
+
+    id: str = Field(description="The batch's.")
+    test: Literal[True] | None = None
+
+
+class BatchEvent(_Envelope):
+    """A batch came to its end."""
+
+    type: Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
+    data: BatchEventData
+
+
 class WebhookEvent(_Envelope):
     """Something happened to an endpoint, or it is tested."""
 
@@ -91,6 +105,7 @@ _SUMMARIES: Final = {
     "response.incomplete": "job.succeeded, by OpenAI's name for an answer that was cut by its limit or a filter.",
     "response.failed": "job.failed or job.expired, by OpenAI's name.",
     "response.cancelled": "job.cancelled, by OpenAI's name.",
+    **dict.fromkeys(BATCH_EVENT_TYPES, "The end of a batch. There are none yet: only a test sends it."),
     PING: "A test.",
     DISABLED: "Another endpoint of the tenant was disabled, because it failed for too long or said 410.",
 }
@@ -103,12 +118,17 @@ _HEADERS: Final = {
 
 def webhook_documents() -> tuple[dict[str, Any], dict[str, Any]]:
     """The document's `webhooks`, and the schemas that they refer to. Called by api/openapi.py."""
-    _, schemas = models_json_schema([(JobEvent, "validation"), (WebhookEvent, "validation")], ref_template=_REF)
+    models = (JobEvent, BatchEvent, WebhookEvent)
+    _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     return {event_type: {"post": _operation(event_type)} for event_type in EVENT_TYPES}, schemas["$defs"]
 
 
 def _operation(event_type: str) -> dict[str, Any]:
-    model = JobEvent if event_type in (*JOB_EVENT_TYPES, *STEP_EVENT_TYPES, *RESPONSE_EVENT_TYPES) else WebhookEvent
+    model = WebhookEvent
+    if event_type in BATCH_EVENT_TYPES:
+        model = BatchEvent
+    elif event_type in (*JOB_EVENT_TYPES, *STEP_EVENT_TYPES, *RESPONSE_EVENT_TYPES):
+        model = JobEvent
     reference = {"$ref": _REF.format(model=model.__name__)}
     return {
         "summary": _SUMMARIES[event_type],

@@ -18,7 +18,16 @@ PING: Final = "webhook.ping"
 DISABLED: Final = "webhook.disabled"
 # Made where the step is taken, by core/jobs/sql: `inferd_job_event` of migration 0002.
 STEP_EVENT_TYPES: Final = ("job.queued", "job.running", "job.retrying")
-EVENT_TYPES: Final = (*JOB_EVENT_TYPES, *STEP_EVENT_TYPES, *RESPONSE_EVENT_TYPES, PING, DISABLED)
+# Taken, so that an endpoint can ask for all that an OpenAI client knows. There are no batches yet: a test sends them.
+BATCH_EVENT_TYPES: Final = ("batch.completed", "batch.failed", "batch.expired", "batch.cancelled")
+EVENT_TYPES: Final = (
+    *JOB_EVENT_TYPES,
+    *STEP_EVENT_TYPES,
+    *RESPONSE_EVENT_TYPES,
+    *BATCH_EVENT_TYPES,
+    PING,
+    DISABLED,
+)
 
 _SAMPLE_MODEL: Final = "echo/echo"
 # The end of a job that each of OpenAI's names may stand for.
@@ -59,6 +68,9 @@ def sample_event(event_id: EventId, event_type: str, endpoint_id: EndpointId, at
     if event_type in STEP_EVENT_TYPES:
         step = step_data(JobId(endpoint_id), event_type, _SAMPLE_MODEL, 2, at)
         return orjson.dumps(_envelope(event_id, event_type, at, {**step, "test": True}))
+    if event_type in BATCH_EVENT_TYPES:
+        batch: dict[str, JsonValue] = {"id": f"batch_{endpoint_id.hex}", "test": True}
+        return orjson.dumps(_envelope(event_id, event_type, at, batch))
     sample: dict[str, JsonValue] = {"id": show(ENDPOINT, endpoint_id), "test": True}
     if event_type == DISABLED:
         sample |= {"reason": "failing", "failures": 20}

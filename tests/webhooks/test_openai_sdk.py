@@ -73,7 +73,8 @@ async def test_a_url_that_can_not_be_called_is_refused(sdk: openai.AsyncOpenAI) 
 
 
 @pytest.mark.parametrize(
-    "event_type", ["webhook.ping", "job.succeeded", "job.failed", "response.completed", "webhook.disabled"]
+    "event_type",
+    ["webhook.ping", "job.succeeded", "job.failed", "response.completed", "batch.completed", "webhook.disabled"],
 )
 async def test_a_test_says_what_the_receiver_answered(
     sdk: openai.AsyncOpenAI, worker: RunningWorker, event_type: str

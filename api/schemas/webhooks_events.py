@@ -1,5 +1,6 @@
 """What the OpenAPI document says of the events that inferd sends: its `webhooks`, and their schemas."""
 
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -93,6 +94,10 @@ class WebhookEvent(_Envelope):
     data: EndpointEventData
 
 
+_MODELS: Final[Mapping[str, type[_Envelope]]] = {
+    **dict.fromkeys((*JOB_EVENT_TYPES, *STEP_EVENT_TYPES, *RESPONSE_EVENT_TYPES), JobEvent),
+    **dict.fromkeys(BATCH_EVENT_TYPES, BatchEvent),
+}
 _SUMMARIES: Final = {
     "job.succeeded": "A job has its answer.",
     "job.failed": "A job ended without an answer; `data.error` says why.",
@@ -124,12 +129,7 @@ def webhook_documents() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _operation(event_type: str) -> dict[str, Any]:
-    model = WebhookEvent
-    if event_type in BATCH_EVENT_TYPES:
-        model = BatchEvent
-    elif event_type in (*JOB_EVENT_TYPES, *STEP_EVENT_TYPES, *RESPONSE_EVENT_TYPES):
-        model = JobEvent
-    reference = {"$ref": _REF.format(model=model.__name__)}
+    reference = {"$ref": _REF.format(model=_MODELS.get(event_type, WebhookEvent).__name__)}
     return {
         "summary": _SUMMARIES[event_type],
         "operationId": event_type.replace(".", "_"),

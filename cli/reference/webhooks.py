@@ -45,8 +45,8 @@ answer was cut by its limit or a filter; the job has succeeded), `response.faile
 `response.cancelled`. They are events of their own, with ids of their own; `data` is the same, and `data.id` is the
 job's.
 
-`batch.*` may be asked for too, so that an OpenAI client can register for all that it knows. There are no batches yet: only
-a test of an endpoint sends one.
+`batch.*` may be asked for too, so that an OpenAI client can register for all that it knows. There are no batches yet:
+only a test of an endpoint sends one.
 """
 _ANSWERING: Final = """
 ## Answering

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from aiohttp import web
 
-from api.schemas.webhooks_events import JobEvent, WebhookEvent
+from api.schemas.webhooks_events import BatchEvent, JobEvent, WebhookEvent
 from core.domain.ids import EVENT, EventId, JobId, new_uuid, show
 from core.webhooks.events import STEP_EVENT_TYPES, step_data
 from tests.conftest import OwnerPool
@@ -221,7 +221,7 @@ async def test_every_event_of_the_document_is_sent_and_the_other_way_round(api: 
         for event_type in types:
             sent = await api.post(f"/v1/webhook_endpoints/{endpoint['id']}/test", json={"event_type": event_type})
             assert sent.status_code == 200, sent.text
-    models: dict[str, type[JobEvent | WebhookEvent]] = {"JobEvent": JobEvent, "WebhookEvent": WebhookEvent}
+    models = {model.__name__: model for model in (JobEvent, BatchEvent, WebhookEvent)}
     for received in receiver.received:
         body = document["webhooks"][received.event["type"]]["post"]["requestBody"]
         name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]

@@ -15,7 +15,7 @@ _LINE: Final = {"model": "echo/echo", "input": "Say hello to the reader of this 
 
 
 async def run(bench: Bench) -> list[Row]:
-    requests = bench.size(16, 4)
+    requests = bench.size(10, 4)
     lines = bench.size(_LINES, 50)
     async with bench.api() as (target, _), procrastinate.open_peer(bench) as peer:
         request = target.request("POST", "/v1/jobs/bulk", {"jobs": [_LINE] * lines})

@@ -26,7 +26,7 @@ _ENDED: Final = frozenset({200})
 
 
 async def run(bench: Bench) -> list[Row]:
-    singles, batches = bench.size(1000, 64), bench.size(6, 1)
+    singles, batches = bench.size(1000, 64), bench.size(4, 1)
     lines = bench.size(_LINES, 50)
     async with (
         procrastinate.open_peer(bench) as peer,

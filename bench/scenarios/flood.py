@@ -29,7 +29,7 @@ _WAITING: Final = "SELECT EXISTS (SELECT FROM jobs WHERE tenant_id <> $1 AND sta
 
 
 async def run(bench: Bench) -> list[Row]:
-    flood, seconds = bench.size(10_000, 100), bench.size(3, 1)
+    flood, seconds = bench.size(10_000, 100), bench.size(5, 1)
     loaded: list[float] = []
     unloaded: list[float] = []
     async with bench.api() as (target, _):

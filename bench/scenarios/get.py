@@ -11,7 +11,7 @@ from bench.stack import Bench
 
 _CONNECTIONS: Final = 64
 _JOBS: Final = 500
-_OPEN_SECONDS: Final = 4
+_OPEN_SECONDS: Final = 3
 _BODY: Final = {"model": "echo/echo", "input": "Say hello to the reader of this report."}
 
 

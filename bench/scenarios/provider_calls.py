@@ -11,7 +11,7 @@ _IN_FLIGHT: Final = 200
 
 
 async def run(bench: Bench) -> list[Row]:
-    count = bench.size(1000, 50)
+    count = bench.size(800, 50)
     async with openai_loop.provider(bench) as base_url:
 
         async def work() -> float:

@@ -16,7 +16,7 @@ _BODY: Final = {
     "input": "Say hello to the reader of this report.",
     "params": {"temperature": 0.2},
 }
-_OPEN_SECONDS: Final = 4
+_OPEN_SECONDS: Final = 3
 
 
 async def run(bench: Bench) -> list[Row]:

@@ -11,7 +11,7 @@ _SLOTS: Final = 1000
 
 
 async def run(bench: Bench) -> list[Row]:
-    ours, theirs = bench.size(6_000, 50), bench.size(4_000, 50)
+    ours, theirs = bench.size(6_000, 50), bench.size(3_000, 50)
     cpu_ms: list[float] = []
 
     async def work() -> float:

@@ -90,9 +90,9 @@ async def test_a_redelivery_keeps_the_id_and_uses_up_no_attempt(api: httpx2.Asyn
         answer = await api.post(f"/v1/webhook_deliveries/{exhausted['id']}/redeliver")
         assert (answer.status_code, answer.json()["state"]) == (202, "pending")
         await deliveries_in(api, endpoint, "delivered", 1)
+        receiver.answer = lambda _: web.Response(status=204)
         again = await api.post(f"/v1/webhook_deliveries/{exhausted['id']}/redeliver")
         assert again.status_code == 202
-        receiver.answer = lambda _: web.Response(status=204)
         await eventually(lambda: len(receiver.received) == 13)
     found = await eventually(lambda: _with_lines(api, exhausted["id"], 13))
     assert [each["trigger"] for each in found["log"]] == [*["scheduled"] * 10, "manual", "scheduled", "manual"]

@@ -13,7 +13,7 @@ _WARM_UP: Final = 500
 
 
 async def run(bench: Bench) -> list[Row]:
-    jobs = bench.size(2000, 50)
+    jobs = bench.size(1500, 50)
     cost: dict[int, list[float]] = {count: [] for count in _WORKERS}
     for number in range(bench.rounds):
         for count in _WORKERS if number % 2 == 0 else reversed(_WORKERS):

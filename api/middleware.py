@@ -17,7 +17,7 @@ from api.errors import as_app_error, render
 from core.domain.errors import Internal, InvalidRequest
 from core.domain.ids import REQUEST, new_uuid, show
 from core.observability.context import bound
-from core.observability.metrics import HTTP_REQUESTS
+from core.observability.metrics import HTTP_REQUESTS, observe
 
 _SAFE_ID: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
 _QUIET: Final = frozenset({"/livez", "/readyz", "/metrics"})
@@ -81,6 +81,6 @@ class RequestMiddleware:
     @staticmethod
     def _note(scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
-        HTTP_REQUESTS.labels(method=scope["method"], route=route, status=str(status)).observe(seconds)
+        observe(HTTP_REQUESTS, seconds, scope["method"], route, str(status))
         if scope["path"] not in _QUIET:
             log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))

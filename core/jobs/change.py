@@ -14,7 +14,7 @@ from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.context import JobContext
 from core.jobs.records import Applied, Change, HeldJob
-from core.observability.metrics import FINISHED
+from core.observability.metrics import FINISHED, count
 from core.queue.keys import AT_THE_FRONT, lane_of
 from core.queue.ring import ring_delivery, ring_job
 
@@ -68,7 +68,7 @@ def tell(context: JobContext, changes: Sequence[Changed]) -> None:
             delay = AT_THE_FRONT if transition.edge is Edge.RESCUE else transition.delay or 0.0
             context.ring.ring(ring_job(job.id, lane_of(job.priority), delay, tenant_id=job.tenant_id))
         elif transition.to_state in TERMINAL:
-            FINISHED.labels(provider=job.model.partition("/")[0], state=transition.to_state.value).inc()
+            count(FINISHED, job.model.partition("/")[0], transition.to_state.value)
 
 
 def _change(context: JobContext, job: HeldJob, transition: Transition) -> Change:

@@ -12,7 +12,7 @@ from core.db.session import hot_transaction
 from core.domain.job_state import TERMINAL, JobState
 from core.jobs.context import JobContext
 from core.jobs.store import statement
-from core.observability.metrics import PRUNED
+from core.observability.metrics import PRUNED, count
 from core.settings import RetentionSettings
 
 BATCH: Final = 500
@@ -38,8 +38,8 @@ def _seconds(state: JobState, retention: RetentionSettings) -> float:
 
 async def _prune(context: JobContext, kind: str, name: str, *arguments: str | float) -> int:
     async with hot_transaction(context.database, None) as connection:
-        count = len(await connection.fetch(statement(name), *arguments, BATCH))
-    if count:
-        PRUNED.labels(kind=kind).inc(count)
-        log.info("pruned", kind=kind, count=count)
-    return count
+        deleted = len(await connection.fetch(statement(name), *arguments, BATCH))
+    if deleted:
+        count(PRUNED, kind, by=deleted)
+        log.info("pruned", kind=kind, count=deleted)
+    return deleted

@@ -19,7 +19,7 @@ from core.db.session import hot_statement
 from core.domain.ids import DeliveryId, JobId, TenantId
 from core.jobs.context import RunContext
 from core.jobs.store import statement
-from core.observability.metrics import SWEPT
+from core.observability.metrics import SWEPT, count
 from core.queue.keys import JOB_LANES, Lane
 from core.queue.ring import Ringing, ring_delivery, ring_job
 
@@ -79,7 +79,7 @@ class Reconciler:
     async def _ring(self, missing: Sequence[Ringing]) -> None:
         if missing:
             await self.context.ring.ring_now(missing)
-            SWEPT.labels(kind="rung").inc(len(missing))
+            count(SWEPT, "rung", by=len(missing))
             log.info("swept_rung", lane=missing[0].lane.value, count=len(missing))
 
 

@@ -19,7 +19,7 @@ from core.jobs import store
 from core.jobs.change import apply_to, tell
 from core.jobs.context import RunContext
 from core.jobs.records import HeldJob
-from core.observability.metrics import SWEPT
+from core.observability.metrics import SWEPT, count
 
 BATCH: Final = 200
 _MAX_BYSTANDER_LOSSES: Final = 10
@@ -53,7 +53,7 @@ async def _mend(context: RunContext, found_by: str, decide: Callable[[asyncpg.Re
     tell(context, changed)
     for each in changed:
         edge, to_state = each.transition.edge.value, each.transition.to_state.value
-        SWEPT.labels(kind=edge).inc()
+        count(SWEPT, edge)
         log.info("job_swept", job_id=show_job(each.job.id), edge=edge, to=to_state)
     return len(records)
 

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sentry_sdk.types import Event, Hint
 
 from core.domain.errors import AppError, Internal
-from core.observability.metrics import EXPECTED_FAILURES
+from core.observability.metrics import EXPECTED_FAILURES, count
 from core.settings import SentrySettings
 
 _WEATHER: Final = (
@@ -43,7 +43,7 @@ def only_bugs(event: Event, hint: Hint) -> Event | None:
     """Drops and counts the failures that were to be expected."""
     error = hint.get("exc_info", (None, None, None))[1]
     if is_weather(error):
-        EXPECTED_FAILURES.labels(kind=type(error).__name__).inc()
+        count(EXPECTED_FAILURES, type(error).__name__)
         return None
     return event
 

@@ -17,7 +17,7 @@ from arq.connections import ArqRedis
 from redis.commands.core import AsyncScript
 
 from core.domain.ids import DeliveryId, JobId, TenantId
-from core.observability.metrics import RINGS
+from core.observability.metrics import RINGS, count
 from core.queue import scripts
 from core.queue.connect import RedisFault
 from core.queue.keys import Keys, Lane, delivery_member, job_member
@@ -102,7 +102,7 @@ class Ring:
                     each.flow,
                 ]
             await self.script(keys=[self.keys.lane(lane)], args=arguments)
-        RINGS.labels(outcome="ok").inc(len(ringings))
+        count(RINGS, "ok", by=len(ringings))
 
     async def missing(self, lane: Lane, ringings: Sequence[Ringing]) -> list[Ringing]:
         """Those of `ringings`, which are due, that Redis does not know or has put off. Raises one of RedisFault."""
@@ -145,14 +145,14 @@ class Ring:
             changed, self._changed = self._changed, []
             cancelled, self._cancelled = self._cancelled, []
             if loop.time() < self._open_until:
-                RINGS.labels(outcome="skipped").inc(len(batch))
+                count(RINGS, "skipped", by=len(batch))
                 continue
             try:
                 async with asyncio.timeout(self.timeout):
                     await self._send(batch, changed, cancelled)
             except RedisFault as error:
                 self._open_until = loop.time() + _BREAK_SECONDS
-                RINGS.labels(outcome="failed").inc(len(batch))
+                count(RINGS, "failed", by=len(batch))
                 log.warning("ring_failed", error=type(error).__name__, rings=len(batch))
 
     async def _send(self, batch: Sequence[Ringing], changed: Sequence[str], cancelled: Sequence[str]) -> None:

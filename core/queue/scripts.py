@@ -23,7 +23,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 # Start-time fair queueing (Goyal, Vin, Cheng 1996): what waits has a tag of virtual time as its score, far below every
 # real time. Each flow (a tenant) counts its own tags from where service stands, so a flood waits behind itself alone.
-# Whoever has fallen behind service is served half a tag before those who keep up with it: `behind` tells them by that.
+# Whoever has fallen behind service waits half a tag before it: that is how a kept slot tells who asks for little.
 # The tags live beside the lane until nothing waits in it; lost, they begin anew and nobody waits longer for it.
 _FAIR: Final = (
     _NOW
@@ -139,7 +139,8 @@ for _, lane in ipairs(KEYS) do
     local first = redis.call('ZRANGEBYSCORE', lane, VIRTUAL, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if first[2] and (due_in < 0 or first[2] - now < due_in) then due_in = math.max(0, first[2] - now) end
     -- Beside `served`, one field for each tenant.
-    if redis.call('HLEN', lane .. ':tags') > 2 then contested = 1 end
+    local tags = lane .. ':tags'
+    if redis.call('HLEN', tags) - redis.call('HEXISTS', tags, 'served') > 1 then contested = 1 end
 end
 return {{due_in, contested, unpack(claimed)}}
 """

@@ -24,7 +24,7 @@ from core.db.session import hot_transaction
 from core.domain.clock import Clock
 from core.domain.ids import DELIVERY, EVENT, DeliveryId, EventId, new_uuid, show
 from core.observability.context import bound
-from core.observability.metrics import DELIVERIES, DELIVERY_TIME
+from core.observability.metrics import DELIVERIES, DELIVERY_TIME, count
 from core.queue.ring import Ring, ring_delivery
 from core.settings import WebhookSettings
 from core.webhooks import store
@@ -133,7 +133,7 @@ async def deliver_webhook(context: DeliverContext, delivery_id: DeliveryId) -> f
             with bound(delivery_id=show(DELIVERY, delivery.id), attempt=delivery.attempts):
                 ended = await _attempt(context, delivery)
                 written = await _record(context, ended)
-                DELIVERIES.labels(outcome=ended.state).inc()
+                count(DELIVERIES, ended.state)
                 log.info("webhook_attempt", state=ended.state, status=ended.status, error=ended.error)
                 return ended.delay if written else None
 

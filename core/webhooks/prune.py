@@ -6,7 +6,7 @@ import structlog
 
 from core.db.engine import Database
 from core.db.session import hot_transaction
-from core.observability.metrics import PRUNED
+from core.observability.metrics import PRUNED, count
 from core.settings import RetentionSettings
 from core.webhooks.store import statement
 
@@ -20,8 +20,8 @@ async def prune_deliveries(database: Database, retention: RetentionSettings) -> 
     """One batch, of those as old as the oldest jobs may be. Answers how many; BATCH means that there is more."""
     seconds = max(retention.succeeded_days, retention.failed_days) * _DAY
     async with hot_transaction(database, None) as connection:
-        count = len(await connection.fetch(statement("prune"), seconds, BATCH))
-    if count:
-        PRUNED.labels(kind="deliveries").inc(count)
-        log.info("pruned", kind="deliveries", count=count)
-    return count
+        deleted = len(await connection.fetch(statement("prune"), seconds, BATCH))
+    if deleted:
+        count(PRUNED, "deliveries", by=deleted)
+        log.info("pruned", kind="deliveries", count=deleted)
+    return deleted

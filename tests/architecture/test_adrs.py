@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from tests.architecture.repository import contracts, files, make_targets, read, test_exists
+from tests.architecture.repository import contracts, files, make_targets, names_a_test, read
 
 ADRS = [path for path in files() if re.fullmatch(r"docs/adr/\d{4}-[a-z0-9-]+\.md", path)]
 _HEADINGS = ["## Context", "## Decision", "## Consequences"]
@@ -23,7 +23,7 @@ def _exists(check: str) -> bool:
         case "contract":
             return name in contracts()
         case _:
-            return test_exists(check)
+            return names_a_test(check)
 
 
 def test_they_are_numbered_without_a_gap() -> None:

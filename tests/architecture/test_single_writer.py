@@ -102,3 +102,20 @@ def _transaction_bodies(module: Module) -> Iterator[list[ast.stmt]]:
             calls = [item.context_expr for item in node.items if isinstance(item.context_expr, ast.Call)]
             if any(isinstance(call.func, ast.Name) and call.func.id in _OPENERS for call in calls):
                 yield node.body
+
+
+def test_nothing_that_is_set_on_a_connection_outlives_its_transaction() -> None:
+    """The pool hands a connection on as it is (core/db/engine.py)."""
+    texts = [
+        read(path)
+        for path in files()
+        if path.startswith(("api/", "core/", "worker/")) and path.endswith((".py", ".sql"))
+    ]
+    local = [match[1] for text in texts for match in re.finditer(r"set_config\((.+?)\)", text)]
+    assert local
+    assert all(arguments.endswith(", true") for arguments in local)
+    assert not [
+        match[0]
+        for text in texts
+        for match in re.finditer(r'["\'](?:SET (?!LOCAL|TRANSACTION)|LISTEN|PREPARE)\b.*', text)
+    ]

@@ -159,8 +159,14 @@ def test_wrong_params_are_refused_at_submit(model: str, params: dict[str, JsonVa
 def test_right_params_pass() -> None:
     catalogue = open_catalogue(settings(openai_api_key="a"))
 
-    catalogue.validate("openai/gpt-5", {**dict.fromkeys(PARAMS), "n": 1})
-    catalogue.validate("echo/echo", {"temperature": 0.2, "delay_seconds": 1, "fail_times": 2})
+    for model, params in (
+        ("openai/gpt-5", {**dict.fromkeys(PARAMS), "n": 1}),
+        ("echo/echo", {"temperature": 0.2, "delay_seconds": 1, "fail_times": 2}),
+    ):
+        catalogue.validate(model, params)
+        # It is the params that pass, not that nobody looks at them.
+        with pytest.raises(InvalidParameter):
+            catalogue.validate(model, {**params, "temprature": 1})
 
 
 @pytest.mark.parametrize(

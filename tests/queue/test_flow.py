@@ -1,12 +1,18 @@
 """Whoever rings for a job says whose it is: the submit, the retry by hand, and the sweep that found it missing."""
 
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
 import httpx2
 import orjson
 
 from core.jobs.reconcile import Reconciler
-from core.queue.keys import PAYLOAD
-from core.runtime import WorkerRuntime
+from core.jobs.records import Inserted, KeyHeld, NewJob
+from core.queue.keys import PAYLOAD, Lane
+from core.runtime import ApiRuntime, WorkerRuntime
 from core.settings import Settings
+from tests.support.jobs import submit
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
 
@@ -15,6 +21,35 @@ async def flow_of(runtime: WorkerRuntime, member: str) -> str:
     """Of the payload that is there, or comes."""
     body = await eventually(lambda: runtime.redis.get(PAYLOAD + member))
     return str(orjson.loads(body)["flow"])
+
+
+async def test_a_job_is_rung_although_who_submitted_it_went_away(
+    api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant
+) -> None:
+    inserts = api_runtime.jobs.group_commit.inserts
+    commit, going = inserts.statement, asyncio.Event()
+
+    async def told(rows: Sequence[NewJob]) -> Sequence[Inserted | KeyHeld]:
+        going.set()
+        return await commit(rows)
+
+    inserts.statement = told
+    try:
+        submitting = asyncio.create_task(submit(api_runtime.jobs, tenant.id))
+        await going.wait()
+        submitting.cancel()
+        with suppress(asyncio.CancelledError):
+            await submitting
+    finally:
+        inserts.statement = commit
+    assert submitting.cancelled()
+
+    async def rung() -> list[bytes] | None:
+        members: list[bytes] = await worker_runtime.redis.zrange(worker_runtime.keys.lane(Lane.STANDARD), 0, -1)
+        return members or None
+
+    (member,) = await eventually(rung)
+    assert await flow_of(worker_runtime, member.decode()) == tenant.id.hex
 
 
 async def test_a_job_is_always_rung_in_its_tenants_flow(

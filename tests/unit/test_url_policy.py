@@ -53,9 +53,18 @@ BAD = {
 }
 
 
+def refusal(url: str, settings: WebhookSettings) -> str | None:
+    """Why the URL is refused; None when it is taken."""
+    try:
+        check_url(url, settings, "webhook.url")
+    except InvalidParameter as refused:
+        return refused.message
+    return None
+
+
 @pytest.mark.parametrize("url", GOOD)
 def test_a_public_https_url_is_taken(url: str) -> None:
-    check_url(url, STRICT, "webhook.url")
+    assert refusal(url, STRICT) is None
 
 
 @pytest.mark.parametrize(("url", "why"), BAD.items(), ids=[repr(url)[:40] for url in BAD])
@@ -73,7 +82,8 @@ def test_another_is_refused_with_a_reason(url: str, why: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080/hook", "http://[::1]:1/", "https://127.1.2.3/", *GOOD])
 def test_an_operator_may_open_http_and_ranges(url: str) -> None:
-    check_url(url, OPENED, "webhook.url")
+    assert refusal(url, OPENED) is None
+    assert url in GOOD or refusal(url, STRICT) is not None
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.1/", "http://169.254.169.254/", "ftp://127.0.0.1/"])

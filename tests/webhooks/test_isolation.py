@@ -11,9 +11,12 @@ import httpx2
 import pytest
 from aiohttp import web
 
+from core.domain.ids import DeliveryId, new_uuid
 from core.queue.keys import Lane
+from core.runtime import WorkerRuntime
 from core.settings import Settings
 from core.webhooks.health import Health
+from core.webhooks.store import CLAIM_ALONE
 from tests.conftest import MakeSettings, MakeTenant, OwnerPool
 from tests.support.processes import RunningApi, run_worker, serve_api
 from tests.support.tenants import Tenant
@@ -222,3 +225,17 @@ def test_health_counts_silences_in_a_row() -> None:
     assert health.room() == 1
     health.ended("a.example", silent=False)
     assert (set(health.suspects()), health.room()) == (set(), 2)
+
+
+async def test_claims_are_one_at_a_time_over_all_workers(worker_runtime: WorkerRuntime, owner: OwnerPool) -> None:
+    """What is in flight can't be counted otherwise: two would each count without the other's."""
+    waits = "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    async with owner.acquire() as connection:
+        another = connection.transaction()
+        await another.start()
+        await connection.execute(CLAIM_ALONE)
+        claiming = asyncio.create_task(worker_runtime.deliveries.claims.submit(DeliveryId(new_uuid())))
+        await eventually(lambda: connection.fetchval(waits), what="the claim waits for the other one")
+        assert not claiming.done()
+        await another.rollback()
+        assert await claiming is None

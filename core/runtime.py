@@ -6,25 +6,27 @@ contexts; nothing in core looks anything up by itself.
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from core.access.authenticate import Authenticator
+from core.db.dedicated import DedicatedConnection
 from core.db.engine import Database, open_database
 from core.db.sealed import Sealer, make_sealer
 from core.domain.clock import Clock, SystemClock
-from core.domain.ids import new_uuid
 from core.jobs.context import JobContext, RunContext
 from core.jobs.group_commit import GroupCommit, open_group_commit
 from core.jobs.heartbeat import Leases
 from core.jobs.spool import Spool
 from core.jobs.watch import Watch
+from core.jobs.worker_lease import WorkerLease
 from core.providers.catalogue import Catalogue, open_catalogue
 from core.queue.connect import RedisClient, connect
 from core.queue.keys import Keys
 from core.queue.ring import Ring, open_ring
 from core.settings import Settings
+from core.version import VERSION
 from core.webhooks.deliver import DeliverContext, open_deliveries
 from core.webhooks.egress import Egress
 
@@ -51,7 +53,6 @@ class WorkerRuntime:
     """What a worker is made of."""
 
     settings: Settings
-    worker_id: str
     database: Database
     redis: RedisClient
     keys: Keys
@@ -73,7 +74,7 @@ class OperatorRuntime:
 async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
     """Raises DatabaseUnusable or SettingsError when it can't start; without Redis it does."""
     async with AsyncExitStack() as stack:
-        shared = await _open_shared(stack, settings, name="api", fleet=False)
+        shared = await _open_shared(stack, settings, name="api", fleet=False, claimant=lambda: "")
         watch = Watch(shared.group_commit)
         stack.callback(watch.close)
         yield ApiRuntime(
@@ -101,11 +102,12 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
 async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
     """Raises as `open_api`."""
     async with AsyncExitStack() as stack:
-        shared = await _open_shared(stack, settings, name="worker", fleet=True)
+        lease = _worker_lease(settings)
+        stack.callback(lease.connection.drop)
+        shared = await _open_shared(stack, settings, name="worker", fleet=True, claimant=lambda: lease.id)
         egress = await stack.enter_async_context(Egress(settings.webhook))
         yield WorkerRuntime(
             settings=settings,
-            worker_id=shared.worker_id,
             database=shared.database,
             redis=shared.redis,
             keys=shared.keys,
@@ -117,7 +119,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
                 catalogue=shared.catalogue,
                 clock=shared.clock,
                 settings=settings.job,
-                leases=Leases(shared.database, settings.worker.lease_seconds, settings.worker.heartbeat_seconds),
+                leases=Leases(shared.database, lease),
                 spool=Spool(shared.redis, shared.keys, shared.sealer),
             ),
             deliveries=open_deliveries(
@@ -127,7 +129,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
                 shared.clock,
                 shared.ring,
                 settings.webhook,
-                worker_id=shared.worker_id,
+                worker_id=lease.name,
             ),
         )
 
@@ -142,7 +144,6 @@ async def open_operator(settings: Settings) -> AsyncIterator[OperatorRuntime]:
 @dataclass(frozen=True, slots=True)
 class _Shared:
     clock: Clock
-    worker_id: str
     database: Database
     redis: RedisClient
     keys: Keys
@@ -152,8 +153,9 @@ class _Shared:
     group_commit: GroupCommit
 
 
-async def _open_shared(stack: AsyncExitStack, settings: Settings, *, name: str, fleet: bool) -> _Shared:
-    worker_id = f"{socket.gethostname()}-{os.getpid()}-{new_uuid().hex[-6:]}"
+async def _open_shared(
+    stack: AsyncExitStack, settings: Settings, *, name: str, fleet: bool, claimant: Callable[[], str]
+) -> _Shared:
     database = await stack.enter_async_context(await open_database(settings.database, name=name, fleet=fleet))
     redis = connect(settings.redis)
     stack.push_async_callback(redis.aclose, close_connection_pool=True)
@@ -167,9 +169,20 @@ async def _open_shared(stack: AsyncExitStack, settings: Settings, *, name: str, 
         database,
         sealer,
         ring,
-        worker_id=worker_id,
-        lease_seconds=settings.worker.lease_seconds,
+        claimant=claimant,
         key_seconds=settings.job.idempotency_hours * _HOUR,
     )
     stack.push_async_callback(group_commit.aclose)
-    return _Shared(SystemClock(), worker_id, database, redis, keys, sealer, ring, catalogue, group_commit)
+    return _Shared(SystemClock(), database, redis, keys, sealer, ring, catalogue, group_commit)
+
+
+def _worker_lease(settings: Settings) -> WorkerLease:
+    """Not registered yet: the first renewal does it (worker/tasks/beat.py)."""
+    return WorkerLease(
+        connection=DedicatedConnection(settings.database, "beat"),
+        name=f"{socket.gethostname()}-{os.getpid()}",
+        version=VERSION,
+        lease_seconds=settings.worker.lease_seconds,
+        heartbeat_seconds=settings.worker.heartbeat_seconds,
+        slots=settings.worker.concurrency,
+    )

@@ -29,6 +29,7 @@ from tests.support.explicit_settings import ExplicitSettings
 from tests.support.processes import RunningApi, RunningWorker, run_worker, serve_api
 from tests.support.servers import Servers, name_of, open_database_copy, open_servers, owner_url
 from tests.support.tenants import Tenant, make_tenant
+from tests.support.workers import enlist
 
 MakeSettings = Callable[..., Settings]
 MakeTenant = Callable[[], Awaitable[Tenant]]
@@ -180,6 +181,7 @@ async def api_runtime(settings: Settings) -> AsyncIterator[ApiRuntime]:
 async def worker_runtime(settings: Settings) -> AsyncIterator[WorkerRuntime]:
     """What a worker is made of, with nothing running."""
     async with open_worker(settings) as runtime:
+        await enlist(runtime)
         yield runtime
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from core.db.faults import STORE_FAULTS
 from core.domain.ids import InvalidId, JobId, parse_job
 from core.observability.metrics import SLOTS
 from core.queue.keys import JOB_LANES, Lane
@@ -21,6 +22,7 @@ from core.queue.subscription import listen
 from core.queue.worker import QueueWorker, Task
 from core.runtime import WorkerRuntime
 from worker.health import serve_health
+from worker.tasks.beat import look_forever, renew_forever
 from worker.tasks.deliver_webhook import deliver_webhook
 from worker.tasks.prune import prune_forever
 from worker.tasks.run_job import run_job
@@ -62,7 +64,7 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
             return False
 
     def make(
-        lanes: Sequence[Lane], tasks: Mapping[str, Task], default: str, slots: int, **more: Callable[[str], bool]
+        lanes: Sequence[Lane], tasks: Mapping[str, Task], default: str, slots: int, **more: Callable[..., bool]
     ) -> QueueWorker:
         return QueueWorker(
             redis=runtime.redis,
@@ -79,15 +81,35 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
 
     deliver = {DELIVER_WEBHOOK: deliver_webhook}
     return Workers(
-        jobs=make(JOB_LANES, {RUN_JOB: run_job}, RUN_JOB, settings.worker.concurrency, still_ours=still_ours),
+        jobs=make(
+            JOB_LANES,
+            {RUN_JOB: run_job},
+            RUN_JOB,
+            settings.worker.concurrency,
+            still_ours=still_ours,
+            may_claim=lambda: leases.worker.may_claim,
+        ),
         deliveries=make([Lane.DELIVERIES], deliver, DELIVER_WEBHOOK, settings.webhook.concurrency),
     )
 
 
 async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
     """Serves until `stopped` is set, then drains."""
-    workers = make_workers(runtime)
+    workers, leases = make_workers(runtime), runtime.jobs.leases
     runtime.jobs.catalogue.warm()
+    with suppress(*STORE_FAULTS):
+        # Else the first beat that gets through registers the worker.
+        await leases.worker.renew()
+    could_claim = leases.worker.may_claim
+
+    def beaten() -> None:
+        nonlocal could_claim
+        _gauge(workers)
+        if leases.worker.may_claim and not could_claim:
+            # PostgreSQL is back: what waits has waited long enough.
+            workers.wake()
+        could_claim = leases.worker.may_claim
+
     async with AsyncExitStack() as stack:
         if runtime.settings.worker.metrics_port is not None:
             await stack.enter_async_context(serve_health(runtime.settings.worker.metrics_port))
@@ -95,15 +117,20 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
             _named("jobs", workers.jobs.main()),
             _named("deliveries", workers.deliveries.main()),
             _named("subscription", _subscribe(runtime, workers)),
-            _named("heartbeat", runtime.jobs.leases.keep(lambda: _gauge(workers))),
+            _named("renew", renew_forever(runtime, beaten)),
+            _named("look", look_forever(runtime)),
             _named("sweep", sweep(runtime)),
             _named("prune", prune_forever(runtime)),
         ]
         stack.push_async_callback(_end, background)
-        log.info("worker_started", worker_id=runtime.worker_id, slots=workers.jobs.max_jobs)
+        log.info("worker_started", worker_id=leases.worker.id, slots=workers.jobs.max_jobs)
         await stopped.wait()
         await _drain(runtime, workers)
-    log.info("worker_stopped", worker_id=runtime.worker_id)
+    try:
+        await leases.worker.leave()
+    except STORE_FAULTS as error:
+        log.warning("worker_left_without_a_word", error=type(error).__name__)
+    log.info("worker_stopped", worker_id=leases.worker.id)
 
 
 async def _drain(runtime: WorkerRuntime, workers: Workers) -> None:

@@ -36,11 +36,11 @@ class _Pending(Generic[Row, Outcome]):
 class Batcher(Generic[Row, Outcome]):
     """Runs `statement` over the pending rows, on at most `lanes` connections at a time.
 
-    `statement` takes rows and answers one outcome for each, in order.
+    `statement` takes rows and returns one outcome for each, in order; an exception among them is raised for its row.
     """
 
     name: str
-    statement: Callable[[Sequence[Row]], Awaitable[Sequence[Outcome]]]
+    statement: Callable[[Sequence[Row]], Awaitable[Sequence[Outcome | Exception]]]
     max_rows: int = 200
     max_pending: int = 10_000
     lanes: int = 1
@@ -97,7 +97,11 @@ class Batcher(Generic[Row, Outcome]):
 
     async def _flush(self) -> None:
         while batch := self._take():
-            await self._run(batch)
+            try:
+                await self._run(batch)
+            except asyncio.CancelledError:
+                _fail(batch, BatcherClosed(self.name))
+                raise
 
     def _take(self) -> list[_Pending[Row, Outcome]]:
         batch: list[_Pending[Row, Outcome]] = []
@@ -118,17 +122,48 @@ class Batcher(Generic[Row, Outcome]):
             middle = len(batch) // 2
             await self._run(batch[:middle])
             await self._run(batch[middle:])
-        except asyncio.CancelledError:
-            _fail(batch, BatcherClosed(self.name))
-            raise
+        except asyncpg.LockNotAvailableError as error:
+            await self._run_around_lock(batch, error)
         except Exception as error:  # noqa: BLE001 - whatever it was, it belongs to the callers
             _fail(batch, error)
         else:
-            for pending, outcome in zip(batch, outcomes, strict=True):
-                if not pending.outcome.done():
-                    pending.outcome.set_result(outcome)
+            self._settle(batch, outcomes)
 
-    async def _outcomes(self, rows: Sequence[Row]) -> Sequence[Outcome]:
+    @staticmethod
+    def _settle(batch: list[_Pending[Row, Outcome]], outcomes: Sequence[Outcome | Exception]) -> None:
+        for pending, outcome in zip(batch, outcomes, strict=True):
+            if pending.outcome.done():
+                continue
+            if isinstance(outcome, Exception):
+                pending.outcome.set_exception(outcome)
+            else:
+                pending.outcome.set_result(outcome)
+
+    async def _run_around_lock(self, batch: list[_Pending[Row, Outcome]], error: asyncpg.LockNotAvailableError) -> None:
+        """Halves a batch that met a lock, as long as one half gets through: else a whole table is locked."""
+        if len(batch) == 1:
+            _fail(batch, error)
+            return
+        middle = len(batch) // 2
+        stuck = [half for half in (batch[:middle], batch[middle:]) if not await self._gets_through(half)]
+        if len(stuck) == 1:
+            await self._run_around_lock(stuck[0], error)
+        for half in stuck:
+            _fail(half, error)
+
+    async def _gets_through(self, batch: list[_Pending[Row, Outcome]]) -> bool:
+        """Runs `batch` unless it waits for a lock. What else PostgreSQL says of it belongs to its rows."""
+        try:
+            outcomes = await self._outcomes([pending.row for pending in batch])
+        except asyncpg.LockNotAvailableError:
+            return False
+        except Exception:  # noqa: BLE001 - the usual way finds out which row it belongs to
+            await self._run(batch)
+        else:
+            self._settle(batch, outcomes)
+        return True
+
+    async def _outcomes(self, rows: Sequence[Row]) -> Sequence[Outcome | Exception]:
         outcomes = await self.statement(rows)
         if len(outcomes) != len(rows):
             raise RuntimeError(f"{self.name}: {len(outcomes)} outcomes for {len(rows)} rows")

@@ -28,7 +28,8 @@ _SESSION_POOL_SIZE: Final = 5
 # a statement of 3 ms takes 600 ms by then. So statements are prepared anew before much can change.
 _PLAN_SECONDS: Final = 3
 # Hot statements take whole batches of keys: one plan, by the indexes, whatever the tables hold and the batch's size is.
-_BY_INDEX: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+# A row that somebody else holds must not hold up a whole group: core/db/batching.py goes around it.
+_HOT: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "lock_timeout": "500ms"}
 
 
 log = structlog.get_logger(__name__)
@@ -76,7 +77,8 @@ def sqlalchemy_url(url: str) -> URL:
     return make_url(driver_url(url)).set(drivername="postgresql+asyncpg")
 
 
-def _server_settings(settings: DatabaseSettings, *, name: str, fleet: bool) -> dict[str, str]:
+def server_settings(settings: DatabaseSettings, *, name: str, fleet: bool) -> dict[str, str]:
+    """What every connection sets when it begins."""
     return {
         "application_name": f"inferd-{name}",
         "role": APP_ROLE,
@@ -96,13 +98,13 @@ async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool, p
     Raises DatabaseUnusable, which says why and what to do.
     """
     url = settings.url.get_secret_value()
-    server_settings = _server_settings(settings, name=name, fleet=fleet)
+    common = server_settings(settings, name=name, fleet=fleet)
     engine = create_async_engine(
         sqlalchemy_url(url),
         pool_size=_SESSION_POOL_SIZE,
         max_overflow=_SESSION_POOL_SIZE,
         pool_pre_ping=True,
-        connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout_seconds},
+        connect_args={"server_settings": common, "timeout": settings.connect_timeout_seconds},
     )
 
     async def connect() -> "asyncpg.Pool[asyncpg.Record]":
@@ -112,7 +114,7 @@ async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool, p
             max_size=settings.pool_size,
             timeout=settings.connect_timeout_seconds,
             command_timeout=settings.statement_timeout_seconds + 1,
-            server_settings=server_settings | _BY_INDEX,
+            server_settings=common | _HOT,
             max_inactive_connection_lifetime=60,
             max_cached_statement_lifetime=_PLAN_SECONDS,
             reset=_leave_as_it_is,

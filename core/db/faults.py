@@ -39,6 +39,8 @@ STORE_FAULTS: Final = (
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
+    # Somebody else holds a row or a table for longer than a statement may wait.
+    asyncpg.LockNotAvailableError,
     # A pooled connection that broke in the middle of something.
     asyncpg.InternalClientError,
     DBAPIError,

@@ -99,10 +99,11 @@ def expire() -> Transition:
     return Transition(Edge.EXPIRE, JobState.EXPIRED, AttemptOutcome.EXPIRED, failure=failure)
 
 
-def rescue(worker_losses: int, *, call_went_out: bool, attempts_left: bool) -> Transition:
+def rescue(worker_losses: int, *, call_went_out: bool, attempts_left: bool, counts: bool = True) -> Transition:
     """The worker is gone. `worker_losses` counts the earlier ones; `attempts_left` whether the budget allows a run.
 
-    A job whose call had not gone out is a bystander: its attempt is refunded and the loss is not held against it.
+    A job whose call had not gone out is a bystander: its attempt is refunded and the loss is not held against it. A
+    loss that does not count (no other worker lived on: what died was more than one worker) is bounded by the attempts.
     """
     lost = Failure(
         "worker_lost",
@@ -116,9 +117,11 @@ def rescue(worker_losses: int, *, call_went_out: bool, attempts_left: bool) -> T
         return Transition(
             Edge.RESCUE, JobState.QUEUED, AttemptOutcome.UNKNOWN, attempts_delta=-1, delay=0.0, failure=lost
         )
-    if worker_losses + 1 >= MAX_WORKER_LOSSES or not attempts_left:
-        return Transition(Edge.RESCUE, JobState.FAILED, AttemptOutcome.UNKNOWN, loses_worker=True, failure=lost)
-    return Transition(Edge.RESCUE, JobState.QUEUED, AttemptOutcome.UNKNOWN, loses_worker=True, delay=0.0, failure=lost)
+    if (counts and worker_losses + 1 >= MAX_WORKER_LOSSES) or not attempts_left:
+        return Transition(Edge.RESCUE, JobState.FAILED, AttemptOutcome.UNKNOWN, loses_worker=counts, failure=lost)
+    return Transition(
+        Edge.RESCUE, JobState.QUEUED, AttemptOutcome.UNKNOWN, loses_worker=counts, delay=0.0, failure=lost
+    )
 
 
 def retry() -> Transition:

@@ -44,7 +44,8 @@ async def apply_to(
     return [
         Changed(job, transition, done)
         for (job, transition), done in zip(wanted, applied, strict=True)
-        if done is not None
+        # Its row was locked by this very transaction, so nobody else can have it.
+        if isinstance(done, Applied)
     ]
 
 

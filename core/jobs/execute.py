@@ -53,7 +53,7 @@ async def execute_job(context: RunContext, job_id: JobId) -> float | None:
         case ClaimedJob() as job:
             observe(QUEUE_WAIT, max(0.0, job.queue_seconds), job.priority.value)
             with bound(job_id=show_job(job.id), attempt=job.attempts_used, run_no=job.run_no):
-                async with context.leases.hold(job, claimed_at) as lease:
+                async with context.leases.hold(job) as lease:
                     transition = await _run(context, job, lease, claimed_at)
                     return None if transition is None else await finish_job(context, job, transition)
 
@@ -82,7 +82,7 @@ async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: f
 
 async def _infer(context: RunContext, job: ClaimedJob, lease: Lease, deadline: float | None) -> InferenceResult:
     """One call, or the answer that an earlier run left behind. Raises Fault, LeaseEnded or _Unusable."""
-    if job.worker_losses and (spooled := await context.spool.take(job)) is not None:
+    if job.follows_lost_run and (spooled := await context.spool.take(job)) is not None:
         log.info("spooled_answer_used")
         return spooled
     left = math.inf if deadline is None else max(deadline - asyncio.get_running_loop().time(), 0.001)
@@ -97,9 +97,15 @@ async def _infer(context: RunContext, job: ClaimedJob, lease: Lease, deadline: f
 
 
 async def _announce_call(context: RunContext, job: ClaimedJob, lease: Lease) -> None:
-    """Writes that the call goes out now, as soon as PostgreSQL takes it. Raises LeaseEnded when it came too late."""
+    """Writes that the call goes out now, as soon as PostgreSQL takes it. Raises LeaseEnded when it came too late.
+
+    While the worker's lease may be over nobody knows whose the job is: the call waits for the next renewal.
+    """
     while True:
         lease.check()
+        if not lease.is_valid:
+            await asyncio.sleep(_STORE_PAUSE_SECONDS)
+            continue
         try:
             ours = await context.group_commit.calls.submit((job.id, job.tenant_id, job.run_no))
         except (*STORE_AWAY, Overloaded) as error:
@@ -108,7 +114,8 @@ async def _announce_call(context: RunContext, job: ClaimedJob, lease: Lease) -> 
             continue
         if not ours:
             raise LeaseEnded(LeaseEnd.LOST)
-        return
+        if lease.is_valid:
+            return
 
 
 async def _call(provider: Provider, request: InferenceRequest, name: str) -> InferenceResult:

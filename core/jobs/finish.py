@@ -23,7 +23,7 @@ from core.domain.job_state import TERMINAL, JobState
 from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.context import RunContext
-from core.jobs.records import Applied, Change, ClaimedJob
+from core.jobs.records import Applied, Change, ClaimedJob, RowLocked
 from core.observability.metrics import ATTEMPTS, FINISHED, RETRIES, STALE, TOKENS, count
 
 # PostgreSQL is away, restarting, full, or chose this statement as a victim: the same write may work later.
@@ -38,7 +38,9 @@ STORE_AWAY: Final = (
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.LockNotAvailableError,
 )
+_AGAIN: Final = (*STORE_AWAY, Overloaded, RowLocked)
 # PostgreSQL is there and refuses these very values: the same write can never work.
 _REFUSALS: Final = (
     asyncpg.DataError,
@@ -130,7 +132,7 @@ async def _apply(context: RunContext, job: ClaimedJob, change: Change) -> Applie
         applied = await _write(context, change)
     finally:
         timer.cancel()
-    if applied is not None and (puts or job.worker_losses):
+    if applied is not None and (puts or job.follows_lost_run):
         await asyncio.gather(*puts)
         await context.spool.discard(job)
     return applied
@@ -141,10 +143,10 @@ async def _write(context: RunContext, change: Change) -> Applied | None:
     # Nearly every write succeeds at once; what retries it costs as much as half of what a job does besides.
     try:
         return await context.group_commit.changes.submit(change)
-    except (*STORE_AWAY, Overloaded) as error:
+    except _AGAIN as error:
         log.warning("finish_waits_for_store", error=type(error).__name__)
     async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type((*STORE_AWAY, Overloaded)),
+        retry=retry_if_exception_type(_AGAIN),
         wait=wait_random_exponential(multiplier=0.1, max=2.0),
         sleep=asyncio.sleep,
         reraise=True,

@@ -5,7 +5,7 @@ deliveries that a statement made. Made by core/runtime.py, once per process; use
 queries. An API's batches see only the tenants whose callers are in them; a worker's see the fleet.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,7 @@ from core.db.sealed import Sealer
 from core.db.session import hot_statement, hot_transaction
 from core.domain.ids import JobId, TenantId
 from core.jobs import queries, store
-from core.jobs.records import Applied, Change, ClaimedJob, Inserted, JobRecord, KeyHeld, NewJob, NotDue
+from core.jobs.records import Applied, Change, ClaimedJob, Inserted, JobRecord, KeyHeld, NewJob, NotDue, RowLocked
 from core.queue.keys import lane_of
 from core.queue.ring import Ring, Ringing, ring_delivery, ring_job
 
@@ -43,9 +43,9 @@ class GroupCommit:
 
 
 def open_group_commit(
-    database: Database, sealer: Sealer, ring: Ring, *, worker_id: str, lease_seconds: float, key_seconds: float
+    database: Database, sealer: Sealer, ring: Ring, *, claimant: Callable[[], str], key_seconds: float
 ) -> GroupCommit:
-    """`key_seconds` is how long an idempotency key is held."""
+    """`claimant` returns the id of the worker that claims; `key_seconds` is how long an idempotency key is held."""
 
     def scope(tenant_ids: Sequence[TenantId]) -> Sequence[TenantId] | None:
         return None if database.fleet else tenant_ids
@@ -62,7 +62,7 @@ def open_group_commit(
 
     async def claim(job_ids: Sequence[JobId]) -> list[ClaimedJob | NotDue | None]:
         async with hot_statement(database) as connection:
-            outcomes = await store.claim(connection, job_ids, worker_id=worker_id, lease_seconds=lease_seconds)
+            outcomes = await store.claim(connection, job_ids, worker_id=claimant())
         ring.ring(*_rings_of_deliveries([each for each in outcomes if isinstance(each, ClaimedJob)]))
         return outcomes
 
@@ -70,10 +70,10 @@ def open_group_commit(
         async with hot_statement(database) as connection:
             return await store.mark_called(connection, runs)
 
-    async def change(changes: Sequence[Change]) -> list[Applied | None]:
+    async def change(changes: Sequence[Change]) -> list[Applied | RowLocked | None]:
         async with hot_statement(database) as connection:
             outcomes = await store.apply(connection, changes)
-        ring.ring(*_rings_of_deliveries([each for each in outcomes if each is not None]))
+        ring.ring(*_rings_of_deliveries([each for each in outcomes if isinstance(each, Applied)]))
         return outcomes
 
     return GroupCommit(

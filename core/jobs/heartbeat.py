@@ -1,12 +1,12 @@
-"""The leases that this process holds: renewed together, and each told when it is over.
+"""The runs of this process: which jobs it has, and how each learns that it may not go on.
 
-A lease ends for a run when PostgreSQL no longer knows it (cancelled, expired, rescued), or when the worker drains.
-A worker that can't renew keeps a deadline of its own, counted from before the last good renewal was sent: after it no
-new call is begun, because the job may be somebody else's by then. Held by core/jobs/execute.py.
+A run ends early when PostgreSQL no longer knows it (cancelled, expired, rescued), when its worker was declared dead,
+or when the worker drains. While the worker's lease may be over (core/jobs/worker_lease.py) no new call begins, and what
+is under way goes on: PostgreSQL decides whether its answer counts. Held by core/jobs/execute.py.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,8 +18,11 @@ from core.db.session import hot_statement
 from core.domain.ids import JobId
 from core.jobs import store
 from core.jobs.records import ClaimedJob
+from core.jobs.worker_lease import WorkerLease
 
 log = structlog.get_logger(__name__)
+
+Run = tuple[JobId, int]
 
 
 class LeaseEnd(StrEnum):
@@ -37,10 +40,10 @@ class LeaseEnded(Exception):
 
 @dataclass(slots=True)
 class Lease:
-    """One job's. `valid_until` is in the loop's monotonic seconds."""
+    """One run's share in its worker's lease."""
 
     job: ClaimedJob
-    valid_until: float
+    worker: WorkerLease
     ended: LeaseEnd | None = None
     _scope: asyncio.Timeout | None = None
 
@@ -54,17 +57,16 @@ class Lease:
     @property
     def is_valid(self) -> bool:
         """Whether nobody else can have the job yet."""
-        return self.ended is None and asyncio.get_running_loop().time() < self.valid_until
+        return self.ended is None and self.worker.is_valid
 
     def check(self) -> None:
-        """Raises LeaseEnded unless a new side effect may begin."""
-        if not self.is_valid:
-            self.ended = self.ended or LeaseEnd.LOST
+        """Raises LeaseEnded when the run is over."""
+        if self.ended is not None:
             raise LeaseEnded(self.ended)
 
     @asynccontextmanager
     async def open_call(self) -> AsyncIterator[None]:
-        """Around a call to a provider: closed when the lease ends. Raises LeaseEnded then."""
+        """Around a call to a provider: closed when the run is over. Raises LeaseEnded then."""
         self.check()
         try:
             async with asyncio.timeout(None) as self._scope:
@@ -79,23 +81,26 @@ class Lease:
 
 @dataclass(slots=True)
 class Leases:
-    """Every lease of this process."""
+    """Every run of this process."""
 
     database: Database
-    lease_seconds: float
-    heartbeat_seconds: float
+    worker: WorkerLease
     _held: dict[JobId, Lease] = field(default_factory=dict)
+    _unheld: frozenset[Run] = frozenset()
     _draining: bool = False
 
+    def __post_init__(self) -> None:
+        self.worker.on_death = self.lose_all
+
     def may_hold(self, job_id: JobId) -> bool:
-        """Whether Redis may go on saying that the job is ours: not when PostgreSQL's lease may be over."""
+        """Whether Redis may go on saying that the job is ours: not when the worker's lease may be over."""
         lease = self._held.get(job_id)
         return lease is None or lease.is_valid
 
     @asynccontextmanager
-    async def hold(self, job: ClaimedJob, claimed_at: float) -> AsyncIterator[Lease]:
-        """Keeps the job's lease alive; `claimed_at` is the loop's time before the claim was sent."""
-        lease = Lease(job, claimed_at + self.lease_seconds)
+    async def hold(self, job: ClaimedJob) -> AsyncIterator[Lease]:
+        """For as long as the run lasts, its lease."""
+        lease = Lease(job, self.worker)
         if (older := self._held.get(job.id)) is not None:
             older.end(LeaseEnd.LOST)
         self._held[job.id] = lease
@@ -107,40 +112,44 @@ class Leases:
             if self._held.get(job.id) is lease:
                 del self._held[job.id]
 
-    async def beat(self, leases: Iterable[Lease]) -> None:
-        """Renews `leases` in one statement and ends those that are not ours any more. Raises on a dead database."""
-        asked = list(leases)
-        if not asked:
-            return
-        sent_at = asyncio.get_running_loop().time()
-        async with hot_statement(self.database) as connection:
-            kept = await store.heartbeat(
-                connection,
-                [(lease.job.id, lease.job.lease_token) for lease in asked],
-                lease_seconds=self.lease_seconds,
-            )
-        for lease in asked:
-            if lease.job.id in kept:
-                lease.valid_until = sent_at + self.lease_seconds
-            elif self._held.get(lease.job.id) is lease:
-                lease.end(LeaseEnd.LOST)
+    async def look(self) -> frozenset[Run]:
+        """Ends the runs that are not ours any more, and returns those that PostgreSQL believes us to have and we don't.
 
-    async def keep(self, on_beat: Callable[[], None] = lambda: None) -> None:
-        """Renews everything, for ever. A database that is away is waited for."""
-        while True:
-            await asyncio.sleep(self.heartbeat_seconds)
-            await self._beat(self._held.values())
-            on_beat()
+        Such a run was claimed by a statement whose answer never came; it is returned when two looks in a row saw it.
+        Raises on a dead database.
+        """
+        ours = await self._look(None)
+        unheld = frozenset(run for run in ours if run[0] not in self._held)
+        found, self._unheld = unheld & self._unheld, unheld
+        return found
 
     async def check(self, job_ids: Collection[JobId]) -> None:
-        """Somebody says that these were cancelled: ask PostgreSQL, now rather than at the next beat. Never raises."""
-        await self._beat([lease for job_id in job_ids if (lease := self._held.get(job_id)) is not None])
-
-    async def _beat(self, leases: Collection[Lease]) -> None:
+        """Somebody says that these were cancelled: ask PostgreSQL, now rather than at the next look. Never raises."""
+        held = [job_id for job_id in job_ids if job_id in self._held]
+        if not held:
+            return
         try:
-            await self.beat(leases)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may work; without beats all is lost
-            log.warning("heartbeat_failed", error=type(error).__name__, leases=len(leases))
+            await self._look(held)
+        except Exception as error:  # noqa: BLE001 - the next look finds out
+            log.warning("runs_not_checked", error=type(error).__name__, runs=len(held))
+
+    async def _look(self, job_ids: list[JobId] | None) -> set[Run]:
+        wanted = self._held if job_ids is None else job_ids
+        # Before the question: what is claimed meanwhile may be missing from the answer.
+        asked = [lease for job_id in wanted if (lease := self._held.get(job_id)) is not None]
+        worker_id = self.worker.id
+        async with hot_statement(self.database) as connection:
+            ours = await store.runs_of_worker(connection, worker_id, job_ids)
+        if worker_id == self.worker.id:
+            for lease in asked:
+                if (lease.job.id, lease.job.run_no) not in ours and self._held.get(lease.job.id) is lease:
+                    lease.end(LeaseEnd.LOST)
+        return ours
+
+    def lose_all(self) -> None:
+        """The worker was declared dead: every run is somebody else's."""
+        for lease in list(self._held.values()):
+            lease.end(LeaseEnd.LOST)
 
     def drain(self) -> None:
         """The worker stops: every run is put back, at no cost to its job."""

@@ -11,7 +11,7 @@ import structlog
 from core.db.session import hot_transaction
 from core.domain.job_state import TERMINAL, JobState
 from core.jobs.context import JobContext
-from core.jobs.store import statement
+from core.jobs.statements import statement
 from core.observability.metrics import PRUNED, count
 from core.settings import RetentionSettings
 

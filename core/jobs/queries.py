@@ -19,7 +19,7 @@ from core.domain.errors import Gone, NotFound
 from core.domain.ids import DeliveryId, JobId, TenantId, show_job
 from core.domain.job_state import JobState, Priority
 from core.jobs.records import AttemptRecord, DeliveryRecord, JobRecord
-from core.jobs.store import statement
+from core.jobs.statements import statement
 
 Query = TypeVar("Query", bound="Select[*tuple[Any, ...]]")
 

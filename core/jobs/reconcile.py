@@ -18,7 +18,7 @@ import structlog
 from core.db.session import hot_statement
 from core.domain.ids import DeliveryId, JobId, TenantId
 from core.jobs.context import RunContext
-from core.jobs.store import statement
+from core.jobs.statements import statement
 from core.observability.metrics import SWEPT, count
 from core.queue.keys import JOB_LANES, Lane
 from core.queue.ring import Ringing, ring_delivery, ring_job

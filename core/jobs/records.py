@@ -61,8 +61,8 @@ class ClaimedJob:
     run_no: int
     attempts_used: int
     max_attempts: int
-    worker_losses: int
     lease_token: LeaseToken
+    follows_lost_run: bool
     timeout_seconds: float
     seconds_left: float | None
     queue_seconds: float
@@ -95,6 +95,10 @@ class Applied:
 
     version: int
     delivery_ids: tuple[DeliveryId, ...]
+
+
+class RowLocked(Exception):
+    """Somebody else holds the job's row: the same change may be made a little later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,6 @@ and answers in the order it was asked.
 """
 
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Final
 
 import asyncpg
@@ -16,13 +14,8 @@ from core.db.session import Connection
 from core.domain.ids import DeliveryId, JobId, LeaseToken, TenantId
 from core.domain.inference import InferenceResult
 from core.domain.job_state import JobState, Priority
-from core.jobs.records import Applied, Change, ClaimedJob, HeldJob, Inserted, KeyHeld, NewJob, NotDue
-
-
-@cache
-def statement(name: str) -> str:
-    """The text of sql/{name}.sql."""
-    return files("core.jobs.sql").joinpath(f"{name}.sql").read_text(encoding="utf-8")
+from core.jobs.records import Applied, Change, ClaimedJob, HeldJob, Inserted, KeyHeld, NewJob, NotDue, RowLocked
+from core.jobs.statements import statement
 
 
 async def insert(connection: Connection, jobs: Sequence[NewJob], *, key_seconds: float) -> list[Inserted | KeyHeld]:
@@ -60,10 +53,10 @@ async def _held_keys(connection: Connection, jobs: Sequence[NewJob]) -> dict[tup
 
 
 async def claim(
-    connection: Connection, job_ids: Sequence[JobId], *, worker_id: str, lease_seconds: float
+    connection: Connection, job_ids: Sequence[JobId], *, worker_id: str
 ) -> list[ClaimedJob | NotDue | None]:
     """The claim edge. None: not queued, past its deadline, or somebody else is changing it right now."""
-    records = await connection.fetch(statement("claim"), list(dict.fromkeys(job_ids)), worker_id, lease_seconds)
+    records = await connection.fetch(statement("claim"), list(dict.fromkeys(job_ids)), worker_id)
     found: dict[JobId, ClaimedJob | NotDue] = {}
     for record in records:
         job_id = JobId(record["id"])
@@ -78,8 +71,8 @@ async def claim(
                 run_no=record["run_no"],
                 attempts_used=record["attempts_used"],
                 max_attempts=record["max_attempts"],
-                worker_losses=record["worker_losses"],
                 lease_token=LeaseToken(record["lease_token"]),
+                follows_lost_run=record["follows_lost_run"],
                 timeout_seconds=record["timeout_seconds"],
                 seconds_left=record["seconds_left"],
                 queue_seconds=record["queue_seconds"],
@@ -98,23 +91,35 @@ async def mark_called(connection: Connection, runs: Sequence[tuple[JobId, Tenant
     return [(job_id, run_no) in marked for job_id, _, run_no in runs]
 
 
-async def heartbeat(
-    connection: Connection, leases: Sequence[tuple[JobId, LeaseToken]], *, lease_seconds: float
-) -> set[JobId]:
-    """Renews leases and answers the jobs that are still the asker's."""
-    records = await connection.fetch(statement("heartbeat"), *_columns(leases, 2), lease_seconds)
-    return {JobId(record["id"]) for record in records}
+async def runs_of_worker(
+    connection: Connection, worker_id: str, job_ids: Sequence[JobId] | None = None
+) -> set[tuple[JobId, int]]:
+    """The runs (job and run_no) that the worker has, as PostgreSQL knows it; of `job_ids` only where they are named."""
+    records = await connection.fetch(statement("runs_of_worker"), worker_id, job_ids)
+    return {(JobId(record["id"]), record["run_no"]) for record in records}
 
 
-async def apply(connection: Connection, changes: Sequence[Change]) -> list[Applied | None]:
-    """Every edge but the claim. None: the job had moved on, and nothing at all was written for it."""
+async def apply(connection: Connection, changes: Sequence[Change]) -> list[Applied | RowLocked | None]:
+    """Every edge but the claim. None: the job had moved on, and nothing at all was written for it.
+
+    RowLocked: nothing was written either, because somebody else held the job's row.
+    """
     # Two changes of one job in one statement would both be announced; the later one finds that it has moved on.
     rows = {change.job_id: change for change in reversed(changes)}
     records = await connection.fetch(
         statement("apply"), *_columns([_change_row(change) for change in rows.values()], 26)
     )
-    applied = {record["id"]: Applied(record["version"], _deliveries(record)) for record in records}
-    return [applied.get(change.job_id) if rows[change.job_id] is change else None for change in changes]
+    outcomes: dict[JobId, Applied | RowLocked] = {
+        JobId(record["id"]): Applied(record["version"], _deliveries(record)) for record in records
+    }
+    if missed := [change for change in rows.values() if change.job_id not in outcomes]:
+        outcomes |= {job_id: RowLocked() for job_id in await _still_possible(connection, missed)}
+    return [outcomes.get(change.job_id) if rows[change.job_id] is change else None for change in changes]
+
+
+async def _still_possible(connection: Connection, changes: Sequence[Change]) -> list[JobId]:
+    guards = [_change_row(change)[:5] for change in changes]
+    return [JobId(record["id"]) for record in await connection.fetch(statement("unchanged"), *_columns(guards, 5))]
 
 
 async def note_late_usage(

@@ -49,8 +49,12 @@ class QueueWorker(Worker):
         lease_seconds: float,
         context: dict[str, object],
         still_ours: Callable[[str], bool] = lambda _: True,
+        may_claim: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`still_ours` says whether a running member's hold may be renewed: not when its lease may be over."""
+        """`still_ours` says whether a running member's hold may be renewed: not when its lease may be over.
+
+        `may_claim` says whether anything new may begin; whoever makes it true again calls `wake`.
+        """
         super().__init__(
             functions=[func(task, name=name, timeout=None) for name, task in tasks.items()],  # type: ignore[arg-type]  # arq wants a Protocol with *args
             redis_pool=redis,
@@ -67,6 +71,7 @@ class QueueWorker(Worker):
         self.lease_seconds = lease_seconds
         self.held: dict[str, Acquired] = {}
         self._still_ours = still_ours
+        self._may_claim = may_claim
         self._contested = False
         self._shares = Shares([LANE_WEIGHTS[lane] for lane in lanes])
         self._wake_event = asyncio.Event()
@@ -121,7 +126,7 @@ class QueueWorker(Worker):
         """Claims as many as slots are free, then waits for a message, a slot, the next due time, or the tick."""
         self._wake_event.clear()
         wanted = min(self.max_jobs - self.job_counter, _MAX_BATCH)
-        if wanted <= 0:
+        if wanted <= 0 or not self._may_claim():
             await self._wait(_TICK_SECONDS)
             return
         kept = min(wanted, kept_free(self.max_jobs)) if self._contested else 0

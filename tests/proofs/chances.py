@@ -46,7 +46,7 @@ WEIGHTS = {
     "caller_retries": 4,
     "caller_deletes": 1,
     "claim_any": 3,
-    "beat": 3,
+    "look": 3,
     "send": 3,
     "record": 3,
     "sender_is_gone": 1,
@@ -62,7 +62,7 @@ WEIGHTS = {
     "waits_in_redis_are_over": 3,
     "race_cancel_with_the_end": 3,
     "race_rescue_with_the_end": 3,
-    "race_rescue_with_a_heartbeat": 2,
+    "race_rescue_with_a_look": 2,
     "race_two_claims": 3,
     "race_cancel_with_a_claim": 2,
 }

@@ -10,12 +10,14 @@ from tests.conftest import MakeSettings, OwnerPool
 from tests.proofs.fault_scene import FaultScene, open_scene
 from tests.proofs.nursery import Nursery, open_nursery
 from tests.support.tenants import Tenant
+from tests.support.workers import enlist
 
 
 @pytest.fixture(scope="session")
 async def shared_runtimes(shared_settings: Settings) -> AsyncIterator[tuple[ApiRuntime, WorkerRuntime]]:
     """An API's and a worker's, with nothing running."""
     async with open_api(shared_settings) as api, open_worker(shared_settings) as worker:
+        await enlist(worker)
         yield api, worker
 
 

@@ -23,6 +23,7 @@ from tests.support.processes import run_worker
 from tests.support.receiver import Receiver, receive
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
+from tests.support.workers import enlist
 from worker.lifecycle import make_workers
 
 
@@ -105,7 +106,7 @@ async def open_scene(
         receiver = await stack.enter_async_context(receive(tenant.webhook_secret))
         settings = make_settings(
             database=database.model_copy(update={"pool_size": 24}),
-            worker={"lease_seconds": 30.0, "sweep_seconds": 0.25},
+            worker={"lease_seconds": 30.0, "heartbeat_seconds": 1.0, "sweep_seconds": 0.25},
             providers={"fake": {"base_url": fake.base_url}},
             webhook={
                 "allow_http": True,
@@ -118,6 +119,7 @@ async def open_scene(
         )
         api = await stack.enter_async_context(open_api(settings))
         worker = await stack.enter_async_context(open_worker(settings))
+        await enlist(worker)
         yield FaultScene(settings, api, worker, owner, Setting(tenant, "fake/ok", receiver.url), fake, receiver)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.proofs import guard_scenarios as story
+from tests.proofs import worker_scenarios as workers
 from tests.proofs.stage import Stage
 
 Scenario = Callable[[Stage], Awaitable[None]]
@@ -16,7 +17,8 @@ _APPLY = "core/jobs/sql/apply.sql"
 _CLAIM = "core/jobs/sql/claim.sql"
 _HELD = "core/jobs/sql/held_jobs.sql"
 _INSERT = "core/jobs/sql/insert.sql"
-_LEASES = "core/jobs/sql/expired_leases.sql"
+_LEASES = "core/jobs/sql/lost_runs.sql"
+_DEATHS = "core/jobs/sql/declare_dead.sql"
 _SCRIPTS = "core/queue/scripts.py"
 _SWEEP = "worker/tasks/sweep.py"
 
@@ -57,7 +59,7 @@ GUARDS = (
     Guard(
         "the lock under which the guards are read",
         _APPLY,
-        "    FOR UPDATE OF job\n",
+        "    FOR UPDATE OF job SKIP LOCKED\n",
         "",
         story.only_one_of_two_ends_at_the_same_time_counts,
     ),
@@ -118,42 +120,70 @@ GUARDS = (
     Guard(
         "the spool is looked at before a second call",
         "core/jobs/execute.py",
-        "if job.worker_losses and (",
+        "if job.follows_lost_run and (",
         "if False and (",
         story.an_answer_in_safety_is_used,
     ),
     Guard(
-        "the token in the heartbeat",
-        "core/jobs/sql/heartbeat.sql",
-        " AND job.lease_token = lease.token",
-        "",
-        story.a_heartbeat_keeps_its_own_lease_only,
+        "a worker that was declared dead",
+        "core/jobs/sql/renew_worker.sql",
+        " AND dead_at IS NULL\nRETURNING",
+        "\nRETURNING",
+        workers.a_dead_worker_stays_dead,
     ),
     Guard(
-        "a heartbeat that is refused ends the run",
+        "a living lease in the claim",
+        _CLAIM,
+        " AND lease_expires_at > now())",
+        ")",
+        workers.a_dead_worker_claims_nothing,
+    ),
+    Guard(
+        "who judges has been answered for a full lease",
+        _DEATHS,
+        "                AND judge.steady_since <= now() - make_interval(secs => $2)\n",
+        "                AND $2::float8 IS NOT NULL\n",
+        workers.nobody_is_judged_by_who_was_away_as_well,
+    ),
+    Guard(
+        "who judges has been answered just now",
+        _DEATHS,
+        "                AND judge.renewed_at >= now() - make_interval(secs => $3)\n",
+        "                AND $3::float8 IS NOT NULL\n",
+        workers.nobody_is_judged_by_who_has_not_renewed_since,
+    ),
+    Guard(
+        "only a lease that is over is judged",
+        _DEATHS,
+        " AND lease_expires_at < now()",
+        "",
+        workers.a_worker_within_its_lease_is_not_judged,
+    ),
+    Guard(
+        "a run that PostgreSQL does not know ends",
         "core/jobs/heartbeat.py",
-        "                lease.end(LeaseEnd.LOST)\n",
-        "                pass\n",
+        "is lease:\n                    lease.end(LeaseEnd.LOST)\n",
+        "is lease:\n                    pass\n",
         story.a_lost_lease_closes_the_call,
     ),
     Guard(
         "the worker's own deadline",
         "core/jobs/heartbeat.py",
-        " and asyncio.get_running_loop().time() < self.valid_until",
+        " and self.worker.is_valid",
         "",
         story.no_call_begins_when_the_lease_may_be_over,
     ),
     Guard(
-        "only a lease that ran out is taken back",
+        "only a dead worker's job is taken back",
         _LEASES,
-        " AND job.lease_expires_at < now()",
-        "",
+        "WHERE worker.dead_at IS NOT NULL AND",
+        "WHERE",
         story.a_live_lease_is_left_alone,
     ),
     Guard(
         "a job may lose two workers",
         "core/domain/transitions.py",
-        "worker_losses + 1 >= MAX_WORKER_LOSSES or ",
+        "(counts and worker_losses + 1 >= MAX_WORKER_LOSSES) or ",
         "",
         story.a_job_that_kills_two_workers_fails,
     ),

@@ -27,6 +27,7 @@ from tests.proofs.job_model import Job, Model
 from tests.proofs.operations import Operation, Wish, outcomes
 from tests.proofs.world import World
 from tests.support.jobs import answer
+from tests.support.workers import lose_worker
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,9 @@ class JobMachine(RuleBasedStateMachine):
         if (run := self.pick_run(chance, stale=chance.rare)) is not None:
             self.play(do.calling(self.world.workers[chance.worker], run))
 
-    def beat(self, chance: Chance) -> None:
+    def look(self, chance: Chance) -> None:
         if (run := self.pick_run(chance, stale=chance.rare)) is not None:
-            self.play(do.beating(self.world.workers[chance.worker], run))
+            self.play(do.looking(self.world, run))
             if (held := self.held.get((run.id, run.run_no))) is not None:
                 self.run(self.world.claims.renew([held]))
 
@@ -225,10 +226,10 @@ class JobMachine(RuleBasedStateMachine):
             end = do.finishing(self.world.workers[0], run, transition_of(run, chance.how, later=False))
             self.race(do.rescuing(self.world.workers[1]), end)
 
-    def race_rescue_with_a_heartbeat(self, chance: Chance) -> None:
+    def race_rescue_with_a_look(self, chance: Chance) -> None:
         if (run := self.pick_run(chance, stale=False)) is not None:
             self.lease_runs_out(chance)
-            self.race(do.rescuing(self.world.workers[1]), do.beating(self.world.workers[0], run))
+            self.race(do.rescuing(self.world.workers[1]), do.looking(self.world, run))
 
     def race_two_claims(self, chance: Chance) -> None:
         if (job := self.pick(chance.nth, {JobState.QUEUED})) is not None:
@@ -368,7 +369,7 @@ class JobMachine(RuleBasedStateMachine):
 
     def let_lease_lapse(self, job: Job) -> None:
         job.lease_alive = False
-        self.execute("UPDATE jobs SET lease_expires_at = now() - interval '1 s' WHERE id = $1", job.id)
+        self.run(lose_worker(self.world.owner, job.id))
 
     def make_due(self, job: Job) -> None:
         job.due = True

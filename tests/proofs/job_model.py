@@ -96,12 +96,9 @@ class Job:
         attempt.call()
         return True
 
-    def beat(self, run_no: int) -> bool:
-        """A heartbeat keeps the lease of the run that holds it, even one that has just run out."""
-        if not self.is_held_by(run_no):
-            return False
-        self.lease_alive = True
-        return True
+    def is_known(self, run_no: int) -> bool:
+        """Whether the worker that claimed this run still has it: no worker comes back from the dead."""
+        return self.is_held_by(run_no) and self.lease_alive
 
     def finish(self, run_no: int, transition: Transition) -> bool:
         """Whether the end of this run counts. What a late answer cost is kept, and nothing else of it."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from core.queue.connect import RedisClient
 from core.queue.keys import IN_PROGRESS, Keys, Lane
+from tests.support.workers import lose_worker
 
 _LAPSE = """
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
@@ -17,7 +18,7 @@ end
 async def lapse_leases(owner: Any) -> None:
     """Of jobs and of deliveries, as seen by the schema's owner."""
     past = "now() - interval '1 s'"
-    await owner.execute(f"UPDATE jobs SET lease_expires_at = {past} WHERE state = 'running'")
+    await lose_worker(owner)
     await owner.execute(f"UPDATE deliveries SET lease_expires_at = {past} WHERE lease_token IS NOT NULL")
 
 

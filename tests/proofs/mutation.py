@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from types import CodeType, FunctionType
 from typing import Any, Final
 
-from core.jobs.store import statement as jobs_statement
+from core.jobs.statements import statement as jobs_statement
 from core.queue import scripts
 from core.webhooks.store import statement as webhooks_statement
 

@@ -19,7 +19,7 @@ from core.domain.transitions import Transition
 from core.jobs.cancel import cancel_jobs
 from core.jobs.delete import delete_job
 from core.jobs.finish import finish_job
-from core.jobs.heartbeat import Lease
+from core.jobs.heartbeat import Leases
 from core.jobs.prune import prune
 from core.jobs.records import ClaimedJob, NotDue
 from core.jobs.retry import retry_jobs
@@ -131,15 +131,19 @@ def calling(worker: WorkerRuntime, run: ClaimedJob) -> Operation:
     return Operation(act, lambda model: run.id in model.jobs and model.jobs[run.id].call(run.run_no))
 
 
-def beating(worker: WorkerRuntime, run: ClaimedJob) -> Operation:
-    """Answers whether the lease was kept."""
+def looking(world: World, run: ClaimedJob) -> Operation:
+    """Whether the worker that claimed the run finds that it still has it."""
+
+    async def goes_on(worker: WorkerRuntime) -> bool:
+        leases = Leases(worker.database, worker.jobs.leases.worker)
+        async with leases.hold(run) as lease:
+            await leases.look()
+            return lease.ended is None
 
     async def act() -> bool:
-        lease = Lease(run, valid_until=0.0)
-        await worker.jobs.leases.beat([lease])
-        return lease.valid_until > 0
+        return any([await goes_on(worker) for worker in world.workers])
 
-    return Operation(act, lambda model: run.id in model.jobs and model.jobs[run.id].beat(run.run_no))
+    return Operation(act, lambda model: run.id in model.jobs and model.jobs[run.id].is_known(run.run_no))
 
 
 def finishing(worker: WorkerRuntime, run: ClaimedJob, transition: Transition) -> Operation:

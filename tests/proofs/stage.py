@@ -16,7 +16,7 @@ from core.domain.ids import EventId, JobId, new_uuid
 from core.domain.job_state import JobState
 from core.domain.transitions import Transition
 from core.jobs import store
-from core.jobs.records import Applied, Change, ClaimedJob
+from core.jobs.records import Applied, Change, ClaimedJob, RowLocked
 from core.queue.claims import Claims, open_claims
 from core.queue.keys import JOB_LANES
 from core.runtime import ApiRuntime, WorkerRuntime
@@ -24,6 +24,7 @@ from tests.conftest import OwnerPool
 from tests.support.jobs import answer, submit
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
+from tests.support.workers import lose_worker
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -60,7 +61,7 @@ class Stage:
         return await self.worker.jobs.group_commit.calls.submit((run.id, run.tenant_id, run.run_no))
 
     async def apply(self, run: ClaimedJob, transition: Transition, **more: Any) -> Applied | None:
-        """With the guards that are named, and no others."""
+        """With the guards that are named, and no others. Raises RowLocked."""
         return await self.worker.jobs.group_commit.changes.submit(Change(run.id, run.tenant_id, transition, **more))
 
     async def finish(self, run: ClaimedJob, transition: Transition) -> Applied | None:
@@ -90,7 +91,8 @@ class Stage:
         await self.owner.execute(f"UPDATE jobs SET {change} WHERE id = $1", job_id)
 
     async def lapse(self, job_id: UUID) -> None:
-        await self.set(job_id, "lease_expires_at = now() - interval '1 s'")
+        """Its worker is dead."""
+        await lose_worker(self.owner, job_id)
 
     def holds(self) -> Claims:
         """What one more worker would hold in Redis."""
@@ -107,7 +109,7 @@ class Stage:
         async with hot_transaction(self.worker.database, None) as connection:
             yield connection
 
-    async def in_transaction(self, change: Change) -> Applied | None:
+    async def in_transaction(self, change: Change) -> Applied | RowLocked | None:
         """On a connection of its own, so that it may wait for somebody's lock."""
         async with self.transaction() as connection:
             return (await store.apply(connection, [change]))[0]

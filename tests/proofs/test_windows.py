@@ -5,11 +5,13 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
 
+from core.db.dedicated import DedicatedConnection
 from core.db.session import hot_transaction
 from core.domain.clock import SystemClock
 from core.domain.ids import JobId, show_job
@@ -132,8 +134,10 @@ async def test_f22_a_workers_clock_is_wrong(scene: FaultScene, minutes: int, mon
     assert 200 < seconds < 300
     claimed = await submit_one(scene.api, scene.setting, "f22-lease")
     await worker.jobs.group_commit.claims.submit(claimed)
-    left = await scene.owner.fetchval("SELECT lease_expires_at - now() FROM jobs WHERE id = $1", claimed)
-    assert timedelta() < left <= timedelta(seconds=scene.settings.worker.lease_seconds)
+    left = await scene.owner.fetchval(
+        "SELECT lease_expires_at - now() FROM workers WHERE id = (SELECT worker_id FROM jobs WHERE id = $1)", claimed
+    )
+    assert timedelta() < left <= timedelta(seconds=worker.jobs.leases.worker.lease_seconds)
 
 
 async def test_f28_a_webhook_arrives_and_its_acknowledgement_does_not(scene: FaultScene) -> None:
@@ -166,22 +170,29 @@ async def test_f30_a_sender_that_stood_still_sends_after_another_one(scene: Faul
 
 
 async def test_f36_a_blocked_loop_starts_no_call_that_another_worker_may_have_made(scene: FaultScene) -> None:
-    """Its lease lapses meanwhile; when the loop goes on, the worker's own deadline has passed."""
+    """Its lease lapses meanwhile; when the loop goes on, the call waits for a renewal, which may never come."""
     job_id = await submit_one(scene.api, scene.setting, "f36")
-    worker = fresh_worker(scene.worker)
-    worker.jobs.leases.lease_seconds = 0.2
+    alone = DedicatedConnection(scene.settings.database, "blocked")
+    lease = replace(scene.worker.jobs.leases.worker, connection=alone, name="blocked", id="", lease_seconds=1.0)
+    await lease.register()
+    worker = fresh_worker(scene.worker, lease=lease)
     calls = worker.jobs.group_commit.calls
     mark = calls.statement
 
-    async def mark_and_block(runs: Sequence[Run]) -> Sequence[bool]:
+    async def mark_and_block(runs: Sequence[Run]) -> Sequence[bool | Exception]:
         marked = await mark(runs)
-        time.sleep(0.3)  # noqa: ASYNC251 - a blocked loop is what this is about
+        time.sleep(1.2)  # noqa: ASYNC251 - a blocked loop is what this is about
+        blocked.set()
         return marked
 
+    blocked = asyncio.Event()
     calls.statement = mark_and_block
-    await execute_job(worker.jobs, job_id)
-    assert scene.fake.calls_of(show_job(job_id)) == []
+    running = asyncio.create_task(execute_job(worker.jobs, job_id))
+    await blocked.wait()
     await _ends_well(scene, job_id, calls=1)
+    assert not running.done()
+    running.cancel()
+    alone.drop()
 
 
 async def test_f37_a_transaction_that_stays_open_for_long_stops_nothing(

@@ -24,6 +24,7 @@ from tests.proofs.lapse import lapse_redis
 from tests.proofs.view import View, look
 from tests.support.servers import owner_url
 from tests.support.tenants import Tenant, make_tenant
+from tests.support.workers import enlist
 
 Answer = TypeVar("Answer")
 _WITHOUT_END = """
@@ -135,6 +136,8 @@ def open_world(settings: Settings) -> Iterator[World]:
         async def open_all() -> World:
             api = await stack.enter_async_context(open_api(settings))
             workers = [await stack.enter_async_context(open_worker(settings)) for _ in range(2)]
+            for worker in workers:
+                await enlist(worker)
             operator = await stack.enter_async_context(open_operator(settings))
             tenants = await make_tenant(operator), await make_tenant(operator)
             owner = await asyncpg.connect(

@@ -76,6 +76,7 @@ async def test_what_is_used_is_there_and_nothing_of_arqs_is_shadowed(lanes: Lane
             "lease_seconds",
             "held",
             "_still_ours",
+            "_may_claim",
             "_contested",
             "_shares",
             "_wake_event",

@@ -29,7 +29,7 @@ async def test_a_job_is_rung_although_who_submitted_it_went_away(
     inserts = api_runtime.jobs.group_commit.inserts
     commit, going = inserts.statement, asyncio.Event()
 
-    async def told(rows: Sequence[NewJob]) -> Sequence[Inserted | KeyHeld]:
+    async def told(rows: Sequence[NewJob]) -> Sequence[Inserted | KeyHeld | Exception]:
         going.set()
         return await commit(rows)
 

@@ -47,7 +47,7 @@ async def end(fleet: Database, job: ClaimedJob, transition: Transition) -> Appli
     )
     async with hot_transaction(fleet, None) as connection:
         (applied,) = await store.apply(connection, [change])
-    assert applied is not None
+    assert isinstance(applied, Applied)
     return applied
 
 

@@ -14,7 +14,7 @@ from core.domain.ids import EventId, JobId, LeaseToken, new_job_id, new_uuid
 from core.domain.job_state import TERMINAL, JobState
 from core.domain.transitions import Transition
 from core.jobs import store
-from core.jobs.records import Applied, Change, ClaimedJob
+from core.jobs.records import Applied, Change, ClaimedJob, RowLocked
 from tests.conftest import OwnerPool
 from tests.stores.conftest import Rows
 from tests.support import jobs
@@ -44,7 +44,7 @@ def change(job_id: JobId, tenant: Tenant, transition: Transition, **more: Any) -
     return Change(job_id, tenant.id, transition, **more)
 
 
-async def apply(database: Database, *changes: Change) -> list[Applied | None]:
+async def apply(database: Database, *changes: Change) -> list[Applied | RowLocked | None]:
     async with hot_transaction(database, [each.tenant_id for each in changes]) as connection:
         return await store.apply(connection, changes)
 
@@ -106,7 +106,7 @@ async def test_a_run_under_its_number_and_token_is_heard(
         change(running.id, tenant, FROM[edge][0], run_no=running.run_no, lease_token=running.lease_token),
     )
 
-    assert applied is not None
+    assert isinstance(applied, Applied)
     assert applied.version == running.version + 1
     assert len(applied.delivery_ids) == (edge in ("succeed", "fail"))
 
@@ -166,7 +166,7 @@ async def test_batches_in_any_order_do_not_deadlock(database: Database, fleet: D
         async with hot_transaction(fleet, None) as connection:
             await store.mark_called(connection, runs[::-1] if backwards else runs)
 
-    async def end(backwards: bool) -> list[Applied | None]:
+    async def end(backwards: bool) -> list[Applied | RowLocked | None]:
         changes = [change(each.id, tenant, transitions.cancel()) for each in claimed]
         return await apply(database, *(changes[::-1] if backwards else changes))
 
@@ -174,7 +174,7 @@ async def test_batches_in_any_order_do_not_deadlock(database: Database, fleet: D
         *(mark(bool(turn % 2)) for turn in range(6)), *(end(bool(turn % 2)) for turn in range(4))
     )
 
-    assert sum(applied is not None for each in outcomes if each is not None for applied in each) == 60
+    assert sum(isinstance(applied, Applied) for each in outcomes if each is not None for applied in each) == 60
 
 
 async def test_all_of_a_change_is_written_or_nothing(

@@ -16,6 +16,7 @@ from tests.conftest import OwnerPool
 from tests.stores.conftest import Rows
 from tests.support import jobs
 from tests.support.tenants import Tenant
+from tests.support.workers import keep_alive
 
 
 async def insert(fleet: Database, tenant: Tenant, **changes: object) -> JobId:
@@ -25,7 +26,8 @@ async def insert(fleet: Database, tenant: Tenant, **changes: object) -> JobId:
 
 async def claim(fleet: Database, *job_ids: JobId, worker_id: str = "w") -> list[ClaimedJob | NotDue | None]:
     async with hot_transaction(fleet, None) as connection:
-        return await store.claim(connection, job_ids, worker_id=worker_id, lease_seconds=30)
+        await keep_alive(connection, worker_id)
+        return await store.claim(connection, job_ids, worker_id=worker_id)
 
 
 async def test_a_claim_says_all_that_a_run_needs(fleet: Database, tenant: Tenant, rows: Rows) -> None:
@@ -39,14 +41,13 @@ async def test_a_claim_says_all_that_a_run_needs(fleet: Database, tenant: Tenant
     assert (claimed.id, claimed.tenant_id, claimed.model) == (job_id, tenant.id, "echo/echo")
     assert (claimed.request, claimed.priority) == (jobs.SEALED_REQUEST, Priority.INTERACTIVE)
     assert (claimed.version, claimed.run_no, claimed.attempts_used, claimed.max_attempts) == (2, 1, 1, 3)
-    assert (claimed.worker_losses, claimed.timeout_seconds) == (0, 7.0)
+    assert (claimed.follows_lost_run, claimed.timeout_seconds) == (False, 7.0)
     assert claimed.seconds_left is not None
     assert 50 < claimed.seconds_left <= 60
     assert 0 <= claimed.queue_seconds < 10
 
     row = await rows.job(job_id)
     assert (row["state"], row["lease_token"], row["worker_id"]) == ("running", claimed.lease_token, "worker-7")
-    assert row["lease_expires_at"] == row["started_at"] + timedelta(seconds=30)
     assert row["queue_ms"] == pytest.approx(claimed.queue_seconds * 1000, abs=1)
     (attempt,) = await rows.attempts(job_id)
     assert (attempt["run_no"], attempt["attempt"], attempt["provider"]) == (1, 1, "echo")
@@ -136,7 +137,7 @@ async def test_a_second_run_counts_on_and_keeps_what_was_first(
     assert isinstance(first, ClaimedJob)
     started = (await rows.job(job_id))["started_at"], (await rows.job(job_id))["queue_ms"]
     await owner.execute(
-        "UPDATE jobs SET state = 'queued', lease_token = NULL, lease_expires_at = NULL, run_at = now(), queue_ms = 7"
+        "UPDATE jobs SET state = 'queued', lease_token = NULL, worker_id = NULL, run_at = now(), queue_ms = 7"
     )
 
     (second,) = await claim(fleet, job_id)
@@ -166,35 +167,12 @@ async def test_a_call_is_marked_while_its_run_lasts(fleet: Database, tenant: Ten
     assert (await rows.attempts(over))[0]["called_at"] is None
 
 
-async def test_a_heartbeat_renews_what_is_the_askers(
-    fleet: Database, tenant: Tenant, rows: Rows, owner: OwnerPool
-) -> None:
-    job_ids = [await insert(fleet, tenant) for _ in range(4)]
+async def test_a_worker_has_the_runs_that_it_claimed_and_no_others(fleet: Database, tenant: Tenant) -> None:
+    job_ids = [await insert(fleet, tenant) for _ in range(3)]
     async with hot_transaction(fleet, None) as connection:
-        mine, stolen, cancelled, expired = await jobs.claim(connection, job_ids, lease_seconds=1)
-    await owner.execute("UPDATE jobs SET lease_token = gen_random_uuid() WHERE id = $1", stolen.id)
-    await owner.execute(jobs.FORCE_STATE.replace("WHERE true", "WHERE id = $2"), "cancelled", cancelled.id)
-    # Late, but nobody has taken it yet: it is still the asker's.
-    await owner.execute("UPDATE jobs SET lease_expires_at = now() - interval '1 s' WHERE id = $1", expired.id)
+        mine, ended = await jobs.claim(connection, job_ids[:2], worker_id="mine")
+        await jobs.claim(connection, job_ids[2:], worker_id="of somebody else")
+        await connection.execute(jobs.FORCE_STATE.replace("WHERE true", "WHERE id = $2"), "cancelled", ended.id)
 
-    async with hot_transaction(fleet, None) as connection:
-        asked = [(each.id, each.lease_token) for each in (mine, stolen, cancelled, expired)]
-        kept = await store.heartbeat(connection, asked, lease_seconds=60)
-        renewed = await connection.fetchval("SELECT now() + interval '60 s'")
-
-    assert kept == {mine.id, expired.id}
-    assert (await rows.job(mine.id))["lease_expires_at"] == renewed
-    assert (await rows.job(stolen.id))["lease_expires_at"] < renewed
-
-
-async def test_heartbeats_in_any_order_do_not_deadlock(fleet: Database, tenant: Tenant) -> None:
-    job_ids = [await insert(fleet, tenant) for _ in range(60)]
-    async with hot_transaction(fleet, None) as connection:
-        claimed = await jobs.claim(connection, job_ids)
-    leases = [(each.id, each.lease_token) for each in claimed]
-
-    async def beat(backwards: bool) -> int:
-        async with hot_transaction(fleet, None) as connection:
-            return len(await store.heartbeat(connection, leases[::-1] if backwards else leases, lease_seconds=30))
-
-    assert await asyncio.gather(*(beat(bool(turn % 2)) for turn in range(12))) == [60] * 12
+        assert await store.runs_of_worker(connection, "mine") == {(mine.id, mine.run_no)}
+        assert await store.runs_of_worker(connection, "mine", [ended.id]) == set()

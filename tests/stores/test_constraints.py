@@ -12,17 +12,17 @@ from tests.support.tenants import Tenant
 
 # What is changed in a row that is as it should be → the guard that stands in the way.
 FORBIDDEN = {
-    "UPDATE jobs SET state = 'paused', lease_token = NULL, lease_expires_at = NULL": "ck_jobs_state",
+    "UPDATE jobs SET state = 'paused', lease_token = NULL, worker_id = NULL": "ck_jobs_state",
     "UPDATE jobs SET priority = 'urgent'": "ck_jobs_priority",
-    "UPDATE jobs SET state = 'succeeded', lease_token = NULL, lease_expires_at = NULL":
+    "UPDATE jobs SET state = 'succeeded', lease_token = NULL, worker_id = NULL":
         "ck_jobs_terminal_has_finished_at",
     "UPDATE jobs SET finished_at = now()": "ck_jobs_terminal_has_finished_at",
-    "UPDATE jobs SET lease_token = NULL": "ck_jobs_running_has_lease",
-    "UPDATE jobs SET lease_expires_at = NULL": "ck_jobs_running_has_lease",
-    "UPDATE jobs SET state = 'queued'": "ck_jobs_running_has_lease",
+    "UPDATE jobs SET lease_token = NULL": "ck_jobs_running_has_worker",
+    "UPDATE jobs SET worker_id = NULL": "ck_jobs_running_has_worker",
+    "UPDATE jobs SET state = 'queued'": "ck_jobs_running_has_worker",
     "UPDATE jobs SET attempts_used = -1": "ck_jobs_attempts_within_runs",
     "UPDATE jobs SET attempts_used = run_no + 1": "ck_jobs_attempts_within_runs",
-    "UPDATE jobs SET state = 'failed', finished_at = now(), lease_token = NULL, lease_expires_at = NULL":
+    "UPDATE jobs SET state = 'failed', finished_at = now(), lease_token = NULL, worker_id = NULL":
         "ck_jobs_failed_has_error",
     "UPDATE attempts SET outcome = 'lost', finished_at = now()": "ck_attempts_outcome",
     "UPDATE attempts SET outcome = 'failed'": "ck_attempts_closed_has_finished_at",

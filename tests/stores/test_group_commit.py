@@ -77,7 +77,7 @@ async def test_a_job_asked_for_by_many_is_claimed_by_one(
     outcomes = await asyncio.gather(*(worker_runtime.jobs.group_commit.claims.submit(job.id) for _ in range(50)))
 
     assert sum(isinstance(each, ClaimedJob) for each in outcomes) == 1
-    assert (await rows.job(job.id))["worker_id"] == worker_runtime.worker_id
+    assert (await rows.job(job.id))["worker_id"] == worker_runtime.jobs.leases.worker.id
 
 
 async def test_a_database_that_sees_single_tenants_can_not_claim(api_runtime: ApiRuntime, tenant: Tenant) -> None:

@@ -1,19 +1,25 @@
-"""A worker's leases: renewed together, ended by PostgreSQL's word or by the worker's own clock, put back on a drain."""
+"""A worker's lease and its runs: renewed together, ended by PostgreSQL's word, put back on a drain."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
+from core.db.dedicated import DedicatedConnection
 from core.jobs.cancel import cancel_jobs
 from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded, Leases
 from core.jobs.records import ClaimedJob
+from core.jobs.sweep import declare_dead, rescue_jobs
+from core.jobs.worker_lease import WorkerLease
 from core.runtime import ApiRuntime, WorkerRuntime
 from tests.conftest import OwnerPool
 from tests.stores.conftest import Rows
 from tests.support import jobs
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
+from worker.tasks.beat import look_forever, renew_forever
 
 
 @pytest.fixture
@@ -26,12 +32,17 @@ async def claimed(api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant
 
 @pytest.fixture
 def leases(worker_runtime: WorkerRuntime) -> Leases:
-    return Leases(worker_runtime.database, lease_seconds=30.0, heartbeat_seconds=0.01)
+    return worker_runtime.jobs.leases
+
+
+@pytest.fixture
+def worker(leases: Leases) -> WorkerLease:
+    return leases.worker
 
 
 @pytest.fixture
 async def lease(leases: Leases, claimed: ClaimedJob) -> AsyncIterator[Lease]:
-    async with leases.hold(claimed, asyncio.get_running_loop().time()) as held:
+    async with leases.hold(claimed) as held:
         yield held
 
 
@@ -43,15 +54,97 @@ async def call(lease: Lease) -> LeaseEnd:
     return ended.value.end
 
 
-async def test_a_beat_renews_here_and_in_postgresql(leases: Leases, lease: Lease, rows: Rows, owner: OwnerPool) -> None:
-    await owner.execute("UPDATE jobs SET lease_expires_at = now()")
-    before = lease.valid_until = asyncio.get_running_loop().time() + 1
+async def test_a_renewal_counts_here_and_in_postgresql(worker: WorkerLease, owner: OwnerPool) -> None:
+    await owner.execute("UPDATE workers SET lease_expires_at = now() WHERE id = $1", worker.id)
+    worker.valid_until = 0.0
 
-    await leases.beat([lease])
+    await worker.renew()
 
-    assert lease.valid_until > before
-    assert await owner.fetchval("SELECT lease_expires_at > now() + interval '20 s' FROM jobs")
-    lease.check()
+    assert worker.is_valid
+    assert worker.may_claim
+    left = "SELECT lease_expires_at > now() + interval '1 minute' FROM workers WHERE id = $1"
+    assert await owner.fetchval(left, worker.id)
+
+
+async def test_renewals_touch_no_index(worker: WorkerLease, owner: OwnerPool) -> None:
+    """Whatever runs, a beat is one row of a small table, in its own page."""
+    for _ in range(20):
+        await worker.renew()
+
+    async def all_hot() -> bool:
+        row = await owner.fetchrow(
+            "SELECT n_tup_upd AS updated, n_tup_hot_upd AS hot FROM pg_stat_all_tables WHERE relname = 'workers'"
+        )
+        assert row is not None
+        return bool(row["updated"] >= 20 and row["hot"] == row["updated"])
+
+    await eventually(all_hot, what="every renewal was HOT")
+
+
+async def test_a_worker_that_was_declared_dead_begins_again_and_its_runs_are_over(
+    worker: WorkerLease, lease: Lease, owner: OwnerPool
+) -> None:
+    calling, dead = asyncio.create_task(call(lease)), worker.id
+    await owner.execute("UPDATE workers SET dead_at = now() WHERE id = $1", dead)
+
+    await worker.renew()
+
+    async with asyncio.timeout(10):
+        assert await calling is LeaseEnd.LOST
+    assert worker.id != dead
+    assert worker.may_claim
+
+
+async def test_an_old_renewal_lets_nothing_new_begin(worker: WorkerLease) -> None:
+    assert worker.may_claim
+    worker._renewed_at = asyncio.get_running_loop().time() - worker.gap_seconds - 1
+    assert worker.is_valid
+    assert not worker.may_claim
+
+
+async def test_a_connection_that_hangs_is_replaced(
+    worker_runtime: WorkerRuntime, worker: WorkerLease, owner: OwnerPool
+) -> None:
+    """A statement that gets no answer costs its time limit, and the next one has another connection."""
+    alone = DedicatedConnection(worker_runtime.settings.database, "alone")
+    before = await alone.fetchrow(5, "SELECT pg_backend_pid() AS pid")
+    with pytest.raises(TimeoutError):
+        await alone.fetchrow(0.05, "SELECT pg_sleep(5)")
+    after = await alone.fetchrow(5, "SELECT pg_backend_pid() AS pid")
+    alone.drop()
+    assert before is not None
+    assert after is not None
+    assert before["pid"] != after["pid"]
+
+
+async def test_a_locked_row_does_not_kill_its_worker(
+    worker_runtime: WorkerRuntime, worker: WorkerLease, owner: OwnerPool
+) -> None:
+    """Who holds the row of a silent worker leaves unknown whether it lives."""
+    other = replace(worker, name="other", id="", connection=DedicatedConnection(worker_runtime.settings.database, "o"))
+    await other.register()
+    await owner.execute("UPDATE workers SET lease_expires_at = now() - interval '1 s' WHERE id = $1", other.id)
+    await owner.execute("UPDATE workers SET steady_since = now() - interval '2 hours' WHERE id = $1", worker.id)
+    async with owner.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM workers WHERE id = $1 FOR UPDATE", other.id)
+        assert await declare_dead(worker_runtime.jobs) == 0
+    assert await declare_dead(worker_runtime.jobs) == 1
+    await other.leave()
+
+
+async def test_a_renewal_that_comes_first_saves_the_worker(
+    worker_runtime: WorkerRuntime, worker: WorkerLease, owner: OwnerPool
+) -> None:
+    """Of a judgement and a renewal at the same time one counts, and the other sees it."""
+    await owner.execute("UPDATE workers SET steady_since = now() - interval '2 hours' WHERE id = $1", worker.id)
+    other = replace(worker, name="other", id="", connection=DedicatedConnection(worker_runtime.settings.database, "o"))
+    for _ in range(20):
+        await other.register()
+        before = other.id
+        await owner.execute("UPDATE workers SET lease_expires_at = now() - interval '1 s' WHERE id = $1", before)
+        dead, _ = await asyncio.gather(declare_dead(worker_runtime.jobs), other.renew())
+        assert dead == (other.id != before)
+        await other.leave()
 
 
 async def test_a_cancelled_jobs_call_is_closed_when_postgresql_says_so(
@@ -76,32 +169,53 @@ async def test_a_message_about_a_job_that_goes_on_ends_nothing(leases: Leases, l
     assert await calling is LeaseEnd.DRAINED
 
 
-async def test_the_heartbeat_finds_out_by_itself(
-    api_runtime: ApiRuntime, leases: Leases, lease: Lease, tenant: Tenant
+async def test_the_loop_finds_out_by_itself(
+    api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, lease: Lease, tenant: Tenant
 ) -> None:
-    keeping = asyncio.create_task(leases.keep())
+    lease.worker.heartbeat_seconds = 0.01
+    looking = asyncio.create_task(look_forever(worker_runtime))
     calling = asyncio.create_task(call(lease))
     await cancel_jobs(api_runtime.jobs, tenant.id, [lease.job.id])
 
     async with asyncio.timeout(10):
         assert await calling is LeaseEnd.LOST
-    keeping.cancel()
+    looking.cancel()
 
 
-async def test_a_worker_that_can_not_renew_begins_nothing_new(leases: Leases, lease: Lease) -> None:
+async def test_a_run_that_nobody_knows_of_is_given_back(
+    worker_runtime: WorkerRuntime, claimed: ClaimedJob, leases: Leases, rows: Rows
+) -> None:
+    """Claimed by a statement whose answer never came: its worker lives, so no sweep would ever find it."""
+    assert await leases.look() == frozenset()
+    unheld = await leases.look()
+
+    assert unheld == {(claimed.id, claimed.run_no)}
+    assert await rescue_jobs(worker_runtime.jobs, unheld) == 1
+    row = await rows.job(claimed.id)
+    assert (row["state"], row["attempts_used"], row["worker_losses"]) == ("queued", 0, 0)
+
+
+async def test_a_run_is_given_back_once(
+    worker_runtime: WorkerRuntime, claimed: ClaimedJob, leases: Leases, rows: Rows
+) -> None:
+    """By the time of it the job may run again: that run is left alone."""
+    unheld = frozenset({(claimed.id, claimed.run_no)})
+    await rescue_jobs(worker_runtime.jobs, unheld)
+    again = await worker_runtime.jobs.group_commit.claims.submit(claimed.id)
+    assert isinstance(again, ClaimedJob)
+
+    assert await rescue_jobs(worker_runtime.jobs, unheld) == 0
+    assert (await rows.job(claimed.id))["run_no"] == again.run_no
+
+
+async def test_while_the_lease_may_be_over_nothing_is_held_in_redis(leases: Leases, lease: Lease) -> None:
     assert leases.may_hold(lease.job.id)
-    lease.valid_until = asyncio.get_running_loop().time()
-
-    with pytest.raises(LeaseEnded) as ended:
-        lease.check()
-
-    assert ended.value.end is LeaseEnd.LOST
+    lease.worker.valid_until = 0.0
     assert not leases.may_hold(lease.job.id)
-    assert await call(lease) is LeaseEnd.LOST
 
 
 async def test_a_database_that_is_away_does_not_end_the_heartbeat(
-    worker_runtime: WorkerRuntime, leases: Leases, lease: Lease, owner: OwnerPool
+    worker_runtime: WorkerRuntime, worker: WorkerLease, owner: OwnerPool
 ) -> None:
     beats = 0
 
@@ -113,18 +227,21 @@ async def test_a_database_that_is_away_does_not_end_the_heartbeat(
         seen = beats
         await eventually(lambda: beats > seen + 1, what="the heart beats on")
 
-    keeping = asyncio.create_task(leases.keep(beat))
+    worker.heartbeat_seconds = 0.5
+    keeping = asyncio.create_task(renew_forever(worker_runtime, beat))
     end_backends = (
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'inferd-worker'"
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'inferd-beat'"
     )
     for _ in range(3):
         await owner.fetchval(end_backends)
         await beats_on()
-    before = lease.valid_until = 0.0
+    worker.valid_until = 0.0
 
-    await eventually(lambda: lease.valid_until > before, what="the lease is renewed")
+    await eventually(lambda: worker.is_valid, what="the lease is renewed")
     assert not keeping.done()
     keeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await keeping
 
 
 async def test_a_drain_ends_every_run_and_the_ones_that_come(leases: Leases, lease: Lease, claimed: ClaimedJob) -> None:
@@ -135,14 +252,14 @@ async def test_a_drain_ends_every_run_and_the_ones_that_come(leases: Leases, lea
 
     async with asyncio.timeout(10):
         assert await calling is LeaseEnd.DRAINED
-    async with leases.hold(claimed, asyncio.get_running_loop().time()) as late:
+    async with leases.hold(claimed) as late:
         assert await call(late) is LeaseEnd.DRAINED
 
 
 async def test_a_run_that_its_own_worker_started_again_is_over(
     leases: Leases, lease: Lease, claimed: ClaimedJob
 ) -> None:
-    async with leases.hold(claimed, asyncio.get_running_loop().time()) as newer:
+    async with leases.hold(claimed) as newer:
         assert lease.ended is LeaseEnd.LOST
         newer.check()
     assert leases.may_hold(claimed.id)

@@ -27,10 +27,11 @@ from core.domain.job_state import JobState
 from core.jobs import queries, store
 from core.jobs.queries import JobFilter
 from core.jobs.records import Change, ClaimedJob
-from core.jobs.store import statement
+from core.jobs.statements import statement
 from core.settings import DatabaseSettings
 from tests.support.jobs import UNSEALED_OUTPUT, answer, new_job
 from tests.support.servers import Servers, open_database_copy, owner_url
+from tests.support.workers import keep_alive
 
 QUEUED, FINISHED, TENANTS = 8_000, 42_000, 5
 BATCH = 100
@@ -96,7 +97,8 @@ async def _claim_some(fleet: Database) -> Filled:
             for state in ("queued", "succeeded")
         }
         ids = [job_id for job_id, _ in sampled["queued"][:BATCH]]
-        claimed = await store.claim(connection, ids, worker_id="worker", lease_seconds=3600)
+        await keep_alive(connection, "worker")
+        claimed = await store.claim(connection, ids, worker_id="worker")
         assert all(isinstance(each, ClaimedJob) for each in claimed)
     return Filled(
         fleet=fleet,
@@ -156,9 +158,10 @@ def inserts(filled: Filled) -> list[list[object]]:
 BY_KEY: dict[str, Callable[[Filled], Sequence[object]]] = {
     "insert": lambda filled: [*inserts(filled), 3600.0],
     "held_keys": lambda filled: [[filled.tenant_id] * BATCH, [f"key-{number}" for number in range(BATCH)]],
-    "claim": lambda filled: [[job_id for job_id, _ in filled.queued[:BATCH]], "worker", 10.0],
+    "claim": lambda filled: [[job_id for job_id, _ in filled.queued[:BATCH]], "worker"],
     "called": lambda filled: store._columns([(job.id, job.tenant_id, job.run_no) for job in filled.claimed], 3),
-    "heartbeat": lambda filled: [*store._columns([(job.id, job.lease_token) for job in filled.claimed], 2), 10.0],
+    "runs_of_worker": lambda _: ["worker", None],
+    "unchanged": lambda filled: changes(filled)[:5],
     "apply": changes,
     "get": lambda filled: pairs(filled.finished),
     "delete": lambda filled: pairs(filled.finished),
@@ -167,7 +170,7 @@ BY_KEY: dict[str, Callable[[Filled], Sequence[object]]] = {
 # Each statement that looks for rows by itself, at most BATCH of them.
 BY_INDEX: dict[str, Sequence[object]] = {
     "due": ["standard", BATCH, *BEGINNING],
-    "expired_leases": [BATCH],
+    "lost_runs": [BATCH, [], [], ""],
     "passed_deadlines": [BATCH],
     "prune_jobs": ["succeeded", 3600.0, BATCH],
 }

@@ -10,10 +10,10 @@ KEPT = RetentionSettings(succeeded_days=1, failed_days=2, deleted_days=3)
 
 _INSERT = """
 INSERT INTO jobs (id, tenant_id, state, model, request, priority, created_at, run_at, finished_at, timeout_seconds,
-    max_attempts, run_no, lease_token, lease_expires_at, error_code)
+    max_attempts, run_no, lease_token, worker_id, error_code)
 SELECT inferd_uuid7(), $1, $2, 'echo/echo', '', 'standard', now(), now(),
     CASE WHEN $2 NOT IN ('queued', 'running') THEN now() - make_interval(hours => $3) END, 10, 1, 1,
-    CASE WHEN $2 = 'running' THEN gen_random_uuid() END, CASE WHEN $2 = 'running' THEN now() END, 'x'
+    CASE WHEN $2 = 'running' THEN gen_random_uuid() END, CASE WHEN $2 = 'running' THEN 'w' END, 'x'
 FROM generate_series(1, $4) RETURNING id
 """
 

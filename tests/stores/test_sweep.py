@@ -18,6 +18,7 @@ from tests.stores.conftest import Rows
 from tests.support import jobs
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
+from tests.support.workers import lose_worker
 
 HOOK: dict[str, Any] = {"webhook_url": "https://example.com/", "webhook_events": jobs.EVERY_EVENT}
 
@@ -32,10 +33,6 @@ async def start(
     if called:
         assert await worker.jobs.group_commit.calls.submit((job.id, tenant.id, claimed.run_no))
     return claimed
-
-
-async def lose_worker(owner: OwnerPool, job_id: JobId) -> None:
-    await owner.execute("UPDATE jobs SET lease_expires_at = now() - interval '1 ms' WHERE id = $1", job_id)
 
 
 async def rung(worker: WorkerRuntime, job_id: JobId, lane: Lane = Lane.STANDARD) -> bool:
@@ -70,7 +67,7 @@ async def test_a_job_that_loses_two_workers_fails_and_says_so(
     await rescue_jobs(worker_runtime.jobs)
     second = await worker_runtime.jobs.group_commit.claims.submit(job.id)
     assert isinstance(second, ClaimedJob)
-    assert (second.run_no, second.worker_losses) == (2, 1)
+    assert (second.run_no, second.follows_lost_run) == (2, True)
     await worker_runtime.jobs.group_commit.calls.submit((job.id, tenant.id, 2))
     await lose_worker(owner, job.id)
 
@@ -161,9 +158,8 @@ async def test_sweeps_at_once_share_the_work_and_mend_each_job_once(
     api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, owner: OwnerPool, rows: Rows
 ) -> None:
     started = await asyncio.gather(*(start(api_runtime, worker_runtime, tenant, **HOOK) for _ in range(60)))
-    await owner.execute(
-        "UPDATE jobs SET worker_losses = 1, lease_expires_at = now() - interval '1 s', deadline_at = now()"
-    )
+    await owner.execute("UPDATE jobs SET worker_losses = 1, deadline_at = now()")
+    await lose_worker(owner)
 
     mended = await asyncio.gather(
         *(mend(worker_runtime.jobs) for mend in (rescue_jobs, expire_jobs, rescue_jobs, expire_jobs))

@@ -22,7 +22,10 @@ _PAUSE_SECONDS: Final = 0.05
 # What is not due yet has its place in PostgreSQL alone: the sweep rings for it in time.
 _ROWS: Final = """
 SELECT id, state, priority FROM jobs
-WHERE state = 'queued' AND run_at <= now() OR state = 'running' AND lease_expires_at < now()
+WHERE state = 'queued' AND run_at <= now() OR state = 'running' AND NOT EXISTS (
+    SELECT FROM workers
+    WHERE workers.id = jobs.worker_id AND dead_at IS NULL AND workers.lease_expires_at > now()
+)
 ORDER BY id
 """
 
@@ -52,7 +55,7 @@ async def _nobodys_jobs(
         member, lane = job_member(JobId(row["id"])), lane_of(Priority(row["priority"]))
         places = [await redis.zscore(keys.lane(lane), member) for redis, keys in clients]
         if row["state"] == "running":
-            found.append(f"{member} is running, and its lease has run out")
+            found.append(f"{member} is running, and its worker is dead")
         elif all(place is None for place in places):
             found.append(f"{member} is queued, and has no place in {lane}")
     return found

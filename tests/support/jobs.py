@@ -13,6 +13,7 @@ from core.jobs import store
 from core.jobs.context import JobContext
 from core.jobs.records import ClaimedJob, Inserted, JobRecord, NewJob
 from core.jobs.submit import Draft, Order, submit_job
+from tests.support.workers import keep_alive, lose_worker
 
 SEALED_REQUEST = b'\x00{"messages":[{"role":"user","content":"hello"}],"params":{}}'
 EVERY_EVENT = ("job.succeeded", "job.failed", "job.cancelled", "job.expired")
@@ -71,10 +72,13 @@ async def insert(connection: Connection, tenant_id: TenantId, **changes: Any) ->
 
 
 async def claim(
-    connection: Connection, job_ids: Sequence[JobId], *, worker_id: str = "worker-1", lease_seconds: float = 30
+    connection: Connection, job_ids: Sequence[JobId], *, worker_id: str = "worker-1", dead: bool = False
 ) -> list[ClaimedJob]:
-    """Claims jobs, all of which must be free."""
-    claimed = await store.claim(connection, job_ids, worker_id=worker_id, lease_seconds=lease_seconds)
+    """Claims jobs, all of which must be free. `dead`: the worker died right after it."""
+    await keep_alive(connection, worker_id)
+    claimed = await store.claim(connection, job_ids, worker_id=worker_id)
+    for job_id in job_ids if dead else ():
+        await lose_worker(connection, job_id)
     assert all(isinstance(each, ClaimedJob) for each in claimed), claimed
     return [each for each in claimed if isinstance(each, ClaimedJob)]
 
@@ -107,7 +111,7 @@ FORCE_STATE = """
 UPDATE jobs SET state = $1, run_no = 3, attempts_used = 2,
     finished_at = CASE WHEN $1 NOT IN ('queued', 'running') THEN now() END,
     lease_token = CASE WHEN $1 = 'running' THEN gen_random_uuid() END,
-    lease_expires_at = CASE WHEN $1 = 'running' THEN now() + interval '30 s' END,
+    worker_id = CASE WHEN $1 = 'running' THEN 'worker-1' END,
     error_code = CASE WHEN $1 = 'failed' THEN 'provider_unavailable' END
 WHERE true
 """

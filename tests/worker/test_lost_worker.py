@@ -1,6 +1,5 @@
 """A worker that dies or stands still with a job in its hands: somebody else takes over, and the late one is refused."""
 
-import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
@@ -15,6 +14,7 @@ from core.settings import Settings
 from tests.support.jobs import claim, insert
 from tests.support.processes import run_worker
 from tests.support.waiting import eventually
+from tests.support.workers import enlist
 from tests.worker.scene import Scene
 from tests.worker.worker_process import run_process
 
@@ -37,13 +37,13 @@ async def test_a_killed_workers_job_is_run_by_another_one(scene: Scene, quick: S
 async def test_a_job_that_kills_two_workers_is_given_up(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
     """F23: though attempts are left."""
     job_id = await scene.submit("fake/hang", max_attempts=10)
-    workers = [await stack.enter_async_context(run_process(quick)) for _ in range(2)]
+    # Three: one lives on each time, else a loss would not count.
+    workers = [await stack.enter_async_context(run_process(quick)) for _ in range(3)]
     for number in range(2):
         await scene.call(number)
         worker_id = (await scene.row(job_id))["worker_id"]
         (holder,) = [worker for worker in workers if worker.owns(worker_id)]
         await holder.kill()
-    await stack.enter_async_context(run_worker(quick))
     job = await scene.ended(job_id)
     assert (job.state, job.error_code, job.attempts_used) == (JobState.FAILED, "worker_lost", 2)
     assert [each.outcome for each in job.attempts] == ["unknown", "unknown"]
@@ -76,7 +76,7 @@ async def test_neighbours_of_a_dead_worker_lose_no_attempt(scene: Scene, worker_
     """F11, F23: only the job whose call had gone out may be what killed it."""
     async with worker_runtime.database.pool.acquire() as connection, connection.transaction():
         called, waiting = [await insert(connection, scene.tenant.id) for _ in range(2)]
-        first, _ = await claim(connection, [called, waiting], lease_seconds=-1)
+        first, _ = await claim(connection, [called, waiting], dead=True)
         assert await store.mark_called(connection, [(called, scene.tenant.id, first.run_no)]) == [True]
     assert await rescue_jobs(worker_runtime.jobs) == 2
     rows = [await scene.row(job_id) for job_id in (called, waiting)]
@@ -91,7 +91,7 @@ async def test_a_rescued_job_does_not_wait_again(scene: Scene, worker_runtime: W
     ring, keys = worker_runtime.jobs.ring, worker_runtime.keys
     async with worker_runtime.database.pool.acquire() as connection:
         lost, waits = [await insert(connection, scene.tenant.id) for _ in range(2)]
-        await claim(connection, [lost], lease_seconds=-1)
+        await claim(connection, [lost], dead=True)
     await ring.ring_now([ring_job(waits, Lane.STANDARD)])
     await rescue_jobs(worker_runtime.jobs)
     members = [job_member(lost), job_member(waits)]
@@ -109,12 +109,27 @@ async def test_who_was_there_each_time_is_no_neighbour(scene: Scene, worker_runt
         job_id = await insert(connection, scene.tenant.id)
         runs = 0
         while (await scene.row(job_id))["state"] == JobState.QUEUED:
-            await claim(connection, [job_id], lease_seconds=-1)
+            await claim(connection, [job_id], dead=True)
             await rescue_jobs(worker_runtime.jobs)
             runs += 1
     job = await scene.job(job_id)
     assert (job.state, job.error_code, runs) == (JobState.FAILED, "worker_lost", 12)
     assert {each.billed for each in job.attempts} == {"no"}
+
+
+async def test_a_worker_that_dies_alone_is_not_held_against_its_job(
+    scene: Scene, quick: Settings, stack: AsyncExitStack
+) -> None:
+    """Nobody saw how: everything may have died with it. The attempts bound how often."""
+    await scene.owner.execute("UPDATE workers SET steady_since = now() + interval '1 day'")
+    job_id = await scene.submit("fake/hang", max_attempts=3)
+    for number in range(3):
+        alone = await stack.enter_async_context(run_process(quick))
+        await scene.call(number)
+        await alone.kill()
+    await stack.enter_async_context(run_worker(quick))
+    job = await scene.ended(job_id)
+    assert (job.state, job.error_code, job.attempts_used) == (JobState.FAILED, "worker_lost", 3)
 
 
 async def test_a_lease_that_is_renewed_is_not_taken(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
@@ -129,17 +144,18 @@ async def test_a_lease_that_is_renewed_is_not_taken(scene: Scene, quick: Setting
 async def test_a_lease_ends_for_the_run_that_lost_it(
     scene: Scene, quick: Settings, worker_runtime: WorkerRuntime, stack: AsyncExitStack, same_worker: bool
 ) -> None:
-    """F16: a token is each acquisition's own, so a heartbeat for the old one tells, also to the worker that has both."""
+    """F16: a run has its own number, so the worker that has both learns which one is over."""
     here = worker_runtime
     there = here if same_worker else await stack.enter_async_context(open_worker(quick))
+    if not same_worker:
+        await enlist(there)
     async with here.database.pool.acquire() as connection:
         job_id = await insert(connection, scene.tenant.id)
-        (first,) = await claim(connection, [job_id], lease_seconds=-1)
-        now = asyncio.get_running_loop().time()
-        async with here.jobs.leases.hold(first, now) as earlier:
+        (first,) = await claim(connection, [job_id], dead=True)
+        async with here.jobs.leases.hold(first) as earlier:
             await rescue_jobs(here.jobs)
-            (second,) = await claim(connection, [job_id])
-            async with there.jobs.leases.hold(second, now) as later:
+            (second,) = await claim(connection, [job_id], worker_id=there.jobs.leases.worker.id)
+            async with there.jobs.leases.hold(second) as later:
                 for runtime in (here, there):
                     await runtime.jobs.leases.check([job_id])
                 assert (earlier.is_valid, later.is_valid) == (False, True)

@@ -15,6 +15,7 @@ from core.runtime import open_worker
 from core.settings import Settings
 from tests.support.processes import run_worker
 from tests.support.waiting import eventually
+from tests.support.workers import enlist
 from tests.worker.proxy import Proxy, through
 from tests.worker.scene import Scene
 from tests.worker.worker_process import run_process
@@ -99,17 +100,24 @@ class Cutting(Catalogue):
 async def test_a_call_does_not_go_out_when_the_lease_may_be_over(
     scene: Scene, quick: Settings, proxy: Proxy, stack: AsyncExitStack
 ) -> None:
-    """F17: a worker that can't ask stops at its own deadline; another one has the job by then."""
+    """F17: a worker that can't ask waits with its call; another one has the job by the time it may go on."""
     runtime = await stack.enter_async_context(open_worker(through(quick, proxy)))
+    lease = runtime.jobs.leases.worker
+    await lease.register()
     catalogue = Cutting(runtime.jobs.catalogue, proxy)
     stack.push_async_callback(catalogue.aclose)
     job_id = await scene.submit("fake/ok")
-    assert await execute_job(replace(runtime.jobs, catalogue=catalogue), job_id) is None
-    assert (scene.fake.calls, (await scene.row(job_id))["state"]) == ([], JobState.RUNNING)
+    running = asyncio.create_task(execute_job(replace(runtime.jobs, catalogue=catalogue), job_id))
+    await scene.in_state(job_id, JobState.RUNNING)
+    await eventually(lambda: proxy.is_cut and not lease.is_valid, what="the lease may be over")
+    assert scene.fake.calls == []
     await stack.enter_async_context(run_worker(quick))
     job = await scene.ended(job_id)
     assert (job.state, job.attempts_used) == (JobState.SUCCEEDED, 1)
     assert [(each.outcome, each.billed) for each in job.attempts] == [("unknown", "no"), ("succeeded", "yes")]
+    proxy.restore()
+    await lease.renew()
+    assert await asyncio.wait_for(running, 20) is None
     assert len(scene.fake.calls) == 1
 
 
@@ -119,6 +127,7 @@ async def test_a_short_absence_before_the_call_costs_nothing(
     """The claim stands, and the call goes out as soon as PostgreSQL has written that it does."""
     patient = quick.model_copy(update={"worker": quick.worker.model_copy(update={"lease_seconds": 60})})
     runtime = await stack.enter_async_context(open_worker(through(patient, proxy)))
+    await enlist(runtime)
     catalogue = Cutting(runtime.jobs.catalogue, proxy)
     stack.push_async_callback(catalogue.aclose)
     job_id = await scene.submit("fake/ok")

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from core.jobs.reconcile import Reconciler
-from core.jobs.sweep import BATCH, expire_jobs, rescue_jobs
+from core.jobs.sweep import BATCH, declare_dead, expire_jobs, rescue_jobs
 from core.runtime import WorkerRuntime
 from core.webhooks.recover import advance_recoveries
 
@@ -22,6 +22,7 @@ async def sweep(runtime: WorkerRuntime) -> None:
     reconciler = Reconciler(runtime.jobs)
     period = runtime.settings.worker.sweep_seconds
     while True:
+        await _step("declare_dead", lambda: declare_dead(runtime.jobs))
         await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))
         await _step("expire", lambda: _all(lambda: expire_jobs(runtime.jobs)))
         await _step("recover", lambda: advance_recoveries(runtime.database, runtime.jobs.ring))

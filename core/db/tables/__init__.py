@@ -22,6 +22,7 @@ from core.db.tables.webhooks import (  # noqa: E402
     RetiredSecretRow,
     WebhookEndpointRow,
 )
+from core.db.tables.workers import WorkerRow  # noqa: E402
 
 metadata: MetaData = SQLModel.metadata
 
@@ -53,5 +54,6 @@ __all__ = [
     "RetiredSecretRow",
     "TenantRow",
     "WebhookEndpointRow",
+    "WorkerRow",
     "metadata",
 ]

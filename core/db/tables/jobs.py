@@ -28,8 +28,8 @@ class JobRow(SQLModel, table=True):
         one_of("priority", Priority),
         CheckConstraint(f"(state IN ({_TERMINAL})) = (finished_at IS NOT NULL)", name="terminal_has_finished_at"),
         CheckConstraint(
-            "(state = 'running') = (lease_token IS NOT NULL AND lease_expires_at IS NOT NULL)",
-            name="running_has_lease",
+            "(state = 'running') = (lease_token IS NOT NULL AND worker_id IS NOT NULL)",
+            name="running_has_worker",
         ),
         CheckConstraint("attempts_used >= 0 AND attempts_used <= run_no", name="attempts_within_runs"),
         CheckConstraint("(state = 'failed') <= (error_code IS NOT NULL)", name="failed_has_error"),
@@ -38,7 +38,9 @@ class JobRow(SQLModel, table=True):
         Index("ix_jobs_list_state", "tenant_id", "state", "id"),
         # sweep: due and not in Redis; lane order for a rebuild
         Index("ix_jobs_due", "priority", "run_at", "id", postgresql_where=text("state = 'queued'")),
-        # sweep: leases that ran out
+        # a worker's own runs; sweep: those of dead workers
+        Index("ix_jobs_worker", "worker_id", postgresql_where=text("state = 'running'")),
+        # sweep: leases of the previous release, which had one for each job
         Index("ix_jobs_lease", "lease_expires_at", postgresql_where=text("state = 'running'")),
         # sweep: deadlines that passed
         Index(

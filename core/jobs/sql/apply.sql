@@ -19,7 +19,8 @@ WITH input AS (
         AND (input.run_no IS NULL OR job.run_no = input.run_no)
         AND (input.token IS NULL OR job.lease_token = input.token)
     ORDER BY job.id
-    FOR UPDATE OF job
+    -- Nobody waits for a neighbour's row: one that is locked is reported as such by store.apply, and tried again.
+    FOR UPDATE OF job SKIP LOCKED
 ), changed AS (
     UPDATE jobs AS job
     SET state = held.to_state,

@@ -1,5 +1,6 @@
 -- The claim edge for many jobs, with the attempt row that stands before every call.
 -- SKIP LOCKED: a row that somebody else is changing right now is not ours to wait for; the sweep rings it again.
+-- Only a worker with a living lease claims: nobody would look for the jobs of one that was never registered.
 WITH wanted AS (
     -- One lookup by the primary key for each. Without statistics the planner would rather read the whole index of what
     -- is queued for each id (a skip scan), so the state is written as no index has it.
@@ -7,6 +8,7 @@ WITH wanted AS (
     FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
         SELECT id, tenant_id, run_at, deadline_at FROM jobs
         WHERE jobs.id = asked.id AND state || '' = 'queued'
+            AND EXISTS (SELECT FROM workers WHERE id = $2 AND dead_at IS NULL AND lease_expires_at > now())
         FOR UPDATE SKIP LOCKED
     ) AS job
 ), claimed AS (
@@ -16,7 +18,6 @@ WITH wanted AS (
         run_no = job.run_no + 1,
         attempts_used = job.attempts_used + 1,
         lease_token = gen_random_uuid(),
-        lease_expires_at = now() + make_interval(secs => $3),
         worker_id = $2,
         started_at = coalesce(job.started_at, now()),
         queue_ms = coalesce(
@@ -55,7 +56,12 @@ WITH wanted AS (
 SELECT
     wanted.id, extract(epoch FROM wanted.run_at - now())::float8 AS seconds_until_due,
     claimed.tenant_id, claimed.model, claimed.request, claimed.priority, claimed.version, claimed.run_no,
-    claimed.attempts_used, claimed.max_attempts, claimed.worker_losses, claimed.lease_token,
+    claimed.attempts_used, claimed.max_attempts, claimed.lease_token,
+    claimed.worker_losses > 0 OR claimed.run_no > 1 AND EXISTS (
+        SELECT FROM attempts AS earlier
+        WHERE earlier.job_id = claimed.id AND earlier.tenant_id = claimed.tenant_id
+            AND earlier.run_no = claimed.run_no - 1 AND earlier.outcome = 'unknown'
+    ) AS follows_lost_run,
     claimed.timeout_seconds, extract(epoch FROM claimed.deadline_at - now())::float8 AS seconds_left,
     extract(epoch FROM now() - greatest(claimed.run_at, claimed.created_at))::float8 AS queue_seconds,
     array(

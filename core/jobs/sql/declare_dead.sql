@@ -1,0 +1,25 @@
+-- Declares dead the workers whose lease is over. $1 is who judges: only a worker that has renewed its own lease for $2
+-- seconds on end, without a gap of more than $3 seconds up to now. After PostgreSQL stood still, or the clock jumped,
+-- nobody may judge before everybody who lives has had the time to renew.
+-- A row that somebody holds is passed over: whether its worker lives is not known.
+WITH silent AS (
+    SELECT id, renewed_at
+    FROM workers
+    WHERE dead_at IS NULL AND lease_expires_at < now() AND id <> $1
+        AND EXISTS (
+            SELECT FROM workers AS judge
+            WHERE judge.id = $1 AND judge.dead_at IS NULL
+                AND judge.steady_since <= now() - make_interval(secs => $2)
+                AND judge.renewed_at >= now() - make_interval(secs => $3)
+        )
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE workers AS worker
+SET dead_at = now(),
+    lost_alone = NOT EXISTS (
+        SELECT FROM workers AS witness
+        WHERE witness.dead_at IS NULL AND witness.lease_expires_at > now() AND witness.steady_since <= silent.renewed_at
+    )
+FROM silent
+WHERE worker.id = silent.id
+RETURNING worker.id, worker.lost_alone

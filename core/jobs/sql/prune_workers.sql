@@ -1,0 +1,10 @@
+-- Forgets workers that died a day ago and have no job any more.
+WITH old AS (
+    SELECT id FROM workers
+    WHERE dead_at < now() - make_interval(secs => $1)
+        AND NOT EXISTS (SELECT FROM jobs WHERE jobs.worker_id = workers.id AND jobs.state = 'running')
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+DELETE FROM workers USING old WHERE workers.id = old.id
+RETURNING workers.id

@@ -1,0 +1,94 @@
+"""The lease of this worker process: a row of `workers` that covers every job which names it.
+
+Renewed by one small statement a beat, on a connection of its own, however many jobs run. While the lease may be over
+by this process's own clock nothing new is claimed and no call begins. A worker that finds itself declared dead begins
+again under a new id; its runs are over (core/jobs/heartbeat.py). Who is declared dead, and when: declare_dead.sql.
+Kept by worker/tasks/beat.py.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import asyncpg
+import structlog
+
+from core.db.dedicated import DedicatedConnection
+from core.domain.ids import new_uuid
+from core.jobs.statements import statement
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class WorkerLease:
+    """One for a process. Seconds everywhere; `valid_until` is in the loop's monotonic ones.
+
+    `name` is the process's, for logs; `id` begins with it and is another one after each registration.
+    """
+
+    connection: DedicatedConnection
+    name: str
+    version: str
+    lease_seconds: float
+    heartbeat_seconds: float
+    slots: int = 0
+    on_death: Callable[[], None] = lambda: None
+    id: str = ""
+    valid_until: float = 0.0
+    other_slots: int = 0
+    _renewed_at: float = field(default=float("-inf"))
+
+    @property
+    def gap_seconds(self) -> float:
+        """Without a renewal for so long, a worker may not judge others, and claims nothing."""
+        return self.lease_seconds / 2
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether nobody else can have declared this worker dead yet."""
+        return asyncio.get_running_loop().time() < self.valid_until
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether the last good renewal is young enough to begin something new."""
+        now = asyncio.get_running_loop().time()
+        return now < self.valid_until and now - self._renewed_at <= self.gap_seconds
+
+    async def register(self) -> None:
+        """Begins under a new id. Raises what PostgreSQL's absence raises."""
+        worker_id, sent_at = f"{self.name}-{new_uuid().hex[-6:]}", asyncio.get_running_loop().time()
+        await self._ask("register_worker", worker_id, self.slots, self.version, self.lease_seconds)
+        self.id = worker_id
+        self._renewed(sent_at)
+
+    async def renew(self) -> None:
+        """Renews the lease, or registers anew when it was over for good. Raises what PostgreSQL's absence raises."""
+        if not self.id:
+            await self.register()
+            return
+        sent_at = asyncio.get_running_loop().time()
+        row = await self._ask("renew_worker", self.id, self.lease_seconds, self.gap_seconds, self.slots)
+        if row is None:
+            log.warning("worker_declared_dead", worker_id=self.id)
+            self.valid_until = 0.0
+            self.on_death()
+            await self.register()
+            return
+        self.other_slots = row["other_slots"]
+        self._renewed(sent_at)
+
+    async def leave(self) -> None:
+        """The process stops: others need not wait for the lease's end. Raises what PostgreSQL's absence raises."""
+        self.valid_until = 0.0
+        if self.id:
+            await self._ask("leave_worker", self.id)
+        self.connection.drop()
+
+    def _renewed(self, sent_at: float) -> None:
+        # From before it was sent: PostgreSQL's own clock for it began later.
+        self._renewed_at = sent_at
+        self.valid_until = sent_at + self.lease_seconds
+
+    async def _ask(self, name: str, *arguments: object) -> asyncpg.Record | None:
+        return await self.connection.fetchrow(self.heartbeat_seconds, statement(name), *arguments)

@@ -75,6 +75,11 @@ def drop_not_null(table: str, column: str) -> None:
         _briefly(f"ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL")
 
 
+def set_default(table: str, column: str, value: str) -> None:
+    """Gives new rows, and no row that is there, a value."""
+    _briefly(f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {value}")
+
+
 def add_check(table: str, name: str, condition: str) -> None:
     """Adds a CHECK: first for new rows only, then the others are read under a lock that stops nobody."""
     _add_constraint(table, name, f"CHECK ({condition})")
@@ -133,8 +138,9 @@ def backfill(table: str, assignments: str, where: str) -> None:
 
         backfill("deliveries", "slots_used = attempts", "slots_used IS NULL")
 
-    A row that was updated must not be `where` any more: that is how another run finds what is left. Rows that others
-    hold locked, or that move while the pages are read, are left to the next pass. Raises BackfillUnfinished.
+    A row that was updated must not be `where` any more: that is how another run finds what is left. Nor may a row that
+    the release before writes: give the column a default first. Rows that others hold locked, or that move while the
+    pages are read, are left to the next pass. Raises BackfillUnfinished.
     """
     with _alone({}) as connection:
         for _ in range(_PASSES):

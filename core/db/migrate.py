@@ -19,7 +19,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random
@@ -30,6 +30,9 @@ from core.db.faults import STORE_FAULTS, driver_error, explain_fault
 from core.db.tables import metadata
 from core.settings import DatabaseSettings
 
+_SCRIPTS: Final = Path(migrations.__file__).parent
+# The suite adds a folder with versions of its own.
+_VERSIONS: Final = [_SCRIPTS / "versions"]
 _LOCK_KEY: Final = 0x1FE4D
 # Whatever a table's lock is waited for, all traffic on the table waits behind.
 _LOCK_TIMEOUT: Final = "500ms"
@@ -72,7 +75,9 @@ class MigrationStopped(DatabaseUnusable):
 
 def _config(connection: Connection | None = None, on_version_apply: Callable[..., None] | None = None) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.set_main_option("script_location", str(_SCRIPTS))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", "\n".join(str(folder) for folder in _VERSIONS))
     config.attributes["connection"] = connection
     config.attributes["on_version_apply"] = on_version_apply
     return config
@@ -129,7 +134,7 @@ async def _migrate(settings: DatabaseSettings, action: Callable[[Config], None])
     async with _open(settings) as engine, _only_one(engine) as lock:
         try:
             await tries(_run, engine, lock, action)
-        except DBAPIError as error:
+        except (DBAPIError, PendingRollbackError) as error:
             raise MigrationStopped(await _explained(settings, error)) from error
 
 
@@ -179,8 +184,10 @@ async def _locked(connection: AsyncConnection) -> bool:
     return True
 
 
-async def _explained(settings: DatabaseSettings, error: DBAPIError) -> str:
-    cause = driver_error(error)
+async def _explained(settings: DatabaseSettings, error: BaseException) -> str:
+    # After a lost connection alembic tries to commit, and fails over that.
+    first = error.__context__ if isinstance(error, PendingRollbackError) else None
+    cause = driver_error(first or error)
     reason = explain_fault(error) if isinstance(cause, asyncpg.LockNotAvailableError) else None
     try:
         at = await current_revision((settings.owner_url or settings.url).get_secret_value())

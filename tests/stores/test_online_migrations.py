@@ -305,13 +305,14 @@ async def test_a_busy_table_is_tried_again(
 
 
 async def test_a_backfill_that_finds_no_end_says_so(
-    busy_database: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh_database: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await seed(fresh_database, 100)
     monkeypatch.setattr(online, "_PASSES", 2)
     add_version(tmp_path, monkeypatch, never_filled)
 
     with pytest.raises(online.BackfillUnfinished, match="jobs: rows with model IS NOT NULL are left after 2 passes"):
-        await migrate.upgrade(busy_database)
+        await migrate.upgrade(fresh_database)
 
 
 @pytest.mark.parametrize("change", [the_end_of_its_lock, the_end_of_its_connection])

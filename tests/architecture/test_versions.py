@@ -29,7 +29,7 @@ _TABLE_AT: Final = {
     "rename_table": (0, "old_table_name"),
 }
 _SQL: Final = re.compile(
-    r"(?ix) \b(?: UPDATE\s+(?!ON\b)[^,\s] | DELETE\s+FROM | MERGE | LOCK | TRUNCATE | CLUSTER | VACUUM | REINDEX"
+    r"(?ix) \b(?: UPDATE\s+(?!ON\b)(?=[^,\s]) | DELETE\s+FROM | MERGE | LOCK | TRUNCATE | CLUSTER | VACUUM | REINDEX"
     r" | CREATE\s+(?:UNIQUE\s+)?INDEX | DROP\s+INDEX"
     r" | (?:ADD|ALTER|DROP|RENAME|VALIDATE)\s+(?:COLUMN|CONSTRAINT) | SET\s+(?:NOT\s+NULL|DEFAULT|DATA\s+TYPE) )\b"
 )

@@ -49,6 +49,8 @@ def add_column(table: str, column: "sa.Column[object]") -> None:
     """Adds a column. Its default must be a constant, or PostgreSQL would write the whole table anew."""
     if column.computed is not None or column.identity is not None:
         raise ValueError(f"{table}.{column.name}: a stored column rewrites the table; add a plain one and fill it")
+    if column.foreign_keys or column.index or column.unique:
+        raise ValueError(f"{table}.{column.name}: make its foreign key or its index by the function for that")
     with _alone(_BRIEF) as connection:
         if connection.scalar(text(_COLUMN), {"table": table, "name": column.name}) is None:
             op.add_column(table, column)

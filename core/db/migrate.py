@@ -29,6 +29,7 @@ from core.db.engine import DatabaseUnusable, sqlalchemy_url
 from core.db.faults import STORE_FAULTS, driver_error, explain_fault
 from core.db.tables import metadata
 from core.settings import DatabaseSettings
+from migrations.online import BackfillUnfinished
 
 _SCRIPTS: Final = Path(migrations.__file__).parent
 # The suite adds a folder with versions of its own.
@@ -65,6 +66,8 @@ END $$
 """
 # What the next try may well not meet: a lock held by somebody, or a brief statement that was not done in time.
 _BUSY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.QueryCanceledError)
+# The message of faults.py says more than PostgreSQL's.
+_EXPLAINED: Final = (asyncpg.LockNotAvailableError, asyncpg.InsufficientPrivilegeError)
 
 log = structlog.get_logger(__name__)
 
@@ -134,7 +137,7 @@ async def _migrate(settings: DatabaseSettings, action: Callable[[Config], None])
     async with _open(settings) as engine, _only_one(engine) as lock:
         try:
             await tries(_run, engine, lock, action)
-        except (DBAPIError, PendingRollbackError) as error:
+        except (DBAPIError, PendingRollbackError, BackfillUnfinished) as error:
             raise MigrationStopped(await _explained(settings, error)) from error
 
 
@@ -188,7 +191,7 @@ async def _explained(settings: DatabaseSettings, error: BaseException) -> str:
     # After a lost connection alembic tries to commit, and fails over that.
     first = error.__context__ if isinstance(error, PendingRollbackError) else None
     cause = driver_error(first or error)
-    reason = explain_fault(error) if isinstance(cause, asyncpg.LockNotAvailableError) else None
+    reason = explain_fault(error) if isinstance(cause, _EXPLAINED) else None
     try:
         at = await current_revision((settings.owner_url or settings.url).get_secret_value())
     except STORE_FAULTS:

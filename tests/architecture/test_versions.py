@@ -98,7 +98,7 @@ def test_a_version_that_would_stop_traffic_is_found(statement: str) -> None:
 
 
 def test_a_version_may_do_what_it_likes_with_a_table_of_its_own() -> None:
-    version = '''
+    version = """
 op.create_table("made", sa.Column("id", sa.Uuid()))
 op.create_index("ix_made_id", "made", ["id"])
 op.create_check_constraint("ck_made_id", "made", "id IS NOT NULL")
@@ -107,5 +107,5 @@ op.execute(f"CREATE POLICY fleet ON {table} USING (true)")
 op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO inferd_app")
 op.execute("CREATE OR REPLACE FUNCTION f() RETURNS void LANGUAGE sql AS $$ UPDATE jobs SET x = 1 $$")
 online.create_index("ix_jobs_x", "jobs", ["x"])
-'''
+"""
     assert list(faults(version)) == []

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,8 +20,10 @@ from core.db.engine import open_database
 from core.db.sealed import make_sealer
 from core.db.tables import metadata
 from core.settings import DatabaseSettings
+from migrations import online
 from tests.conftest import OwnerPool
 from tests.support.servers import Servers, name_of, open_database_copy, owner_url
+from tests.support.versions import add_version
 from tests.support.waiting import eventually
 
 TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'"
@@ -137,7 +140,7 @@ async def test_a_migration_waits_for_the_one_that_runs(empty_database: DatabaseS
     assert await migrate.current_revision(owner_url(empty_database)) == migrate.newest_revision()
 
 
-async def test_a_version_that_gets_no_lock_fails_whole(
+async def test_a_migration_does_not_stand_in_the_way_of_traffic_and_fails_whole(
     fresh_database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrate, "_LOCK_TIMEOUT", "20ms")
@@ -159,7 +162,13 @@ async def test_a_lock_is_waited_for_less_than_a_second_by_default() -> None:
     assert migrate._LOCK_TIMEOUT == "500ms"
 
 
-async def test_an_owner_who_is_no_superuser_can_migrate_and_serve(servers: Servers) -> None:
+def renamed_tenants() -> None:
+    online.backfill("tenants", "name = 'renamed'", "name <> 'renamed'")
+
+
+async def test_an_owner_who_is_no_superuser_can_migrate_and_serve(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     role = f"owner_{uuid.uuid4().hex[:8]}"
     administrator = await asyncpg.connect(servers.owner_url)
     try:
@@ -177,6 +186,12 @@ async def test_an_owner_who_is_no_superuser_can_migrate_and_serve(servers: Serve
             async with connected(settings) as connection:
                 # Forced: not even the owner sees rows without saying whose.
                 assert await connection.fetch("SELECT * FROM tenants") == []
+
+            # But a migration is about all rows.
+            add_version(tmp_path, monkeypatch, renamed_tenants)
+            await migrate.upgrade(settings)
+            async with await open_database(settings, name="operator", fleet=True) as database:
+                assert await find_tenant(database, "renamed") == tenant_id
     finally:
         await administrator.execute(f"DROP ROLE IF EXISTS {role}")
         await administrator.close()

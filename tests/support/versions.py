@@ -32,7 +32,7 @@ def add_version(
 ) -> str:
     """Writes one whose functions have the text of these; it is the newest until the test ends. Returns its revision."""
     before = migrate.newest_revision()
-    revision = f"{before}_of_a_test"
+    revision = f"{before}t"
     texts = {"upgrade": _text(upgrade, "upgrade"), "downgrade": _text(downgrade, "downgrade")}
     (folder / f"{revision}.py").write_text(_VERSION.format(revision=revision, before=before, **texts))
     monkeypatch.setattr(migrate, "_VERSIONS", [*migrate._VERSIONS, folder])

@@ -65,6 +65,11 @@ def a_lock_that_is_kept() -> None:
     op.execute("SELECT pg_sleep(1.5)")
 
 
+def a_lock_on_a_table_at_rest() -> None:
+    op.execute("LOCK TABLE results IN SHARE ROW EXCLUSIVE MODE")
+    op.execute("SELECT pg_sleep(1.5)")
+
+
 def a_plain_index() -> None:
     op.create_index("ix_jobs_model", "jobs", ["model"])
 
@@ -169,6 +174,7 @@ async def test_no_change_that_online_makes_holds_up_traffic(
     ("change", "fault"),
     [
         (a_lock_that_is_kept, "waited for a lock for 1s"),
+        (a_lock_on_a_table_at_rest, "held ShareRowExclusiveLock on results for more than 1s"),
         (a_plain_index, "CREATE INDEX read rows of jobs under ShareLock"),
         (a_checked_constraint, "ALTER TABLE read rows of deliveries under AccessExclusiveLock"),
         (a_stored_column, "ALTER TABLE wrote deliveries anew"),

@@ -21,6 +21,7 @@ from tests.support.waiting import eventually
 
 HOT: Final = ("attempts", "deleted_jobs", "deliveries", "delivery_attempts", "idempotency", "jobs", "results")
 _WRITERS: Final = 3
+_LONGEST_SECONDS: Final = 1.0
 _LONGEST: Final = "1s"
 _TENANT: Final = "00000000-0000-7000-8000-000000000001"
 
@@ -94,6 +95,12 @@ CREATE EVENT TRIGGER watch_start ON ddl_command_start EXECUTE FUNCTION note_star
 CREATE EVENT TRIGGER watch_end ON ddl_command_end EXECUTE FUNCTION note_end();
 CREATE EVENT TRIGGER watch_rewrite ON table_rewrite EXECUTE FUNCTION note_rewrite();
 """.replace("{HOT}", "{" + ",".join(HOT) + "}")
+_STRONG: Final = """
+SELECT format('%s on %s', mode, relation::regclass) AS lock, virtualtransaction AS holder FROM pg_locks
+WHERE granted AND relation::regclass::text = ANY ($1) AND pid <> pg_backend_pid()
+    AND mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 _UNWATCH: Final = """
 DROP EVENT TRIGGER watch_start; DROP EVENT TRIGGER watch_end; DROP EVENT TRIGGER watch_rewrite;
 DROP FUNCTION note_start, note_end, note_rewrite; DROP TABLE what_the_migration_did;
@@ -129,6 +136,7 @@ async def traffic(settings: DatabaseSettings) -> AsyncIterator[Observed]:
         async with asyncio.TaskGroup() as tasks:
             for writer in writers:
                 tasks.create_task(_write(writer, observed, stop))
+            tasks.create_task(_watch_locks(owner, observed, stop))
             try:
                 await eventually(lambda: observed.done > len(_TRAFFIC) * _WRITERS, what="the traffic flows")
                 yield observed
@@ -149,6 +157,20 @@ async def _write(connection: "asyncpg.Connection[asyncpg.Record]", observed: Obs
                 observed.faults.append(f"{name} waited for a lock for {_LONGEST}")
             observed.done += 1
             observed.longest[name] = max(observed.longest.get(name, 0.0), loop.time() - began)
+
+
+async def _watch_locks(
+    connection: "asyncpg.Connection[asyncpg.Record]", observed: Observed, stop: asyncio.Event
+) -> None:
+    """Also on tables that no statement above writes."""
+    loop = asyncio.get_running_loop()
+    since: dict[tuple[str, str], float] = {}
+    while not stop.is_set():
+        locks = [(row["lock"], row["holder"]) for row in await connection.fetch(_STRONG, HOT)]
+        since = {key: since.get(key, loop.time()) for key in locks}
+        kept = [lock for (lock, _), began in since.items() if loop.time() - began > _LONGEST_SECONDS]
+        observed.faults += [f"held {lock} for more than {_LONGEST}" for lock in kept]
+        await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Runs the versions on the connection that core/db/migrate.py hands over, inside its transaction and lock."""
+"""Runs the versions on the connection that core/db/migrate.py hands over, each in a transaction of its own."""
 
 from alembic import context
 from sqlalchemy import Connection
@@ -12,9 +12,11 @@ def run(connection: Connection) -> None:
         target_metadata=metadata,
         compare_type=True,
         compare_server_default=True,
-        transaction_per_migration=False,
+        transaction_per_migration=True,
+        on_version_apply=context.config.attributes["on_version_apply"],
     )
-    context.run_migrations()
+    with context.begin_transaction():
+        context.run_migrations()
 
 
 run(context.config.attributes["connection"])

@@ -29,7 +29,7 @@ _REFUSALS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ),
     (
         (asyncpg.LockNotAvailableError,),
-        "A table is locked by other work, and the migration did not wait for it: try again when that is done.",
+        "Other work keeps a table locked for longer than the migration waits: try again when that is done.",
     ),
 )
 STORE_FAULTS: Final = (
@@ -56,15 +56,20 @@ def is_store_fault(error: BaseException) -> bool:
 
 def explain_fault(error: BaseException) -> str | None:
     """What happened and what to do; None for an error that is not PostgreSQL's absence or refusal."""
-    # SQLAlchemy wraps the driver's error twice.
-    while isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig.__cause__ or error.orig
+    error = driver_error(error)
     for kinds, message in _REFUSALS:
         if isinstance(error, kinds):
             return message
     if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         return f"PostgreSQL at INFERD_DATABASE_URL does not answer ({_named(error)})."
     return None
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """The driver's own error, which SQLAlchemy wraps twice; any other error as it is."""
+    while isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
+    return error
 
 
 def _named(error: BaseException) -> str:

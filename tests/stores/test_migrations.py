@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,7 +13,6 @@ import pytest
 from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import CheckConstraint
-from sqlalchemy.exc import DBAPIError
 
 from core.access.tenants import create_tenant, find_tenant
 from core.db import migrate
@@ -20,8 +20,10 @@ from core.db.engine import open_database
 from core.db.sealed import make_sealer
 from core.db.tables import metadata
 from core.settings import DatabaseSettings
+from migrations import online
 from tests.conftest import OwnerPool
 from tests.support.servers import Servers, name_of, open_database_copy, owner_url
+from tests.support.versions import add_version
 from tests.support.waiting import eventually
 
 TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'"
@@ -141,22 +143,32 @@ async def test_a_migration_waits_for_the_one_that_runs(empty_database: DatabaseS
 async def test_a_migration_does_not_stand_in_the_way_of_traffic_and_fails_whole(
     fresh_database: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "_LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(migrate, "_LOCK_TIMEOUT", "20ms")
+    monkeypatch.setattr(migrate, "_PAUSE_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(migrate, "_TRIES", 2)
     async with connected(fresh_database) as connection, connection.transaction():
         # A transaction that reads: dropping the table would have to wait for it, and everybody else for the drop.
         await connection.fetch("SELECT count(*) FROM tenants")
-        with pytest.raises(DBAPIError, match="lock timeout"):
+        with pytest.raises(migrate.MigrationStopped, match="is complete up to version"):
             await migrate.downgrade(fresh_database, "base")
 
-    assert await tables(fresh_database) == {*metadata.tables, "alembic_version"}
+    # The versions before it are undone, this one is not begun.
+    assert {"tenants", "jobs", "deliveries", "alembic_version"} <= await tables(fresh_database)
+    await migrate.upgrade(fresh_database)
     assert await migrate.drift(fresh_database) == []
 
 
-async def test_the_lock_timeout_is_bounded_by_default() -> None:
-    assert migrate._LOCK_TIMEOUT == "5s"
+async def test_a_lock_is_waited_for_less_than_a_second_by_default() -> None:
+    assert migrate._LOCK_TIMEOUT == "500ms"
 
 
-async def test_an_owner_who_is_no_superuser_can_migrate_and_serve(servers: Servers) -> None:
+def renamed_tenants() -> None:
+    online.backfill("tenants", "name = 'renamed'", "name <> 'renamed'")
+
+
+async def test_an_owner_who_is_no_superuser_can_migrate_and_serve(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     role = f"owner_{uuid.uuid4().hex[:8]}"
     administrator = await asyncpg.connect(servers.owner_url)
     try:
@@ -174,6 +186,12 @@ async def test_an_owner_who_is_no_superuser_can_migrate_and_serve(servers: Serve
             async with connected(settings) as connection:
                 # Forced: not even the owner sees rows without saying whose.
                 assert await connection.fetch("SELECT * FROM tenants") == []
+
+            # But a migration is about all rows.
+            add_version(tmp_path, monkeypatch, renamed_tenants)
+            await migrate.upgrade(settings)
+            async with await open_database(settings, name="operator", fleet=True) as database:
+                assert await find_tenant(database, "renamed") == tenant_id
     finally:
         await administrator.execute(f"DROP ROLE IF EXISTS {role}")
         await administrator.close()

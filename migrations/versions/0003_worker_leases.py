@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import online
+
 revision: str = "0003"
 down_revision: str | None = "0002"
 branch_labels: str | Sequence[str] | None = None
@@ -18,43 +20,44 @@ FLEET = "(select current_setting('app.fleet', true)) = 'on'"
 
 
 def upgrade() -> None:
-    op.create_table(
-        "workers",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("slots", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("version", sa.Text(), server_default="", nullable=False),
-        sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("renewed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("steady_since", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("dead_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("lost_alone", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
-        postgresql_with={"fillfactor": 50},
-    )
-    # No tenant's: only the fleet sees it.
-    op.execute("ALTER TABLE workers ENABLE ROW LEVEL SECURITY")
-    op.execute("ALTER TABLE workers FORCE ROW LEVEL SECURITY")
-    op.execute(f"CREATE POLICY fleet ON workers USING ({FLEET}) WITH CHECK ({FLEET})")
-    op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON workers TO inferd_app")
-    # The previous release keeps both: it sets a token, a lease and a worker.
-    op.drop_constraint(op.f("ck_jobs_running_has_lease"), "jobs")
-    op.create_check_constraint(
-        op.f("ck_jobs_running_has_worker"),
+    if not online.has_table("workers"):
+        op.create_table(
+            "workers",
+            sa.Column("id", sa.Text(), nullable=False),
+            sa.Column("slots", sa.Integer(), server_default="0", nullable=False),
+            sa.Column("version", sa.Text(), server_default="", nullable=False),
+            sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+            sa.Column("renewed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+            sa.Column("steady_since", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+            sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=False),
+            sa.Column("dead_at", sa.DateTime(timezone=True), nullable=True),
+            sa.Column("lost_alone", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+            sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
+            postgresql_with={"fillfactor": 50},
+        )
+        # No tenant's: only the fleet sees it.
+        op.execute("ALTER TABLE workers ENABLE ROW LEVEL SECURITY")
+        op.execute("ALTER TABLE workers FORCE ROW LEVEL SECURITY")
+        op.execute(f"CREATE POLICY fleet ON workers USING ({FLEET}) WITH CHECK ({FLEET})")
+        op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON workers TO inferd_app")
+    online.create_index("ix_jobs_worker", "jobs", ["worker_id"], where="state = 'running'")
+    # The previous release satisfies both: it sets a token, a lease and a worker.
+    online.add_check(
         "jobs",
+        "ck_jobs_running_has_worker",
         "(state = 'running') = (lease_token IS NOT NULL AND worker_id IS NOT NULL)",
     )
-    op.create_index("ix_jobs_worker", "jobs", ["worker_id"], postgresql_where=sa.text("state = 'running'"))
+    online.drop_constraint("jobs", "ck_jobs_running_has_lease")
 
 
 def downgrade() -> None:
-    op.drop_index("ix_jobs_worker", table_name="jobs")
-    op.drop_constraint(op.f("ck_jobs_running_has_worker"), "jobs")
     # What runs under a worker's lease has none of its own: the previous release takes it back at once.
-    op.execute("UPDATE jobs SET lease_expires_at = now() WHERE state = 'running' AND lease_expires_at IS NULL")
-    op.create_check_constraint(
-        op.f("ck_jobs_running_has_lease"),
+    online.backfill("jobs", "lease_expires_at = now()", "state = 'running' AND lease_expires_at IS NULL")
+    online.add_check(
         "jobs",
+        "ck_jobs_running_has_lease",
         "(state = 'running') = (lease_token IS NOT NULL AND lease_expires_at IS NOT NULL)",
     )
-    op.drop_table("workers")
+    online.drop_constraint("jobs", "ck_jobs_running_has_worker")
+    online.drop_index("ix_jobs_worker")
+    op.drop_table("workers", if_exists=True)

@@ -49,7 +49,8 @@ _TRAFFIC: Final = {
     "claim": """
         WITH claimed AS (
             UPDATE jobs SET state = 'running', run_no = run_no + 1, attempts_used = attempts_used + 1,
-                lease_token = gen_random_uuid(), lease_expires_at = now() + interval '30 s', version = version + 1
+                lease_token = gen_random_uuid(), lease_expires_at = now() + interval '30 s', worker_id = 'w',
+                version = version + 1
             WHERE (id, tenant_id) IN (
                 SELECT id, tenant_id FROM jobs WHERE state = 'queued' AND priority = 'interactive'
                 ORDER BY run_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -61,7 +62,8 @@ _TRAFFIC: Final = {
     """,
     "finish": """
         WITH finished AS (
-            UPDATE jobs SET state = 'succeeded', finished_at = now(), lease_token = NULL, lease_expires_at = NULL
+            UPDATE jobs SET state = 'succeeded', finished_at = now(), lease_token = NULL, lease_expires_at = NULL,
+                worker_id = NULL
             WHERE (id, tenant_id) IN (SELECT id, tenant_id FROM jobs WHERE state = 'running' LIMIT 1 FOR UPDATE)
             RETURNING id, tenant_id
         )

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 
@@ -107,13 +107,22 @@ class RetentionSettings(_Group):
 
 class WorkerSettings(_Group):
     concurrency: int = Field(default=100, ge=1, le=10_000, description="Jobs in flight in one worker process.")
-    lease_seconds: float = Field(default=8.0, ge=1, description="How long a worker owns a job without a heartbeat.")
-    heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often the lease is renewed.")
+    lease_seconds: float = Field(default=8.0, ge=1, description="How long a worker owns its jobs without a heartbeat.")
+    heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often a worker renews its lease.")
     sweep_seconds: float = Field(default=3.0, gt=0, description="How often each worker looks for what was missed.")
     drain_seconds: float = Field(default=25.0, ge=0, description="How long running jobs may finish after SIGTERM.")
     metrics_port: int | None = Field(
         default=None, ge=0, le=65535, description="Where the worker serves /metrics and /livez; unset: nowhere."
     )
+
+    @model_validator(mode="after")
+    def _beats_within_its_lease(self) -> Self:
+        if 3 * self.heartbeat_seconds > self.lease_seconds:
+            raise ValueError(
+                f"a lease of {self.lease_seconds:g} s is lost by one late heartbeat of {self.heartbeat_seconds:g} s: "
+                "set INFERD_WORKER_LEASE_SECONDS to at least three times INFERD_WORKER_HEARTBEAT_SECONDS"
+            )
+        return self
 
 
 class WebhookSettings(_Group):

@@ -17,11 +17,4 @@ def check_settings(settings: Settings) -> list[Finding]:
     if settings.master_key is None:
         text = "prompts, results and webhook secrets are stored readable; set INFERD_MASTER_KEY to encrypt them."
         found.append(Finding("master key", Level.WARN, text))
-    worker = settings.worker
-    if worker.heartbeat_seconds * 2 > worker.lease_seconds:
-        text = (
-            f"a lease of {worker.lease_seconds:g} s is lost by one late heartbeat of {worker.heartbeat_seconds:g} s; "
-            "set INFERD_WORKER_LEASE_SECONDS to at least twice INFERD_WORKER_HEARTBEAT_SECONDS."
-        )
-        found.append(Finding("leases", Level.FAIL, text))
     return found or [Finding("settings", Level.OK, "complete")]

@@ -125,10 +125,6 @@ def test_settings_that_are_well_formed_can_still_be_wrong(make_settings: MakeSet
     good = make_settings(master_key="AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
     assert levels(check_settings(good)) == {"settings": Level.OK}
     assert levels(check_settings(make_settings())) == {"master key": Level.WARN}
-    assert levels(check_settings(make_settings(worker={"lease_seconds": 3}))) == {
-        "master key": Level.WARN,
-        "leases": Level.FAIL,
-    }
     assert levels(check_settings(make_settings(local_base_url="nowhere")))["settings"] is Level.FAIL
 
 

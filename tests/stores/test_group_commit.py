@@ -8,10 +8,12 @@ import asyncpg
 import pytest
 
 from core.db.batching import BatcherClosed
+from core.domain import transitions
 from core.domain.ids import new_job_id
-from core.jobs.records import ClaimedJob, Inserted, JobRecord, KeyHeld
+from core.jobs.records import Applied, Change, ClaimedJob, Inserted, JobRecord, KeyHeld, RowLocked
 from core.runtime import ApiRuntime, WorkerRuntime, open_api
 from core.settings import Settings
+from tests.conftest import OwnerPool
 from tests.stores.conftest import Rows
 from tests.support import jobs
 from tests.support.tenants import Tenant
@@ -107,3 +109,27 @@ async def test_plans_do_not_outlive_the_tables_that_they_were_made_for(api_runti
     async with api_runtime.database.pool.acquire() as borrowed:
         connection: Any = borrowed
         assert 0 < connection._config.max_cached_statement_lifetime <= 5
+
+
+async def test_a_row_that_somebody_holds_holds_up_nobody_else(
+    api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, owner: OwnerPool
+) -> None:
+    """An operator's transaction has one of the rows: its run says so at once, and ends when the row is free."""
+    claimed = []
+    for _ in range(20):
+        job = await jobs.submit(api_runtime.jobs, tenant.id)
+        claimed.append(await worker_runtime.jobs.group_commit.claims.submit(job.id))
+    runs = [each for each in claimed if isinstance(each, ClaimedJob)]
+    ends = [
+        Change(each.id, tenant.id, transitions.fail(jobs.failure()), each.run_no, each.lease_token) for each in runs
+    ]
+    changes = worker_runtime.jobs.group_commit.changes
+
+    async with owner.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM jobs WHERE id = $1 FOR UPDATE", runs[7].id)
+        outcomes = await asyncio.gather(*map(changes.submit, ends), return_exceptions=True)
+
+    assert isinstance(outcomes.pop(7), RowLocked)
+    assert all(isinstance(outcome, Applied) for outcome in outcomes)
+    assert isinstance(await changes.submit(ends[7]), Applied)
+    assert await changes.submit(ends[7]) is None

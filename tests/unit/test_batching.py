@@ -56,6 +56,47 @@ async def test_everybody_gets_the_outcome_of_his_own_row(statement: Statement) -
     assert [row for batch in statement.batches for row in batch] == list(range(1000))
 
 
+class LockedRows(Statement):
+    """As a statement that waits for rows of somebody else: it is ended when one of `locked` is among its rows."""
+
+    def __init__(self, locked: set[int]) -> None:
+        super().__init__()
+        self.locked = locked
+
+    async def __call__(self, rows: Sequence[int]) -> list[int]:
+        self.batches.append(list(rows))
+        if self.locked & set(rows):
+            raise asyncpg.LockNotAvailableError("lock timeout")
+        return [row * 2 for row in rows]
+
+
+async def test_a_locked_row_fails_alone() -> None:
+    statement = LockedRows({37})
+    outcomes = await submit_all(Batcher("test", statement), range(100))
+
+    assert isinstance(outcomes.pop(37), asyncpg.LockNotAvailableError)
+    assert outcomes == [row * 2 for row in range(100) if row != 37]
+    # The neighbours get through by halves, not one by one.
+    assert len(statement.batches) <= 1 + 2 * 7
+
+
+async def test_a_locked_table_is_not_tried_row_by_row() -> None:
+    statement = LockedRows(set(range(100)))
+    outcomes = await submit_all(Batcher("test", statement), range(100))
+
+    assert {type(outcome) for outcome in outcomes} == {asyncpg.LockNotAvailableError}
+    assert len(statement.batches) == 3
+
+
+async def test_an_exception_among_the_outcomes_is_its_rows_own() -> None:
+    async def statement(rows: Sequence[int]) -> list[int | Exception]:
+        return [ValueError("odd") if row % 2 else row for row in rows]
+
+    outcomes = await submit_all(Batcher("test", statement), range(4))
+
+    assert [type(outcome) for outcome in outcomes] == [int, ValueError, int, ValueError]
+
+
 async def test_rows_of_one_turn_travel_together(statement: Statement) -> None:
     await submit_all(Batcher("test", statement), range(150))
 

@@ -66,6 +66,13 @@ def test_a_group_that_is_half_set_names_what_is_missing(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("needed")
+def test_a_lease_that_one_late_heartbeat_would_lose_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INFERD_WORKER_HEARTBEAT_SECONDS", "3")
+
+    assert "INFERD_WORKER_LEASE_SECONDS to at least three times" in refusal()
+
+
+@pytest.mark.usefixtures("needed")
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [

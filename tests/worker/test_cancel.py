@@ -26,7 +26,7 @@ def beating(settings: Settings, *, heartbeat_seconds: float, lease_seconds: floa
 @pytest.mark.parametrize("model", ["fake/hang", "fake/hang-after-headers", "fake/drip"])
 async def test_a_message_closes_the_call(scene: Scene, quick: Settings, stack: AsyncExitStack, model: str) -> None:
     """F27: no heartbeat comes in an hour, so only the message can have done it."""
-    await stack.enter_async_context(run_worker(beating(quick, heartbeat_seconds=3600, lease_seconds=7200)))
+    await stack.enter_async_context(run_worker(beating(quick, heartbeat_seconds=3600, lease_seconds=14_400)))
     job_id = await scene.submit(model)
     call = await scene.call()
     assert await scene.cancel(job_id)
@@ -52,7 +52,7 @@ async def test_without_redis_the_next_heartbeat_closes_the_call(
 
 
 async def test_cancelling_many_closes_them_all(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
-    await stack.enter_async_context(run_worker(beating(quick, heartbeat_seconds=3600, lease_seconds=7200)))
+    await stack.enter_async_context(run_worker(beating(quick, heartbeat_seconds=3600, lease_seconds=14_400)))
     job_ids = [await scene.submit("fake/hang") for _ in range(40)]
     calls = [await scene.call(number) for number in range(40)]
     assert all(await asyncio.gather(*map(scene.cancel, job_ids)))

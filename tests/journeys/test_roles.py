@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -74,3 +75,16 @@ async def test_an_api_and_a_worker_serve_say_that_they_live_and_stop_when_told(
     for name, process in started.items():
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, (name, (tmp_path / f"{name}.log").read_text())
+
+
+@pytest.mark.parametrize(("name", "variable"), [("api", "INFERD_API_PORT"), ("worker", "INFERD_WORKER_METRICS_PORT")])
+def test_a_busy_port_ends_it_at_once_and_is_named(name: str, variable: str, settings: Settings, tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment = {**os.environ, **environment_of(settings), variable: str(port)}
+        with role(name, environment, tmp_path) as process:
+            assert process.wait(20) == 3
+    said = (tmp_path / f"{name}.log").read_text()
+    assert f"{port}: Address already in use" in said
+    assert variable in said
+    assert "Traceback" not in said

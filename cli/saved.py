@@ -37,6 +37,8 @@ class Running:
     database_url: str
     owner_url: str
     redis_url: str
+    local_base_url: str | None = None
+    local_api_key: str | None = None
 
 
 def folder_of(data_dir: Path) -> Path:

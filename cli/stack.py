@@ -125,6 +125,8 @@ def _running(plan: Plan, servers: EmbeddedServers) -> saved.Running:
         database_url=servers.database_url,
         owner_url=servers.owner_url,
         redis_url=servers.redis_url,
+        local_base_url=servers.local_base_url,
+        local_api_key=servers.local_api_key,
     )
 
 

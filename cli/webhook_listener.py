@@ -14,13 +14,12 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from cli.client import ApiFailed
+from cli.client import ApiClient, ApiFailed
 from cli.configuration import storeless_settings
 from cli.exit_codes import CommandFailed, ExitCode
-from cli.run import find_target
 from cli.signals import run_until_stopped
+from cli.target import find_target
 from cli.terminal import progress, results
-from cli.webhook_calls import WebhookApi
 from cli.webhook_signature import problem_with, time_now
 
 _PATH: Final = "/hook"
@@ -93,7 +92,7 @@ def listen(wanted: Listening, *, api_url: str | None, api_key: str | None) -> No
     run_until_stopped(_listen(wanted, target), lambda: progress().print("Stopping."))
 
 
-async def _listen(wanted: Listening, target: tuple[str, str | None] | None) -> None:
+async def _listen(wanted: Listening, target: tuple[str, str] | None) -> None:
     async with AsyncExitStack() as stack:
         timeout = aiohttp.ClientTimeout(total=_FORWARD_SECONDS)
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
@@ -101,7 +100,7 @@ async def _listen(wanted: Listening, target: tuple[str, str | None] | None) -> N
         url = await stack.enter_async_context(_serve(receiver))
         said = f"Listening on {url}"
         if target is not None:
-            api = await stack.enter_async_context(WebhookApi(*target))
+            api = await stack.enter_async_context(ApiClient(*target))
             endpoint = await _register(api, wanted, wanted.public_url or url)
             stack.push_async_callback(_delete, api, endpoint["id"])
             receiver.secret = endpoint["signing_secret"]
@@ -110,7 +109,7 @@ async def _listen(wanted: Listening, target: tuple[str, str | None] | None) -> N
         await receiver.ended.wait()
 
 
-async def _register(api: WebhookApi, wanted: Listening, url: str) -> dict[str, Any]:
+async def _register(api: ApiClient, wanted: Listening, url: str) -> dict[str, Any]:
     events = list(wanted.events) or (await api.ask("GET", "/v1/webhook_event_types"))["data"]
     body = {"name": "inferd webhooks listen", "url": url, "event_types": events}
     try:
@@ -125,7 +124,7 @@ async def _register(api: WebhookApi, wanted: Listening, url: str) -> dict[str, A
         ) from None
 
 
-async def _delete(api: WebhookApi, endpoint_id: str) -> None:
+async def _delete(api: ApiClient, endpoint_id: str) -> None:
     try:
         await api.ask("DELETE", f"/v1/webhook_endpoints/{endpoint_id}")
     except ApiFailed as failed:

@@ -155,14 +155,14 @@ class ApiClient:
         return _read(response)
 
 
-def parse_url(url: str) -> httpx2.URL:
+def parse_url(url: str, name: str = "The API's URL", example: str = "http://127.0.0.1:8700") -> httpx2.URL:
     """Raises CommandFailed for what is not an http:// or https:// URL."""
     try:
         parts = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError):
         parts = httpx2.URL("")
     if parts.scheme not in {"http", "https"} or not parts.host:
-        raise CommandFailed(f"{url!r} is not the URL of an API; write it like http://127.0.0.1:8700.", ExitCode.USAGE)
+        raise CommandFailed(f"{name} can't be {url!r}; write it like {example}.", ExitCode.USAGE)
     return parts
 
 

@@ -48,7 +48,7 @@ def listen(
         count=count,
         as_json=output is Output.JSON,
     )
-    run(wanted, api_url=api_url, api_key=api_key)
+    raise typer.Exit(run(wanted, api_url=api_url, api_key=api_key))
 
 
 @webhooks.command("test")

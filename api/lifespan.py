@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 
+from core.process import end_tasks
 from core.queue.subscription import listen
 from core.runtime import ApiRuntime
 
@@ -35,7 +36,6 @@ def lifespan(open_runtime: OpenRuntime) -> Callable[[FastAPI], AbstractAsyncCont
             try:
                 yield {"runtime": runtime}
             finally:
-                subscription.cancel()
-                await asyncio.gather(subscription, return_exceptions=True)
+                await end_tasks([subscription])
 
     return run

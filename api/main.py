@@ -6,6 +6,7 @@
 import argparse
 import asyncio
 import signal
+import socket
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
@@ -23,7 +24,7 @@ from api.hot_routes import HotRoutes
 from api.lifespan import OpenRuntime, lifespan
 from api.middleware import RequestMiddleware
 from api.routes import bulk, events, health, jobs, models, webhook_secret, webhooks, webhooks_deliveries
-from core.process import run_process
+from core.process import CannotListen, run_process
 from core.runtime import open_api
 from core.settings import Settings, load_settings
 from core.version import VERSION
@@ -71,6 +72,16 @@ class ApiServer(uvicorn.Server):
         finally:
             for number in _STOP_SIGNALS:
                 loop.remove_signal_handler(number)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Raises CannotListen where uvicorn would end the process."""
+        try:
+            await super().startup(sockets)
+        except SystemExit as ended:
+            if not isinstance(ended.__context__, OSError):
+                raise
+            address = f"{self.config.host}:{self.config.port}"
+            raise CannotListen(address, ended.__context__, "INFERD_API_PORT") from None
 
     def stop(self) -> None:
         """Answers what is open, then ends."""

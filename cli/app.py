@@ -12,13 +12,14 @@ from cli import webhooks
 from cli.commands import jobs, operations, project, roles, servers, tenancy
 
 _EPILOG: Final = (
-    "Exit codes: 0 well · 1 a job or a check failed, or a server died · 2 wrong usage or settings · 3 not found · "
-    "4 no or a wrong API key · 5 out of reach · 124 timed out · 130 interrupted."
+    "Exit codes: 0 well · 1 a job or a check failed, or a server died · 2 wrong usage or settings · 3 not found, or a "
+    "role that could not start · 4 no or a wrong API key · 5 the API or a store can't be reached · 124 timed out · "
+    "130 interrupted."
 )
 
 app = typer.Typer(
     name="inferd",
-    help="A self-hosted inference backend: hand over slow model calls, get an id at once, trust the rest.",
+    help="A self-hosted inference backend: submit a slow model call, get an id, be called back when it finishes.",
     epilog=_EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

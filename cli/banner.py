@@ -1,11 +1,12 @@
 """What `inferd serve` says when it is ready: what runs, where, the key, and what to try next."""
 
+import shlex
 import sys
 
 from rich.text import Text
 
 from cli.stack import Stack
-from cli.terminal import results
+from cli.terminal import command_name, results
 from core.providers.catalogue import LOCAL_MODEL, endpoints
 from core.version import VERSION
 
@@ -25,7 +26,7 @@ def print_banner(stack: Stack) -> None:
     for line in _next_steps(stack):
         out.print(f"    {line}", soft_wrap=True)
     out.print()
-    out.print("  Ctrl-C stops everything; the data is kept, and `inferd reset` deletes it.")
+    out.print(f"  Ctrl-C stops everything; the data is kept, and `{command_name()} reset` deletes it.", soft_wrap=True)
     sys.stdout.flush()
 
 
@@ -54,8 +55,14 @@ def _rows(stack: Stack) -> list[tuple[str, str]]:
 def _next_steps(stack: Stack) -> list[str]:
     model = f"local/{LOCAL_MODEL}" if stack.servers.local_base_url else "echo/echo"
     job = f'{{"model": "{model}", "input": "Say hello"}}'
+    settings, inferd = stack.plan.settings, command_name()
+    # A terminal that does not name the same data directory would look for another server.
+    chosen = [f"export INFERD_DATA_DIR={shlex.quote(str(settings.data_dir.expanduser().resolve()))}"]
     return [
-        f'inferd run "Say hello" --model {model}',
-        f"curl {stack.api_url}/v1/jobs -H 'Authorization: Bearer {stack.api_key}' -H 'Prefer: wait=30' -d '{job}'",
-        "inferd webhook-secret     what your receiver verifies this server's webhooks with",
+        *(chosen if "data_dir" in settings.model_fields_set else []),
+        f"export INFERD_API_KEY={stack.api_key}",
+        f'{inferd} run "Say hello" --model {model}',
+        f"{inferd} jobs list",
+        f"curl {stack.api_url}/v1/jobs -H \"Authorization: Bearer $INFERD_API_KEY\" -H 'Prefer: wait=30' -d '{job}'",
+        f"{inferd} webhook-secret     # what your receiver verifies this server's webhooks with",
     ]

@@ -1,17 +1,19 @@
 """The API as the command line sees it: a few calls over HTTP, typed answers, and one kind of error.
 
-Used by `inferd run` and `inferd demo`. Fields that a newer API adds are ignored; `Job.document` has all of them.
+Used by `inferd run`, `jobs`, `webhooks` and `demo`. Fields that a newer API adds are ignored; `Job.document` has all
+of them.
 """
 
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Self
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from cli.exit_codes import CommandFailed, ExitCode
+from cli.terminal import command_name
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
@@ -22,6 +24,9 @@ _EXIT_CODES: Mapping[int, ExitCode] = {
     HTTPStatus.GONE: ExitCode.NOT_FOUND,
     HTTPStatus.TOO_MANY_REQUESTS: ExitCode.UNREACHABLE,
 }
+_WHICH_KEY: Final = (
+    " The command line sends --api-key, else INFERD_API_KEY, else the key of the `inferd serve` on INFERD_DATA_DIR."
+)
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
@@ -110,14 +115,18 @@ class ApiClient:
 
     async def submit(self, body: Mapping[str, JsonValue], idempotency_key: str | None = None) -> Job:
         headers = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
-        return _job(await self._call("POST", "/v1/jobs", json=body, headers=headers))
+        return _job(await self.ask("POST", "/v1/jobs", body, headers=headers))
 
     async def get(self, job_id: str, wait: float = 0.0) -> Job:
         """The job when it has ended, or as it stands after `wait` seconds."""
-        return _job(await self._call("GET", f"/v1/jobs/{job_id}", params={"wait": f"{wait:g}"}))
+        return _job(await self.ask("GET", f"/v1/jobs/{job_id}?wait={wait:.3f}"))
+
+    async def change(self, job_id: str, action: str) -> Job:
+        """The job after `cancel` or `retry`."""
+        return _job(await self.ask("POST", f"/v1/jobs/{job_id}/{action}"))
 
     async def webhook_secret(self) -> str:
-        return str((await self._call("GET", "/v1/webhook_secret")).get("secret"))
+        return str((await self.ask("GET", "/v1/webhook_secret")).get("secret"))
 
     async def is_ready(self) -> bool:
         try:
@@ -125,20 +134,20 @@ class ApiClient:
         except httpx2.HTTPError:
             return False
 
-    async def _call(
+    async def ask(
         self,
         method: str,
         path: str,
+        body: Mapping[str, Any] | None = None,
         *,
-        json: Mapping[str, JsonValue] | None = None,
-        params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> dict[str, JsonValue]:
+    ) -> dict[str, Any]:
+        """The JSON object that a route returns. `path` may have a query."""
         try:
-            response = await self._http.request(method, f"{self.url}{path}", json=json, params=params, headers=headers)
+            response = await self._http.request(method, f"{self.url}{path}", json=body, headers=headers)
         except httpx2.HTTPError as error:
             raise ApiFailed(
-                f"No API answers at {self.url} ({type(error).__name__}). Start one with `inferd serve`, or "
+                f"No API answers at {self.url} ({type(error).__name__}). Start one with `{command_name()} serve`, or "
                 "name it with --api-url or INFERD_API_URL.",
                 ExitCode.UNREACHABLE,
                 passing=True,
@@ -146,14 +155,14 @@ class ApiClient:
         return _read(response)
 
 
-def parse_url(url: str) -> httpx2.URL:
+def parse_url(url: str, name: str = "The API's URL", example: str = "http://127.0.0.1:8700") -> httpx2.URL:
     """Raises CommandFailed for what is not an http:// or https:// URL."""
     try:
         parts = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError):
         parts = httpx2.URL("")
     if parts.scheme not in {"http", "https"} or not parts.host:
-        raise CommandFailed(f"{url!r} is not the URL of an API; write it like http://127.0.0.1:8700.", ExitCode.USAGE)
+        raise CommandFailed(f"{name} can't be {url!r}; write it like {example}.", ExitCode.USAGE)
     return parts
 
 
@@ -172,7 +181,8 @@ def _read(response: httpx2.Response) -> dict[str, JsonValue]:
     server_side = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     code = _EXIT_CODES.get(status, ExitCode.UNREACHABLE if server_side else ExitCode.USAGE)
     request_id = f" (request {response.headers['x-request-id']})" if "x-request-id" in response.headers else ""
-    raise ApiFailed(message + (request_id if server_side else ""), code, passing=code is ExitCode.UNREACHABLE)
+    more = request_id if server_side else _WHICH_KEY if code is ExitCode.AUTH else ""
+    raise ApiFailed(message + more, code, passing=code is ExitCode.UNREACHABLE)
 
 
 def _job(body: dict[str, JsonValue]) -> Job:

@@ -21,7 +21,15 @@ def storeless_settings(data_dir: Path | None = None) -> Settings:
 
 def production_settings() -> Settings:
     """The environment's alone, for the production roles. Raises SettingsError."""
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        if not _only_lacks_stores():
+            raise
+        raise SettingsError(
+            f"{error} This role never uses an `inferd serve`, which runs an API and workers of its own: for more of "
+            "them, `inferd serve --workers N`."
+        ) from None
     _warn_of_unknown()
     return settings
 
@@ -30,11 +38,16 @@ def operator_settings() -> Settings:
     """The environment's; else those of the `inferd serve` that runs on the data directory. Raises SettingsError."""
     try:
         settings = load_settings()
-    except SettingsError:
+    except SettingsError as error:
         settings = load_settings(**_NO_STORES)
         running = load_running(settings.data_dir)
-        if running is None or _names_a_store():
+        if _names_a_store():
             raise
+        if running is None:
+            raise SettingsError(
+                f"{error} No `inferd serve` runs on {settings.data_dir}: if one was started with another "
+                "INFERD_DATA_DIR or --data-dir, set INFERD_DATA_DIR to the same here."
+            ) from None
         settings = serve_settings(settings, running)
     _warn_of_unknown()
     return settings
@@ -44,12 +57,26 @@ def serve_settings(settings: Settings, running: Running) -> Settings:
     """The same settings, on the stores of an `inferd serve`."""
     known = load_secrets(settings.data_dir)
     master_key = settings.master_key or (known.master_key if known else None)
+    optional = {
+        "master_key": master_key,
+        "local_base_url": running.local_base_url,
+        "local_api_key": running.local_api_key,
+    }
     return load_settings(
         data_dir=settings.data_dir,
         database={"url": running.database_url, "owner_url": running.owner_url},
         redis={"url": running.redis_url},
-        **({} if master_key is None else {"master_key": master_key}),
+        **{name: value for name, value in optional.items() if value is not None},
     )
+
+
+def _only_lacks_stores() -> bool:
+    """Whether the environment is right but for the two stores."""
+    try:
+        load_settings(**_NO_STORES)
+    except SettingsError:
+        return False
+    return not _names_a_store()
 
 
 def _names_a_store() -> bool:

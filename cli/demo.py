@@ -25,7 +25,7 @@ from cli.processes import free_port
 from cli.receiver import Receiver, run_receiver
 from cli.signals import run_until_stopped
 from cli.stack import Stack, run_stack
-from cli.terminal import progress, results
+from cli.terminal import command_name, progress, results
 from core.embedded.privileges import is_root
 from core.embedded.reset import reset
 from core.settings import PREFIX
@@ -47,7 +47,7 @@ def demo() -> ExitCode:
         raise CommandFailed("the demo did not go as it should:\n" + "\n".join(f"  {each}" for each in problems))
     results().print(
         f"\n{len(JOBS)} jobs, {len(JOBS)} verified webhooks, {time.monotonic() - began:.0f} s; everything is stopped "
-        "and deleted.\nNext: `inferd serve` keeps the same running.",
+        f"and deleted.\nNext: `{command_name()} serve` keeps the same running.",
         soft_wrap=True,
     )
     return ExitCode.OK

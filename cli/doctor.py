@@ -1,4 +1,4 @@
-"""`inferd doctor`: looks at everything that inferd needs, and says of each thing whether it is well and what to mend.
+"""`inferd doctor`: looks at everything that inferd needs, and reports what is wrong and how to fix it.
 
 Ends with 1 when something fails; a warning is no failure. Changes nothing, but for one key in Redis that it deletes.
 """

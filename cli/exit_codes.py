@@ -8,8 +8,9 @@ class ExitCode(IntEnum):
     FAILED = 1
     """A job that did not succeed, a check that failed, a server that died."""
     USAGE = 2
-    """A wrong option or setting, or a request that the API refuses as it is."""
+    """A wrong option or setting, or a request that the API rejects as invalid."""
     NOT_FOUND = 3
+    """No such job, tenant or key. An API or a worker that could not start ends with it too (core/process.py)."""
     AUTH = 4
     UNREACHABLE = 5
     TIMED_OUT = 124

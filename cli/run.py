@@ -1,11 +1,12 @@
 """`inferd run`: submits one job, shows its states on stderr, prints its answer on stdout.
 
 The job lives on the server: when the waiting ends before the job does (--timeout, Ctrl-C, a lost connection), the
-message says the job's id and how to read or cancel it.
+message says the job's id and how to read or cancel it with `inferd jobs`.
 """
 
 import asyncio
 import json
+import shlex
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -16,13 +17,12 @@ import orjson
 from pydantic import JsonValue
 from rich.status import Status
 
-from cli.client import ApiClient, ApiFailed, Job, parse_url
+from cli.client import ApiClient, ApiFailed, Job
 from cli.configuration import storeless_settings
 from cli.exit_codes import CommandFailed, ExitCode
 from cli.progress import changes
-from cli.saved import load_running, load_secrets
-from cli.terminal import progress
-from core.settings import Settings
+from cli.target import find_target
+from cli.terminal import command_name, progress
 
 _POLL_SECONDS: Final = 0.5
 # An API that restarts answers again within this; the job does not notice.
@@ -43,7 +43,7 @@ class Order:
 def run(order: Order, *, api_url: str | None, api_key: str | None) -> ExitCode:
     """Raises CommandFailed for everything but a job that ended."""
     url, key = find_target(storeless_settings(), api_url, api_key)
-    watched = _Watched(url)
+    watched = _Watched(api_url)
     try:
         asyncio.run(_run(order, url, key, watched))
     except TimeoutError:
@@ -56,42 +56,25 @@ def run(order: Order, *, api_url: str | None, api_key: str | None) -> ExitCode:
             raise
         raise _left(order, watched, f"{error.message}\n{watched.how_to_go_on()}", error.exit_code) from None
     assert watched.job is not None  # noqa: S101 - _run ends with a job that has ended
-    return _print(watched.job, as_json=order.as_json)
+    return print_ended(watched.job, as_json=order.as_json)
 
 
 class _Watched:
     """The job as it was last seen, so that every way out can name it."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, named_url: str | None) -> None:
+        self._named_url = named_url
         self.job: Job | None = None
 
     def how_to_go_on(self) -> str:
         if self.job is None:
             return "The job may not have been accepted."
-        path, key = f"{self.url}/v1/jobs/{self.job.id}", "-H 'Authorization: Bearer KEY'"
+        there = "" if self._named_url is None else f" --api-url {shlex.quote(self._named_url)}"
         return (
             f"The job goes on: {self.job.id}, {self.job.status}.\n"
-            f"  read it:    curl {key} {path}\n"
-            f"  cancel it:  curl {key} -X POST {path}/cancel"
+            f"  read it:    {command_name()} jobs get {self.job.id}{there}\n"
+            f"  cancel it:  {command_name()} jobs cancel {self.job.id}{there}"
         )
-
-
-def find_target(settings: Settings, api_url: str | None, api_key: str | None) -> tuple[str, str | None]:
-    """The URL and the key: as named, as set, or those of the `inferd serve` on the data directory."""
-    running = load_running(settings.data_dir)
-    named = api_url or settings.api.url
-    if named is not None:
-        parse_url(named)
-    own = running.api_url if running else f"http://{settings.api.host}:{settings.api.port}"
-    key = api_key or (settings.api.key.get_secret_value() if settings.api.key else None)
-    # The development key goes to the server that made it and to no other.
-    if key is None and (named is None or named.rstrip("/") == own):
-        secrets = load_secrets(settings.data_dir)
-        key = secrets.api_key if secrets else None
-    if key is None and named is not None:
-        raise CommandFailed(f"No API key for {named}: pass --api-key or set INFERD_API_KEY.", ExitCode.AUTH)
-    return named or own, key
 
 
 async def _run(order: Order, url: str, key: str | None, watched: _Watched) -> None:
@@ -142,14 +125,15 @@ async def _display() -> AsyncIterator[Callable[[str], None]]:
 def _left(order: Order, watched: _Watched, message: str, exit_code: ExitCode) -> CommandFailed:
     """The end of the waiting, not of the job. A script that reads JSON still learns the id."""
     if order.as_json and watched.job is not None:
-        _print_document(watched.job)
+        print_document(watched.job)
     return CommandFailed(message, exit_code)
 
 
-def _print(job: Job, *, as_json: bool) -> ExitCode:
+def print_ended(job: Job, *, as_json: bool) -> ExitCode:
+    """The answer on stdout. Raises CommandFailed for a job that did not succeed."""
     succeeded = job.status == "succeeded"
     if as_json:
-        _print_document(job)
+        print_document(job)
     elif job.output is not None:
         print(job.output.text)
     if not as_json and not succeeded:
@@ -172,7 +156,8 @@ def _summary(job: Job) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _print_document(job: Job) -> None:
+def print_document(job: Job) -> None:
+    """The whole job as JSON, on stdout."""
     sys.stdout.write(orjson.dumps(job.document, option=orjson.OPT_INDENT_2).decode() + "\n")
     sys.stdout.flush()
 

@@ -13,7 +13,7 @@ from cli.processes import check_port, free_port
 from cli.saved import make_folder
 from cli.signals import run_until_stopped
 from cli.stack import run_stack
-from cli.terminal import progress
+from cli.terminal import command_name, progress
 from core.embedded.folders import make_root
 from core.embedded.leftovers import stop_leftovers
 from core.embedded.lock import only_command
@@ -34,7 +34,7 @@ def serve(*, host: str | None, port: int | None, data_dir: Path | None, workers:
     )
     err = progress()
     run_until_stopped(_run(plan), lambda: err.print("\nStopping…"))
-    err.print(f"Stopped. The data is kept in {settings.data_dir}; `inferd reset` deletes it.")
+    err.print(f"Stopped. The data is kept in {settings.data_dir}; `{command_name()} reset` deletes it.", soft_wrap=True)
 
 
 def _plan(settings: Settings, host: str | None, port: int | None, *, workers: int, with_model: bool) -> Plan:

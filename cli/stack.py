@@ -22,6 +22,8 @@ from core.access.keys import parse_key
 from core.access.tenants import create_key, create_tenant, find_tenant, list_keys
 from core.db import migrate
 from core.domain.errors import NotFound
+from core.embedded.folders import has_cluster, make_root
+from core.embedded.lock import only_command
 from core.embedded.processes import Child, first_answer
 from core.embedded.supervisor import EmbeddedServers, run_embedded
 from core.queue.connect import RedisFault, connect
@@ -75,11 +77,10 @@ async def run_stack(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Sta
     """Raises EmbeddedError, SettingsError or CommandFailed when it can't start. `say` hears what is being started."""
     data_dir = plan.settings.data_dir
     with_model = plan.with_model and plan.settings.local_base_url is None
+    secrets = _secrets(plan.settings)
     say("PostgreSQL, Valkey and the model" if with_model else "PostgreSQL and Valkey")
     async with run_embedded(data_dir, with_model=with_model) as servers:
         folder = saved.make_folder(data_dir)
-        secrets = saved.load_secrets(data_dir) or saved.Secrets(saved.new_master_key())
-        saved.save_secrets(data_dir, secrets)
         running = _running(plan, servers)
         settings = serve_settings(plan.settings, running)
         say("the database's schema")
@@ -107,6 +108,15 @@ async def run_stack(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Sta
             await roles.stop()
 
 
+def _secrets(settings: Settings) -> saved.Secrets:
+    """Stored before there is a database, so that none is ever without the key it is encrypted with."""
+    root = make_root(settings.data_dir)
+    with only_command(root):
+        saved.make_folder(settings.data_dir)
+        own = settings.master_key.get_secret_value() if settings.master_key else None
+        return saved.first_secrets(settings.data_dir, own, has_database=has_cluster(root))
+
+
 def _running(plan: Plan, servers: EmbeddedServers) -> saved.Running:
     if servers.database_url is None or servers.owner_url is None or servers.redis_url is None:
         raise CommandFailed("The embedded servers did not start.")
@@ -115,6 +125,8 @@ def _running(plan: Plan, servers: EmbeddedServers) -> saved.Running:
         database_url=servers.database_url,
         owner_url=servers.owner_url,
         redis_url=servers.redis_url,
+        local_base_url=servers.local_base_url,
+        local_api_key=servers.local_api_key,
     )
 
 

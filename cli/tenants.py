@@ -5,7 +5,7 @@ import shlex
 
 from cli.exit_codes import CommandFailed, ExitCode
 from cli.operators import operate
-from cli.terminal import print_table, progress
+from cli.terminal import command_name, print_table, progress
 from core.access import tenants
 from core.db.sealed import SealBroken
 from core.domain.ids import TENANT, TenantId, show
@@ -23,7 +23,8 @@ def create(name: str, *, as_json: bool) -> None:
     tenant_id = show(TENANT, operate(work))
     print(json.dumps({"id": tenant_id, "name": name}) if as_json else tenant_id)
     if not as_json:
-        progress().print(f"Made. Next, an API key: inferd keys create --tenant {shlex.quote(name)}", soft_wrap=True)
+        next_step = f"{command_name()} keys create --tenant {shlex.quote(name)}"
+        progress().print(f"Made. Next, an API key: {next_step}", soft_wrap=True)
 
 
 def list_all(*, as_json: bool) -> None:

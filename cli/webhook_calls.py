@@ -1,44 +1,25 @@
 """`inferd webhooks test`, `deliveries` and `redeliver`: calls of the API, and what they answer in words."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import orjson
 
 from cli.client import ApiClient, ApiFailed
-from cli.configuration import storeless_settings
 from cli.exit_codes import ExitCode
-from cli.run import find_target
+from cli.target import call
 from cli.terminal import print_table, results
 
-Answer = TypeVar("Answer")
 _LOOK_SECONDS: Final = 0.2
 _SUCCESS: Final = range(200, 300)
-
-
-class WebhookApi(ApiClient):
-    """The routes of webhooks; every call raises ApiFailed."""
-
-    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return await self._call(method, path, json=body)
-
-
-def call(work: Callable[[WebhookApi], Awaitable[Answer]], *, api_url: str | None, api_key: str | None) -> Answer:
-    """Runs `work` with a client of the API that the options name."""
-
-    async def run() -> Answer:
-        async with WebhookApi(*find_target(storeless_settings(), api_url, api_key)) as api:
-            return await work(api)
-
-    return asyncio.run(run())
 
 
 def send_sample(endpoint: str, event: str, *, api_url: str | None, api_key: str | None) -> ExitCode:
     """OK when the receiver answered with 2xx."""
 
-    async def send(api: WebhookApi) -> dict[str, Any]:
+    async def send(api: ApiClient) -> dict[str, Any]:
         return await api.ask("POST", f"/v1/webhook_endpoints/{endpoint}/test", {"event_type": event})
 
     try:
@@ -56,7 +37,7 @@ def show_deliveries(
 ) -> None:
     """Of an endpoint or a job as a table; one delivery with its log."""
 
-    async def ask(api: WebhookApi) -> dict[str, Any]:
+    async def ask(api: ApiClient) -> dict[str, Any]:
         if of.startswith("dlv_"):
             return await api.ask("GET", f"/v1/webhook_deliveries/{of}")
         if of.startswith("job_"):
@@ -76,7 +57,7 @@ def show_deliveries(
 def send_again(delivery: str, timeout: float, *, api_url: str | None, api_key: str | None) -> ExitCode:
     """OK when it was delivered; the attempt goes on when the waiting ends."""
 
-    async def send(api: WebhookApi) -> dict[str, Any]:
+    async def send(api: ApiClient) -> dict[str, Any]:
         before = (await api.ask("GET", f"/v1/webhook_deliveries/{delivery}"))["attempts"]
         found = await api.ask("POST", f"/v1/webhook_deliveries/{delivery}/redeliver")
         give_up_at = asyncio.get_running_loop().time() + timeout

@@ -14,13 +14,12 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from cli.client import ApiFailed
+from cli.client import ApiClient, ApiFailed, parse_url
 from cli.configuration import storeless_settings
 from cli.exit_codes import CommandFailed, ExitCode
-from cli.run import find_target
 from cli.signals import run_until_stopped
+from cli.target import find_target
 from cli.terminal import progress, results
-from cli.webhook_calls import WebhookApi
 from cli.webhook_signature import problem_with, time_now
 
 _PATH: Final = "/hook"
@@ -49,7 +48,8 @@ class _Receiver:
     http: aiohttp.ClientSession
     secret: str
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    good: int = 0
+    taken: int = 0
+    shown: int = 0
 
     async def take(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -58,10 +58,14 @@ class _Receiver:
         if problem is not None:
             progress().print(f"Refused a request whose signature is not good: {problem}")
             return web.Response(status=400)
+        if self.taken == self.wanted.count:
+            # One more than was asked for, while the last one is being shown.
+            return web.Response(status=503)
+        self.taken += 1
         answer = await self._answer(headers, body)
         self._show(headers, body, answer.status)
-        self.good += 1
-        if self.good == self.wanted.count:
+        self.shown += 1
+        if self.shown == self.wanted.count:
             self.ended.set()
         return answer
 
@@ -87,13 +91,16 @@ class _Receiver:
         results().print(f"{time}  {event.get('type')}  {about}  {headers['webhook-id']}{handed}", soft_wrap=True)
 
 
-def listen(wanted: Listening, *, api_url: str | None, api_key: str | None) -> None:
-    """Until Ctrl-C, or until there were as many as asked for."""
+def listen(wanted: Listening, *, api_url: str | None, api_key: str | None) -> ExitCode:
+    """OK after as many as were asked for, INTERRUPTED by Ctrl-C. Raises CommandFailed."""
+    if wanted.forward is not None:
+        parse_url(wanted.forward, "--forward", "http://127.0.0.1:3000/webhooks")
     target = None if wanted.secret else find_target(storeless_settings(), api_url, api_key)
-    run_until_stopped(_listen(wanted, target), lambda: progress().print("Stopping."))
+    ended = run_until_stopped(_listen(wanted, target), lambda: progress().print("Stopping."))
+    return ExitCode.INTERRUPTED if ended is None else ended
 
 
-async def _listen(wanted: Listening, target: tuple[str, str | None] | None) -> None:
+async def _listen(wanted: Listening, target: tuple[str, str] | None) -> ExitCode:
     async with AsyncExitStack() as stack:
         timeout = aiohttp.ClientTimeout(total=_FORWARD_SECONDS)
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
@@ -101,16 +108,17 @@ async def _listen(wanted: Listening, target: tuple[str, str | None] | None) -> N
         url = await stack.enter_async_context(_serve(receiver))
         said = f"Listening on {url}"
         if target is not None:
-            api = await stack.enter_async_context(WebhookApi(*target))
+            api = await stack.enter_async_context(ApiClient(*target))
             endpoint = await _register(api, wanted, wanted.public_url or url)
             stack.push_async_callback(_delete, api, endpoint["id"])
             receiver.secret = endpoint["signing_secret"]
             said += f" as {endpoint['id']}, for {', '.join(endpoint['event_types'])}"
         progress().print(f"{said}. Ctrl-C ends it.", soft_wrap=True)
         await receiver.ended.wait()
+    return ExitCode.OK
 
 
-async def _register(api: WebhookApi, wanted: Listening, url: str) -> dict[str, Any]:
+async def _register(api: ApiClient, wanted: Listening, url: str) -> dict[str, Any]:
     events = list(wanted.events) or (await api.ask("GET", "/v1/webhook_event_types"))["data"]
     body = {"name": "inferd webhooks listen", "url": url, "event_types": events}
     try:
@@ -125,7 +133,7 @@ async def _register(api: WebhookApi, wanted: Listening, url: str) -> dict[str, A
         ) from None
 
 
-async def _delete(api: WebhookApi, endpoint_id: str) -> None:
+async def _delete(api: ApiClient, endpoint_id: str) -> None:
     try:
         await api.ask("DELETE", f"/v1/webhook_endpoints/{endpoint_id}")
     except ApiFailed as failed:

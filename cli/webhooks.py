@@ -9,12 +9,9 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.options import Output, OutputOption
+from cli.commands.options import ApiKeyOption, ApiUrlOption, Output, OutputOption
 
 webhooks = typer.Typer(help="Webhooks, from the receiver's side.", no_args_is_help=True)
-
-UrlOption = Annotated[str | None, typer.Option(help="Default: INFERD_API_URL, else the running `inferd serve`.")]
-KeyOption = Annotated[str | None, typer.Option(help="Default: INFERD_API_KEY, else that of `inferd serve`.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +29,8 @@ def listen(
     ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="End after so many good webhooks.")] = None,
     output: OutputOption = Output.TEXT,
-    api_url: UrlOption = None,
-    api_key: KeyOption = None,
+    api_url: ApiUrlOption = None,
+    api_key: ApiKeyOption = None,
 ) -> None:
     """Receive webhooks here: print each, verified, until Ctrl-C.
 
@@ -51,15 +48,15 @@ def listen(
         count=count,
         as_json=output is Output.JSON,
     )
-    run(wanted, api_url=api_url, api_key=api_key)
+    raise typer.Exit(run(wanted, api_url=api_url, api_key=api_key))
 
 
 @webhooks.command("test")
 def send_test(
     endpoint: Annotated[str, typer.Argument(help="we_…")],
     event: Annotated[str, typer.Option(help="Which sample to send.")] = "webhook.ping",
-    api_url: UrlOption = None,
-    api_key: KeyOption = None,
+    api_url: ApiUrlOption = None,
+    api_key: ApiKeyOption = None,
 ) -> None:
     """Send a sample event to an endpoint and show what it answers."""
     from cli.webhook_calls import send_sample
@@ -73,8 +70,8 @@ def deliveries(
     status: Annotated[list[str] | None, typer.Option(help="pending, delivered, exhausted or skipped.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many, the newest.")] = 20,
     output: OutputOption = Output.TEXT,
-    api_url: UrlOption = None,
-    api_key: KeyOption = None,
+    api_url: ApiUrlOption = None,
+    api_key: ApiKeyOption = None,
 ) -> None:
     """Show how deliveries went."""
     from cli.webhook_calls import show_deliveries
@@ -86,8 +83,8 @@ def deliveries(
 def redeliver(
     delivery: Annotated[str, typer.Argument(help="dlv_…")],
     timeout: Annotated[float, typer.Option(min=0, help="Wait so many seconds for what comes of it.")] = 30.0,
-    api_url: UrlOption = None,
-    api_key: KeyOption = None,
+    api_url: ApiUrlOption = None,
+    api_key: ApiKeyOption = None,
 ) -> None:
     """Send a delivery again, now, under its own webhook-id."""
     from cli.webhook_calls import send_again

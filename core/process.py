@@ -3,10 +3,12 @@
 Called by api/main.py and worker/main.py. Exit codes: 0 stopped as asked, 2 wrong settings, 3 it could not start.
 """
 
+import asyncio
 import gc
+import os
 import resource
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Final
 
@@ -25,7 +27,28 @@ _FILES: Final = 65_536
 # again. Some tens of megabytes at most, for a fifth of the time of a job.
 COLLECTIONS: Final = (50_000, 20, 50)
 
+_CANCEL_SECONDS: Final = 1.0
+
 log = structlog.get_logger(__name__)
+
+
+class CannotListen(Exception):
+    """A port is taken, or the address is not this machine's. `variable` is the setting that chooses the port."""
+
+    def __init__(self, address: str, error: OSError | None, variable: str) -> None:
+        why = os.strerror(error.errno) if error is not None and error.errno else str(error)
+        super().__init__(
+            f"Can't listen on {address}: {why}. Stop what listens there, or set {variable} to another port."
+        )
+
+
+async def end_tasks(tasks: "Collection[asyncio.Task[None]]") -> None:
+    """Cancels the tasks until each has ended."""
+    while tasks:
+        # Again and again: a driver that is cancelled in the middle of an error may only report the error.
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
 
 
 def open_more_files() -> None:
@@ -54,7 +77,7 @@ def run_process(role: str, serve: Callable[[Settings], Coroutine[None, None, Non
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - there are no log settings yet
         return _WRONG_SETTINGS
-    except DatabaseUnusable as error:
+    except (DatabaseUnusable, CannotListen) as error:
         log.error("not_started", role=role, reason=str(error))  # noqa: TRY400 - the reason is whole without its stack
         return _NOT_STARTED
     return 0

@@ -65,7 +65,10 @@ class RedisSettings(_Group):
     url: SecretStr = Field(description="Redis or Valkey: redis://[:password@]host:6379/0, or rediss:// for TLS.")
     prefix: str = Field(default="inferd", pattern=r"^[a-z][a-z0-9_-]{0,30}$", description="What every key starts with.")
     ring_timeout_seconds: float = Field(
-        default=0.05, gt=0, le=5, description="How long a submit may wait for Redis; the sweep rings later otherwise."
+        default=0.05,
+        gt=0,
+        le=5,
+        description="Maximum time a submit waits for Redis; workers find the job later anyway.",
     )
 
 
@@ -78,9 +81,7 @@ class ApiSettings(_Group):
         default=None, description="For the command line: the API key that `inferd run` sends."
     )
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="A larger request body is refused with 413.")
-    max_bulk_bytes: int = Field(
-        default=16_777_216, ge=1024, description="As max_body_bytes, for requests that hold many jobs."
-    )
+    max_bulk_bytes: int = Field(default=16_777_216, ge=1024, description="Maximum body for /v1/jobs/bulk.")
     max_wait_seconds: float = Field(
         default=60.0, gt=0, le=600, description="The longest that `wait` may hold a request."
     )
@@ -88,10 +89,8 @@ class ApiSettings(_Group):
 
 
 class JobSettings(_Group):
-    max_attempts: int = Field(default=5, ge=1, le=50, description="Attempts of a job that does not say.")
-    timeout_seconds: float = Field(
-        default=600.0, gt=0, description="The time of one attempt of a job that does not say."
-    )
+    max_attempts: int = Field(default=5, ge=1, le=50, description="Default `max_attempts`.")
+    timeout_seconds: float = Field(default=600.0, gt=0, description="Default timeout of one attempt.")
     idempotency_hours: float = Field(default=24.0, gt=0, description="How long an Idempotency-Key is remembered.")
 
 
@@ -216,7 +215,7 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(
         default_factory=_default_data_dir,
-        description="Where `inferd serve` and `inferd demo` keep their servers' data.",
+        description="Where `inferd serve` keeps its servers' data.",
     )
 
 

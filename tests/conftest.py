@@ -11,7 +11,7 @@ import gc
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -26,6 +26,7 @@ from core.runtime import ApiRuntime, OperatorRuntime, WorkerRuntime, open_api, o
 from core.settings import PREFIX, DatabaseSettings, Settings
 from tests.support.aftermath import aftermath
 from tests.support.explicit_settings import ExplicitSettings
+from tests.support.folders import open_folder
 from tests.support.processes import RunningApi, RunningWorker, run_worker, serve_api
 from tests.support.servers import Servers, name_of, open_database_copy, open_servers, owner_url
 from tests.support.tenants import Tenant, make_tenant
@@ -39,6 +40,15 @@ OwnerPool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 open_more_files()
 # Taken out of the environment at once: no test, and no process that a test starts, sees the developer's settings.
 _OURS = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(PREFIX)}
+# Nor their home: the default data directory of every test and of every process that it starts lies in this folder.
+_HOME = ExitStack()
+os.environ["HOME"] = str(_HOME.enter_context(open_folder()))
+os.environ["XDG_DATA_HOME"] = f"{os.environ['HOME']}/data"
+
+
+def pytest_unconfigure() -> None:
+    """Deletes the suite's home."""
+    _HOME.close()
 
 
 def pytest_collection_finish() -> None:

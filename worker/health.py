@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from core.observability.metrics import render
+from core.process import CannotListen
 
 _TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @asynccontextmanager
 async def serve_health(port: int) -> AsyncIterator[None]:
-    """Serves on every address until the block ends."""
+    """Serves on every address until the block ends. Raises CannotListen."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -27,7 +28,10 @@ async def serve_health(port: int) -> AsyncIterator[None]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(answer, port=port)
+    try:
+        server = await asyncio.start_server(answer, port=port)
+    except OSError as error:
+        raise CannotListen(f"port {port}", error, "INFERD_WORKER_METRICS_PORT") from None
     async with server:
         yield
 

@@ -6,7 +6,7 @@ back at no cost. Called by worker/main.py.
 
 import asyncio
 import signal
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +16,7 @@ import structlog
 from core.db.faults import STORE_FAULTS
 from core.domain.ids import InvalidId, JobId, parse_job
 from core.observability.metrics import SLOTS
+from core.process import end_tasks
 from core.queue.keys import JOB_LANES, Lane
 from core.queue.payload import DELIVER_WEBHOOK, RUN_JOB
 from core.queue.subscription import listen
@@ -29,7 +30,6 @@ from worker.tasks.run_job import run_job
 from worker.tasks.sweep import sweep
 
 _PUT_BACK_SECONDS: Final = 5.0
-_CANCEL_SECONDS: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -122,7 +122,7 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
             _named("sweep", sweep(runtime)),
             _named("prune", prune_forever(runtime)),
         ]
-        stack.push_async_callback(_end, background)
+        stack.push_async_callback(end_tasks, background)
         log.info("worker_started", worker_id=leases.worker.id, slots=workers.jobs.max_jobs)
         await stopped.wait()
         await _drain(runtime, workers)
@@ -141,15 +141,7 @@ async def _drain(runtime: WorkerRuntime, workers: Workers) -> None:
         runtime.jobs.leases.drain()
         if left := await workers.drain(_PUT_BACK_SECONDS):
             log.warning("worker_left_tasks", count=left)
-            await _end([*workers.jobs.tasks.values(), *workers.deliveries.tasks.values()])
-
-
-async def _end(tasks: "Collection[asyncio.Task[None]]") -> None:
-    while tasks:
-        # Again and again: a driver that is told to stop in the middle of an error may only report the error.
-        for task in tasks:
-            task.cancel()
-        _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
+            await end_tasks([*workers.jobs.tasks.values(), *workers.deliveries.tasks.values()])
 
 
 async def _subscribe(runtime: WorkerRuntime, workers: Workers) -> None:

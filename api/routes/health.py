@@ -23,7 +23,7 @@ async def livez() -> Response:
 
 @router.get("/readyz")
 async def readyz(runtime: RuntimeDep) -> Response:
-    """Jobs can be taken in: PostgreSQL answers. Without Redis they are too; workers then find them by the sweep."""
+    """Whether jobs can be accepted: 200 while PostgreSQL responds, else 503. Redis is not needed to accept jobs."""
     postgres, redis = await asyncio.gather(_postgres_answers(runtime), _redis_answers(runtime))
     checks = {"postgres": "ok" if postgres else "unreachable", "redis": "ok" if redis else "unreachable"}
     return json_response({"status": "ok" if postgres else "unavailable", "checks": checks}, 200 if postgres else 503)

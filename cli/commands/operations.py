@@ -22,7 +22,7 @@ def doctor(
     live: Annotated[bool, typer.Option("--live", help="Only ask this machine's process whether it lives.")] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Check settings, PostgreSQL, Redis, migrations and providers, and say what to mend."""
+    """Check settings, PostgreSQL, Redis, migrations and providers, and say what to fix."""
     if live:
         from cli.liveness import check_live
 

@@ -11,14 +11,14 @@ def register(app: typer.Typer) -> None:
 
 
 def api() -> None:
-    """Become an API process."""
+    """Run the API server."""
     from cli.roles import API, become
 
     become(API)
 
 
 def worker() -> None:
-    """Become a worker process."""
+    """Run a worker."""
     from cli.roles import WORKER, become
 
     become(WORKER)

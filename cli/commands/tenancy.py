@@ -69,7 +69,7 @@ def revoke_key(
 
 
 def webhook_secret(tenant: TenantOption = _DEFAULT) -> None:
-    """Print what signs a tenant's webhooks, for the receiver to verify them with."""
+    """Print a tenant's webhook signing secret."""
     from cli.tenants import print_webhook_secret
 
     print_webhook_secret(tenant)

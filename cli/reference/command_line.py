@@ -17,8 +17,11 @@ Results go to stdout and everything else to stderr.
 _EXITS: Final = {
     ExitCode.OK: "It worked; for a job: it succeeded.",
     ExitCode.FAILED: "The job did not succeed, a check failed, or a server died.",
-    ExitCode.USAGE: "A wrong option or setting, or a request that the API refuses as it is.",
-    ExitCode.NOT_FOUND: "There is no such thing.",
+    ExitCode.USAGE: "A wrong option or setting, or a request that the API rejects as invalid.",
+    ExitCode.NOT_FOUND: (
+        "There is no such job, tenant or key; for `inferd api` and `inferd worker`: it could not start (no PostgreSQL, "
+        "or a port that is taken)."
+    ),
     ExitCode.AUTH: "The API key is missing, wrong or revoked.",
     ExitCode.UNREACHABLE: "The API can't be reached.",
     ExitCode.TIMED_OUT: "The time given was over before the job was.",

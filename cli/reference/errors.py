@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from cli.reference.page import Page, code, fenced, markdown, table
-from core.domain.errors import CODES, JOB_NEXT_STEPS, AppError
+from core.domain.errors import CODES, JOB_NEXT_STEPS, STATUSES, AppError
 from core.domain.retry import Disposition
 from core.providers.fault_codes import CODES as FAULT_CODES
 from core.providers.faults import DISPOSITIONS
@@ -12,19 +12,19 @@ from core.providers.faults import DISPOSITIONS
 _INTRODUCTION: Final = """
 # Errors
 
-A request that fails answers with one shape, whatever went wrong, and with the header `x-request-id`:
+Every error has this shape, and the header `x-request-id`:
 """
 _SHAPE: Final = """
 {"error": {"message": "…", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}}
 """
 _SHAPE_NOTES: Final = """
 `message` says what to do next and may change; `code` never changes its meaning. `param` names the field, or is null.
-Where trying again can help there is a `Retry-After` header; where it can't, `x-should-retry: false`.
+Where a retry can help there is a `Retry-After` header; where it can't, `x-should-retry: false`.
 """
 _JOBS: Final = """
 ## A job's own error
 
-A job that ended without an answer has `error: {code, message, next_step}`; an attempt that failed has
+A job that ended without a result has `error: {code, message, next_step}`; an attempt that failed has
 `error: {class, code, message}`. The code is one of these, or one of a provider's below.
 """
 _FAULTS: Final = """
@@ -46,7 +46,9 @@ def _blocks() -> Iterator[str]:
     yield "## By HTTP status"
     yield table(("Status", "`type`", "Default `code`", "Worth a retry"), sorted(_statuses()))
     yield "## Codes"
-    yield table(("`code`", "What it means"), [(code(name), text) for name, text in CODES.items()])
+    yield table(
+        ("`code`", "Status", "What it means"), [(code(name), str(STATUSES[name]), text) for name, text in CODES.items()]
+    )
     yield _JOBS
     yield table(("`code`", "What to do"), [(code(name), text) for name, text in JOB_NEXT_STEPS.items()])
     yield _FAULTS

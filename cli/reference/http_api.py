@@ -17,7 +17,8 @@ _INTRODUCTION: Final = """
 # HTTP API
 
 Every path below `/v1` wants `Authorization: Bearer inf_live_…`. Bodies are JSON; a field that is not named here is
-refused. Times are RFC 3339 in UTC. Every answer has an `x-request-id`; every error has the shape of
+refused. Times are RFC 3339 in UTC; those of webhook endpoints, events and deliveries, which are objects as OpenAI has
+them, are Unix seconds where their type is integer. Every response has an `x-request-id`; every error has the shape of
 [errors.md](errors.md). The same as a document for machines: [openapi.json](openapi.json), and `/openapi.json` of a
 running server.
 """

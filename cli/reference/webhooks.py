@@ -31,8 +31,8 @@ _INTRODUCTION: Final = """
 
 A job calls the URL of its own `webhook: {url, events}`, and each enabled endpoint that its tenant registered for the
 event ([`/v1/webhook_endpoints`](api.md)), once for the end that it comes to. The rows are written in the transaction
-that ends the job, so no end goes unannounced; the same event may arrive more than once, and two events in any order.
-Use `webhook-id` to drop what you have seen, and `data.sequence` to tell old from new.
+that ends the job, so no end is without its webhook; the same event may arrive more than once, and two events in any
+order. Use `webhook-id` to drop what you have seen, and `data.sequence` to tell old from new.
 
 The format is [Standard Webhooks 1.0](https://www.standardwebhooks.com): any of its libraries verifies a delivery. The
 secret of a job's own URL is what `GET /v1/webhook_secret` answers; an endpoint has a secret of its own.
@@ -55,9 +55,9 @@ Any 2xx, within `INFERD_WEBHOOK_TIMEOUT_SECONDS`, is a delivery. Anything else i
 followed. Answer first and work afterwards. The job's `webhook.deliveries` say how each one went.
 """
 _SCHEDULE_NOTES: Final = """
-Each wait varies by a fifth either way. A `Retry-After` in whole seconds is honoured up to twice the planned wait. After
-429, 502, 504 or a time-out the next attempt is at least a minute away. A receiver whose address may not be reached is
-not tried again.
+Each wait varies by a fifth either way. A `Retry-After`, in seconds or as a date, is honoured up to twice the planned
+wait (a minute where that is less, a day at most). After 429, 502, 504 or a time-out the next attempt is at least a
+minute away. A receiver whose address is not allowed is tried again like any other: its name may lead elsewhere by then.
 """
 _ADDRESSES: Final = """
 ## Which addresses are reached

@@ -45,13 +45,8 @@ class Authenticator:
     _known: dict[bytes, tuple[float, Caller]] = field(default_factory=dict)
 
     async def authenticate(self, header: str | None) -> Caller:
-        """The caller behind `Authorization: Bearer inf_…`. Raises Unauthenticated, in one way for every reason."""
-        scheme, _, credentials = (header or "").partition(" ")
-        key = parse_key(credentials.strip()) if scheme.lower() == "bearer" else None
-        if key is None:
-            raise Unauthenticated(
-                "Send an API key as `Authorization: Bearer inf_…`. Make one with: inferd keys create --tenant NAME"
-            )
+        """The caller behind `Authorization: Bearer inf_…`. Raises Unauthenticated, with one code for every reason."""
+        key = _presented(header)
         now = self.clock.monotonic()
         known = self._known.get(key.secret_hash)
         if known is not None and known[0] > now:
@@ -74,3 +69,18 @@ class Authenticator:
         if row is None or not same:
             raise Unauthenticated("This API key is unknown, revoked or expired.")
         return Caller(TenantId(row["tenant_id"]), KeyId(row["id"]))
+
+
+def _presented(header: str | None) -> PresentedKey:
+    """The key, well-formed. What is said of another one is what its sender can see in it: nothing is looked up."""
+    scheme, _, credentials = (header or "").strip().partition(" ")
+    if scheme.lower() != "bearer" or not credentials.strip():
+        raise Unauthenticated(
+            "No API key: send one as `Authorization: Bearer inf_…`. Make one with: inferd keys create --tenant NAME"
+        )
+    key = parse_key(credentials.strip())
+    if key is None:
+        raise Unauthenticated(
+            "Malformed API key: it is mistyped or cut. Send all of `inf_live_…` as it was shown when it was made."
+        )
+    return key

@@ -5,6 +5,7 @@ nor superuser, so row-level security holds whoever the login is. A `fleet` datab
 sees all tenants; any other sees only the tenants that a transaction names (core/db/session.py).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,6 +28,7 @@ _SESSION_POOL_SIZE: Final = 5
 # A plan made while a table was almost empty scans it, and PostgreSQL keeps it until the next ANALYZE: with 12,000 rows,
 # a statement of 3 ms takes 600 ms by then. So statements are prepared anew before much can change.
 _PLAN_SECONDS: Final = 3
+_CLOSE_SECONDS: Final = 3.0
 # Hot statements take whole batches of keys: one plan, by the indexes, whatever the tables hold and the batch's size is.
 # A row that somebody else holds must not hold up a whole group: core/db/batching.py goes around it.
 _HOT: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "lock_timeout": "500ms"}
@@ -60,8 +62,13 @@ class Database:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.engine.dispose()
-        await self.pool.close()
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self.engine.dispose()
+                await self.pool.close()
+        except TimeoutError:
+            # PostgreSQL does not respond, or a statement still waits for it: a stop must not.
+            self.pool.terminate()
 
 
 def driver_url(url: str) -> str:

@@ -4,7 +4,6 @@
     ├── InvalidRequest        400  the request can't be read, or a value is out of bounds
     │   └── InvalidParameter  422  it can be read, but a field is wrong
     ├── Unauthenticated       401
-    ├── PermissionDenied      403
     ├── NotFound              404
     ├── MethodNotAllowed      405
     ├── Conflict              409
@@ -57,12 +56,6 @@ class Unauthenticated(AppError):
     status = 401
     kind = "authentication_error"
     default_code = "invalid_api_key"
-
-
-class PermissionDenied(AppError):
-    status = 403
-    kind = "permission_error"
-    default_code = "permission_denied"
 
 
 class NotFound(AppError):
@@ -128,28 +121,41 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "idempotency_key_reused": "The Idempotency-Key was used before with another body.",
         "invalid_webhook_url": "The webhook's URL can't be called: not https, no host, or not a public address.",
         "model_not_found": "No provider is configured for this model; the message names the nearest ones.",
-        "invalid_api_key": "No API key, or one that is unknown, revoked or expired.",
-        "permission_denied": "The key may not do this.",
+        "invalid_api_key": "No API key, or one that is malformed, unknown, revoked or expired.",
         "not_found": "No such resource for this caller.",
         "method_not_allowed": "The path exists, but not for this method.",
         "conflict": "The resource is not in a state that allows this.",
         "gone": "The job existed and was deleted.",
         "payload_too_large": "The body is larger than INFERD_API_MAX_BODY_BYTES.",
-        "webhook_unanswered": "The webhook endpoint gave no answer to the test; the message says what came instead.",
+        "webhook_unanswered": "The webhook endpoint did not respond to the test; the message says why.",
         "queue_full": "Too much is waiting; try again after Retry-After seconds.",
         "internal_error": "A bug of inferd; give the x-request-id when you report it.",
-        "unavailable": "A store is out of reach or the server is shutting down; try again.",
+        "unavailable": "PostgreSQL can't be reached, or the server is shutting down; try again.",
     }
 )
+
+
+def _statuses() -> Mapping[str, int]:
+    found = {"invalid_json": 400, "idempotency_key_reused": 422, "invalid_webhook_url": 422, "model_not_found": 422}
+    waiting = [AppError]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        found[kind.default_code] = kind.status
+    return MappingProxyType(found)
+
+
+STATUSES: Final = _statuses()
+"""The HTTP status of each code."""
 
 # Why a job of inferd's own making failed, and what its caller can do. A provider's codes are in core/providers.
 JOB_NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "cancelled": "Nothing to do. To run it after all, retry the job.",
         "deadline_exceeded": "Submit it with a longer deadline_seconds, or with a higher priority.",
-        "worker_lost": "See the worker's logs for why it died (often memory). When it is mended, retry the job.",
-        "worker_stopped": "Nothing to do: the job goes on at another worker.",
-        "request_unusable": "Mend what the message names and submit the job anew.",
+        "worker_lost": "See the worker's logs for why it died (often memory). Fix that, then retry the job.",
+        "worker_stopped": "Nothing to do: another worker runs the job.",
+        "request_unusable": "Fix the problem named, then submit a new job.",
         "answer_not_storable": "Ask for a shorter answer, or report it with the job's id.",
     }
 )

@@ -106,6 +106,11 @@ def lay_out(root: Path) -> Folders:
     return folders
 
 
+def has_cluster(root: Path) -> bool:
+    """Whether a database was made. The caller holds the lock."""
+    return (lay_out(root).cluster / "PG_VERSION").is_file()
+
+
 def outside_of(root: Path) -> list[Path]:
     """The folders elsewhere that belong to this root alone, so that reset may delete them."""
     return [path for path in _listed(root) if _origin(path) == root or not _origin(path).exists()]

@@ -52,7 +52,7 @@ async def execute_job(context: RunContext, job_id: JobId) -> float | None:
             return seconds
         case ClaimedJob() as job:
             observe(QUEUE_WAIT, max(0.0, job.queue_seconds), job.priority.value)
-            with bound(job_id=show_job(job.id), attempt=job.attempts_used, run_no=job.run_no):
+            with bound(job_id=show_job(job.id), model=job.model, attempt=job.attempts_used, run_no=job.run_no):
                 async with context.leases.hold(job) as lease:
                     transition = await _run(context, job, lease, claimed_at)
                     return None if transition is None else await finish_job(context, job, transition)

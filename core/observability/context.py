@@ -1,4 +1,7 @@
-"""What every log line of a request or a run carries: request_id, job_id, attempt. Bound around the work, not in it."""
+"""What every log line of a request or a run carries: request_id, job_id, model, attempt.
+
+Bound around the work, not in it.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

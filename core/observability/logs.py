@@ -39,6 +39,7 @@ def configure_logs(settings: LogSettings) -> None:
         structlog.processors.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        plain,
         redact,
     ]
     last: list[Processor] = (
@@ -64,6 +65,12 @@ def configure_logs(settings: LogSettings) -> None:
     root.setLevel(max(level, logging.INFO))
     for noisy in ("arq", "httpx2", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def plain(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
+    """Drops uvicorn's second copy of its message, which has colours for a terminal."""
+    event.pop("color_message", None)
+    return event
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:

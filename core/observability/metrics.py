@@ -18,7 +18,7 @@ ATTEMPTS: Final = Counter(
     "inferd_job_attempts_total", "Runs at a provider, by how they ended.", ["provider", "outcome"], registry=REGISTRY
 )
 RETRIES: Final = Counter(
-    "inferd_job_retries_total", "Runs that put the job back, by why.", ["provider", "reason"], registry=REGISTRY
+    "inferd_job_retries_total", "Runs that queued the job again, by reason.", ["provider", "reason"], registry=REGISTRY
 )
 QUEUE_WAIT: Final = Histogram(
     "inferd_job_wait_seconds", "From due to claimed.", ["priority"], buckets=_SECONDS, registry=REGISTRY
@@ -29,11 +29,11 @@ RUN_TIME: Final = Histogram(
 TOKENS: Final = Counter(
     "inferd_provider_tokens_total", "Tokens as providers counted them.", ["provider", "direction"], registry=REGISTRY
 )
-RINGS: Final = Counter("inferd_rings_total", "Ids rung into Redis, by outcome.", ["outcome"], registry=REGISTRY)
+RINGS: Final = Counter("inferd_rings_total", "Job ids enqueued in Redis, by outcome.", ["outcome"], registry=REGISTRY)
 STALE: Final = Counter(
     "inferd_stale_writes_total", "Writes refused because the job had moved on.", ["edge"], registry=REGISTRY
 )
-SWEPT: Final = Counter("inferd_swept_total", "What the sweep had to mend.", ["kind"], registry=REGISTRY)
+SWEPT: Final = Counter("inferd_swept_total", "What the sweep repaired.", ["kind"], registry=REGISTRY)
 PRUNED: Final = Counter("inferd_pruned_total", "Rows that retention deleted.", ["kind"], registry=REGISTRY)
 DELIVERIES: Final = Counter(
     "inferd_webhook_attempts_total", "Webhook attempts, by outcome.", ["outcome"], registry=REGISTRY
@@ -48,7 +48,7 @@ HTTP_REQUESTS: Final = Histogram(
     registry=REGISTRY,
 )
 EXPECTED_FAILURES: Final = Counter(
-    "inferd_expected_failures_total", "Failures that are weather, not bugs.", ["kind"], registry=REGISTRY
+    "inferd_expected_failures_total", "Expected failures (network, provider), not bugs.", ["kind"], registry=REGISTRY
 )
 
 

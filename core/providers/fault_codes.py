@@ -163,7 +163,7 @@ CODES: Final[Mapping[str, CodeInfo]] = MappingProxyType(
         _F.INVALID_REQUEST: CodeInfo(
             _K.INVALID,
             "no",
-            "The provider calls the request invalid.",
+            "The provider rejected the request as invalid.",
             "Change the messages or params and submit a new job.",
         ),
         _F.MODEL_NOT_FOUND: CodeInfo(

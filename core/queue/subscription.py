@@ -52,6 +52,8 @@ async def _receive(
 ) -> None:
     asked = False
     while True:
+        # redis-py may connect in spite of a cancellation.
+        end_if_cancelled()
         message = await pubsub.get_message(ignore_subscribe_messages=False, timeout=_IDLE_SECONDS)
         if message is None:
             if asked:

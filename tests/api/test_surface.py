@@ -3,6 +3,7 @@
 import httpx2
 import pytest
 
+from core.access.keys import new_key
 from core.access.tenants import create_key, revoke_key
 from core.domain.errors import CODES
 from core.runtime import OperatorRuntime
@@ -22,8 +23,18 @@ class TestKeys:
 
     async def test_a_wrong_one_is_refused(self, api: httpx2.AsyncClient, tenant: Tenant) -> None:
         last = "a" if tenant.key[-1] != "a" else "b"
-        for value in (f"Bearer {tenant.key[:-1]}{last}", f"Basic {tenant.key}", "Bearer", "Bearer x", tenant.key):
-            assert (await api.get("/v1/jobs", headers={"authorization": value})).status_code == 401, value
+        wrong = {
+            f"Bearer {tenant.key[:-1]}{last}": "Malformed API key",
+            "Bearer x": "Malformed API key",
+            f"Basic {tenant.key}": "No API key",
+            "Bearer": "No API key",
+            tenant.key: "No API key",
+            f"Bearer {new_key()[0]}": "unknown, revoked or expired",
+        }
+        for value, why in wrong.items():
+            answer = await api.get("/v1/jobs", headers={"authorization": value})
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"], why in error["message"]) == (401, "invalid_api_key", True), value
 
     async def test_a_revoked_one_is_refused(
         self, api: httpx2.AsyncClient, tenant: Tenant, operator: OperatorRuntime

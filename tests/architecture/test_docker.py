@@ -17,6 +17,7 @@ from tests.architecture.repository import ROOT, files, pyproject, read
 IMAGES = ("Dockerfile.api", "Dockerfile.worker")
 OWN = ("migrate", "api", "worker")
 _REQUIRED = re.compile(r"\$\{([A-Z_]+):\?[^}]+\}")
+_DEFAULT = re.compile(r"\$\{[A-Z_]+:-([^}]*)\}")
 _PUT_BACK_SECONDS = 5
 
 
@@ -141,10 +142,28 @@ def test_every_variable_is_a_setting() -> None:
     assert named <= set(variables())
 
 
+def test_every_variable_of_the_example_is_passed_on() -> None:
+    """An unset one stays unset: its value here is null, which Compose takes from .env or leaves out."""
+    example = set(re.findall(r"(?m)^#?(INFERD_[A-Z_]+)=", read(".env.example")))
+    given = {name: services()[name]["environment"] for name in OWN}
+    images = {name for path in IMAGES for name in environment(path)}
+    assert example - {"INFERD_DATA_DIR"} - images == set().union(*given.values())
+    shared = example - images - {"INFERD_DATA_DIR", "INFERD_DATABASE_OWNER_URL", "INFERD_API_URL", "INFERD_API_KEY"}
+    for name in ("api", "worker"):
+        assert shared <= set(given[name]), name
+        fixed = {key for key, value in given[name].items() if value is not None}
+        assert fixed == {"INFERD_DATABASE_URL", "INFERD_REDIS_URL", "INFERD_ECHO_ENABLED"}
+
+
+def test_the_scripted_models_are_off_unless_asked_for() -> None:
+    for name in ("api", "worker"):
+        assert services()[name]["environment"]["INFERD_ECHO_ENABLED"] == "${INFERD_ECHO_ENABLED:-false}"
+
+
 def test_there_is_no_default_secret() -> None:
     text = read("docker-compose.yml")
     assert set(_REQUIRED.findall(text)) == {"POSTGRES_PASSWORD", "REDIS_PASSWORD"}
-    assert _REQUIRED.sub("", text).count("${") == 0
+    assert re.findall(r"\$\{([A-Z_]+)", _REQUIRED.sub("", text)) == ["INFERD_ECHO_ENABLED"]
     example = read(".env.example")
     assert all(f"\n{name}=\n" in example for name in _REQUIRED.findall(text))
 
@@ -152,7 +171,9 @@ def test_there_is_no_default_secret() -> None:
 @pytest.mark.parametrize("name", ["api", "worker"])
 def test_the_stores_are_the_services(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given = services()[name]["environment"]
-    filled = {key: _REQUIRED.sub("s3cret", value) for key, value in given.items() if value is not None}
+    filled = {
+        key: _DEFAULT.sub(r"\1", _REQUIRED.sub("s3cret", value)) for key, value in given.items() if value is not None
+    }
     settings = _settings(monkeypatch, {**environment(f"Dockerfile.{name}"), **filled})
     for url, port in ((settings.database.url, 5432), (settings.redis.url, 6379)):
         parts = urlsplit(url.get_secret_value())

@@ -56,8 +56,8 @@ async def test_the_python_example_gets_its_answer(running: RunningApi, tenant: T
 
 async def test_the_receiver_verifies_the_job_of_the_curl_example(running: RunningApi, tenant: Tenant) -> None:
     port = free_port("127.0.0.1")
-    code = _PYTHON[1].replace(str(_RECEIVER_PORT), str(port)).replace("whsec_…", tenant.webhook_secret)
-    async with _python(code) as receiver:
+    code = _PYTHON[1].replace(str(_RECEIVER_PORT), str(port))
+    async with _python(code, WEBHOOK_SECRET=tenant.webhook_secret) as receiver:
         await eventually(lambda: _listens(port), what="the receiver listens")
         job = await _submit_by_curl(running, tenant, port)
         assert receiver.stdout is not None

@@ -19,6 +19,9 @@ def test_a_missing_store_is_named(command: list[str], invoke: Invoke) -> None:
     assert (outcome.exit_code, outcome.stdout) == (2, "")
     assert "INFERD_DATABASE_URL: is not set" in outcome.stderr
     assert "Traceback" not in outcome.stderr
+    # Whoever runs `inferd serve` in another terminal learns why it is not found.
+    hint = "inferd serve --workers" if command[0] in {"api", "worker"} else "INFERD_DATA_DIR or --data-dir"
+    assert hint in outcome.stderr
 
 
 @pytest.mark.parametrize("command", [["serve"], ["run", "Hi", "-m", "echo/echo"], ["reset", "--yes"]])

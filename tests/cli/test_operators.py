@@ -1,6 +1,7 @@
 """Tenants and keys, by the commands, on a real database; and the API that takes the keys."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -122,9 +123,9 @@ def test_an_empty_database_is_told_to_migrate_and_migrate_does(
 
 
 def test_without_variables_they_work_on_the_serve_that_runs(
-    settings: Settings, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, own_folder: Path
 ) -> None:
-    data_dir = make_root(settings.data_dir.parent / "inferd").parent
+    data_dir = make_root(own_folder / "elsewhere").parent
     monkeypatch.setenv("INFERD_DATA_DIR", str(data_dir))
     saved.make_folder(data_dir)
     saved.save_secrets(data_dir, saved.Secrets(saved.new_master_key(), None))

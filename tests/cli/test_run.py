@@ -136,7 +136,8 @@ def test_the_timeout_is_124_and_tells_how_to_go_on(api: ScriptedApi, invoke: Inv
     outcome = invoke("run", "Hi", *target, "--timeout", "0.5", "-o", "json")
     assert outcome.exit_code == 124
     assert json.loads(outcome.stdout)["status"] == "running"
-    assert f"{api.url}/v1/jobs/{JOB_ID}/cancel" in outcome.stderr
+    for action in ("get", "cancel"):
+        assert f"inferd jobs {action} {JOB_ID} --api-url {api.url}\n" in outcome.stderr
     assert KEY not in outcome.stderr
 
 
@@ -223,3 +224,20 @@ class TestWhichServerAndKey:
         assert outcome.exit_code == 4
         assert "INFERD_API_KEY" in outcome.stderr
         assert not api.asked
+
+    def test_in_a_terminal_without_the_servers_data_directory_it_says_what_to_set(
+        self, invoke: Invoke, own_folder: Path
+    ) -> None:
+        outcome = invoke("run", "Hi", "-m", "echo/echo")
+        assert outcome.exit_code == 4
+        for word in (f"{own_folder}/inferd", "INFERD_DATA_DIR", "--data-dir", "--api-key", "INFERD_API_KEY"):
+            assert word in outcome.stderr
+
+    @pytest.mark.usefixtures("served")
+    def test_a_key_of_another_data_directory_is_said_to_be_one(self, api: ScriptedApi, invoke: Invoke) -> None:
+        api.say("POST", "/v1/jobs", 401, error("invalid_api_key", "Unknown."))
+        api.say("POST", "/v1/jobs", 401, error("invalid_api_key", "Unknown."))
+        invoke("run", "Hi", "-m", "echo/echo")
+        outcome = invoke("run", "Hi", "-m", "echo/echo")
+        assert outcome.exit_code == 4
+        assert "the key of the `inferd serve` on INFERD_DATA_DIR" in outcome.stderr

@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 
 from cli import saved
+from cli.exit_codes import CommandFailed
+from cli.processes import free_port
 from cli.saved import Running, Secrets
-from core.embedded.folders import make_root
+from core.embedded.folders import lay_out, make_root
+from core.embedded.lock import only_command
 from core.embedded.reset import reset
+from tests.cli.conftest import Invoke
 from tests.support.folders import open_folder
 
 
@@ -60,3 +64,47 @@ def test_reset_deletes_the_keys_with_the_data() -> None:
         saved.save_secrets(folder / "inferd", Secrets("m", "k"))
         reset(folder / "inferd")
         assert saved.load_secrets(folder / "inferd") is None
+
+
+def test_the_master_key_is_made_once_and_kept(data_dir: Path) -> None:
+    made = saved.first_secrets(data_dir, None, has_database=False)
+    assert made.master_key is not None
+    assert saved.first_secrets(data_dir, None, has_database=True) == made
+    assert saved.first_secrets(data_dir, saved.new_master_key(), has_database=True) == made
+
+
+def test_a_key_of_the_users_own_is_not_stored_and_is_asked_for_from_then_on(data_dir: Path) -> None:
+    own = saved.new_master_key()
+    assert saved.first_secrets(data_dir, own, has_database=False) == Secrets(None)
+    assert own not in (saved.folder_of(data_dir) / "secrets.json").read_text()
+    with pytest.raises(CommandFailed, match="INFERD_MASTER_KEY that is not set now"):
+        saved.first_secrets(data_dir, None, has_database=True)
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", '{"nothing": 1}'])
+def test_no_start_replaces_the_master_key_of_a_database_that_is_there(
+    content: str | None, own_folder: Path, invoke: Invoke
+) -> None:
+    with open_folder() as folder:
+        data_dir = folder / "inferd"
+        root = make_root(data_dir)
+        with only_command(root):
+            cluster = lay_out(root).cluster
+        cluster.mkdir()
+        (cluster / "PG_VERSION").write_text("17\n")
+        saved.make_folder(data_dir)
+        path = saved.folder_of(data_dir) / "secrets.json"
+        if content is not None:
+            path.write_text(content)
+        outcome = invoke("serve", "--data-dir", str(data_dir), "--port", str(free_port("127.0.0.1")))
+        assert outcome.exit_code == 1
+        assert f"{path} " in outcome.stderr
+        assert "INFERD_MASTER_KEY" in outcome.stderr
+        assert "inferd reset" in outcome.stderr
+        assert (path.read_text() if path.exists() else None) == content
+        reset(data_dir)
+
+
+def test_a_broken_file_without_a_database_is_replaced(data_dir: Path) -> None:
+    (saved.folder_of(data_dir) / "secrets.json").write_text("{")
+    assert saved.first_secrets(data_dir, None, has_database=False) == saved.load_secrets(data_dir)

@@ -1,8 +1,10 @@
 """The production roles, each a process of its own: `inferd api`, `inferd worker`, and their health checks."""
 
+import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -17,6 +19,7 @@ from tests.journeys.serving import INFERD, free_port
 from tests.support.explicit_settings import environment_of
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
+from tests.worker.proxy import open_proxy, through
 
 
 @contextmanager
@@ -74,3 +77,39 @@ async def test_an_api_and_a_worker_serve_say_that_they_live_and_stop_when_told(
     for name, process in started.items():
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0, (name, (tmp_path / f"{name}.log").read_text())
+
+
+async def test_sigterm_ends_an_api_whose_postgresql_does_not_respond(
+    settings: Settings, tenant: Tenant, stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    proxy, port = await stack.enter_async_context(open_proxy(settings.database)), free_port()
+    environment = {**os.environ, **environment_of(through(settings, proxy)), "INFERD_API_PORT": str(port)}
+    process = stack.enter_context(role("api", environment, tmp_path))
+    async with httpx2.AsyncClient(trust_env=False, headers=tenant.authorization, timeout=30) as http:
+
+        async def answers() -> bool:
+            try:
+                return (await http.get(f"http://127.0.0.1:{port}/v1/jobs")).is_success
+            except httpx2.HTTPError:
+                return False
+
+        await eventually(answers, seconds=60, what="the API answers")
+        proxy.hang()
+        stuck = asyncio.create_task(http.get(f"http://127.0.0.1:{port}/v1/jobs?limit=1"))
+        await asyncio.wait([stuck], timeout=0.5)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 15) == 0
+        await asyncio.gather(stuck, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("name", "variable"), [("api", "INFERD_API_PORT"), ("worker", "INFERD_WORKER_METRICS_PORT")])
+def test_a_busy_port_ends_it_at_once_and_is_named(name: str, variable: str, settings: Settings, tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment = {**os.environ, **environment_of(settings), variable: str(port)}
+        with role(name, environment, tmp_path) as process:
+            assert process.wait(45) == 3
+    said = (tmp_path / f"{name}.log").read_text()
+    assert f"{port}: Address already in use" in said
+    assert variable in said
+    assert "Traceback" not in said

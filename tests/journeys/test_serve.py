@@ -8,7 +8,7 @@ import pytest
 
 from core.embedded.reset import reset
 from tests.embedded.conftest import alive
-from tests.journeys.serving import Place, Serve, free_port
+from tests.journeys.serving import INFERD, Place, Serve, free_port
 from tests.support.folders import open_folder
 from tests.support.waiting import eventually
 
@@ -38,6 +38,11 @@ async def test_jobs_run_and_survive_kill_9_and_ctrl_c_leaves_nothing_running(pla
         assert job["output"]["text"].strip()
         examined = place.command("doctor")
         assert examined.returncode == 0, examined.stdout
+        assert "provider local" in examined.stdout
+        said = [line.strip() for line in killed.said]
+        assert f"export INFERD_API_KEY={killed.api_key}" in said
+        assert any(line.startswith(f"{INFERD} run ") for line in said)
+        assert not [line for line in said if line.startswith("export INFERD_DATA_DIR")]
         assert parts(killed) == PARTS
         left_behind = killed.family()
         killed.process.kill()

@@ -131,7 +131,7 @@ def test_a_missing_key_is_named_and_what_needs_none() -> None:
     message = message_of(open_catalogue(settings(local_base_url=SERVER)), "openai/gpt-5")
 
     assert "The provider `openai` is not set up: set INFERD_OPENAI_API_KEY" in message
-    assert "without a key: echo/echo, local/smollm2-135m" in message
+    assert "models available here: echo/echo, local/smollm2-135m" in message
     assert "set INFERD_LOCAL_BASE_URL" in message_of(open_catalogue(settings()), "local/smollm2-135m")
 
 

@@ -143,3 +143,15 @@ async def test_a_cancellation_ends_it_whatever_the_driver_makes_of_it(
         task.cancel()
         await asyncio.wait([task], timeout=10)
         assert task.cancelled()
+
+
+async def test_a_cancellation_in_any_step_of_connecting_ends_it(valkey: OwnValkey) -> None:
+    """redis-py may go on to connect as if nothing had been asked of it."""
+    for steps in range(30):
+        async with connected(valkey.url) as redis:
+            task = asyncio.create_task(listen(redis, {"news": lambda _: None}, lambda: None))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task], timeout=3)
+            assert task.cancelled(), steps

@@ -12,10 +12,12 @@ from typing import Any
 import httpx2
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from cli import webhook_calls
 from cli.exit_codes import CommandFailed, ExitCode
-from cli.webhook_signature import check, problem_with
+from cli.webhook_listener import Listening, listen
+from cli.webhook_signature import check, problem_with, time_now
 from core.webhooks.signing import new_signing_secret, sign, verifying_secret
 from tests.support.processes import RunningApi
 from tests.support.receiver import receive
@@ -112,7 +114,7 @@ async def test_listening_registers_verifies_forwards_and_tidies_up(
             assert first.split()[1:] == ["job.succeeded", job["id"], first.split()[3], "→", "400"]
             assert second.split()[1:4] == first.split()[1:4]
             listening.terminate()
-            assert await listening.wait() == 0
+            assert await listening.wait() == 130
             assert await line(listening.stderr) == "Stopping."
     assert (await api.get("/v1/webhook_endpoints")).json()["data"] == []
 
@@ -135,6 +137,42 @@ async def test_listening_ends_after_a_count_and_prints_json(
         assert json.loads(await line(listening.stdout))["data"]["job_id"] == job["id"]
         async with asyncio.timeout(20):
             assert await listening.wait() == 0
+
+
+async def test_no_more_than_the_count_are_taken_while_the_last_one_is_handed_on(
+    running: RunningApi, tenant: Tenant
+) -> None:
+    """What comes meanwhile is refused, so that inferd sends it again to whoever listens next."""
+    secret, forwarded, held = new_signing_secret("v1"), asyncio.Event(), asyncio.Event()
+
+    async def hold(_: web.Request) -> web.Response:
+        forwarded.set()
+        await held.wait()
+        return web.Response(status=204)
+
+    application = web.Application()
+    application.router.add_post("/", hold)
+    async with TestServer(application) as server:
+        options = ("--secret", secret, "--count", "1", "--output", "json", "--forward", str(server.make_url("/")))
+        async with command(running, tenant, "listen", *options) as listening:
+            url = (await line(listening.stderr)).removeprefix("Listening on ").removesuffix(". Ctrl-C ends it.")
+            headers = sign(secret, "evt_1", time_now(), BODY)
+            first = asyncio.create_task(httpx_post(url, headers))
+            await asyncio.wait_for(forwarded.wait(), 20)
+            assert await httpx_post(url, headers) == 503
+            held.set()
+            assert await first == 204
+            said, _ = await asyncio.wait_for(listening.communicate(), 20)
+    assert said.decode().splitlines() == [BODY.decode()]
+
+
+def test_what_it_can_t_forward_to_is_refused_at_once() -> None:
+    wanted = Listening(
+        forward="notaurl", events=(), port=0, public_url=None, secret="whsec_AAAA", count=1, as_json=False
+    )
+    with pytest.raises(CommandFailed, match="--forward can't be 'notaurl'") as refusal:
+        listen(wanted, api_url=None, api_key=None)
+    assert refusal.value.exit_code is ExitCode.USAGE
 
 
 async def test_a_deployment_that_may_not_call_this_machine_says_what_to_do(

@@ -6,6 +6,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from core.domain.inference import InferenceRequest, InferenceResult
 from core.providers.echo import Echo
@@ -50,6 +52,13 @@ async def test_a_provider_that_recovers(api: httpx2.AsyncClient, worker: Running
     assert [error and error["class"] for error in column(job, "error")] == ["unavailable", "unavailable", None]
     assert column(job, "http_status") == [503, 503, None]
     assert [wait is None for wait in column(job, "wait_seconds")] == [False, False, True]
+
+
+async def test_its_log_lines_name_the_job_and_the_model(api: httpx2.AsyncClient, worker: RunningWorker) -> None:
+    with capture_logs(processors=[merge_contextvars]) as lines:
+        job = await run(api, "echo/fail")
+    (line,) = [line for line in lines if line["event"] == "attempt_failed"]
+    assert (line["job_id"], line["model"], line["attempt"]) == (job["id"], "echo/fail", 1)
 
 
 async def test_a_provider_that_does_not_recover(api: httpx2.AsyncClient, worker: RunningWorker) -> None:

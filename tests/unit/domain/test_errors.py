@@ -5,7 +5,7 @@ from inspect import isclass
 import pytest
 
 from core.domain import errors
-from core.domain.errors import CODES, JOB_NEXT_STEPS, AppError
+from core.domain.errors import CODES, JOB_NEXT_STEPS, STATUSES, AppError
 
 # class → status, type, default code, whether a repeat of the same request can help
 TREE: dict[type[AppError], tuple[int, str, str, bool]] = {
@@ -13,7 +13,6 @@ TREE: dict[type[AppError], tuple[int, str, str, bool]] = {
     errors.InvalidRequest: (400, "invalid_request_error", "invalid_request", False),
     errors.InvalidParameter: (422, "invalid_request_error", "invalid_parameter", False),
     errors.Unauthenticated: (401, "authentication_error", "invalid_api_key", False),
-    errors.PermissionDenied: (403, "permission_error", "permission_denied", False),
     errors.NotFound: (404, "not_found_error", "not_found", False),
     errors.MethodNotAllowed: (405, "invalid_request_error", "method_not_allowed", False),
     errors.Conflict: (409, "invalid_request_error", "conflict", False),
@@ -45,6 +44,11 @@ def test_an_error_says_what_it_is_about() -> None:
 
     assert (error.code, error.param, error.retry_after) == ("model_not_found", "model", 2.0)
     assert isinstance(error, errors.InvalidRequest)
+
+
+def test_every_code_has_the_status_that_it_is_raised_with() -> None:
+    assert set(STATUSES) == set(CODES)
+    assert {kind.default_code: kind.status for kind in TREE}.items() <= STATUSES.items()
 
 
 def test_every_code_is_explained() -> None:

@@ -65,9 +65,13 @@ async def fill(
     finished: int,
     detailed_every: int = 10,
     analyze: bool = True,
+    keep_indexes: bool = False,
 ) -> None:
-    """As the owner. One in so many finished jobs has an attempt and a result. `analyze`: ends with statistics made."""
-    indexes = await connection.fetch(_INDEXES)
+    """As the owner. One in so many finished jobs has an attempt and a result. `analyze`: ends with statistics made.
+
+    `keep_indexes`: nothing is told to sessions that have plans already, as when the rows come one by one.
+    """
+    indexes = [] if keep_indexes else await connection.fetch(_INDEXES)
     async with connection.transaction():
         await connection.execute("SET LOCAL app.fleet = 'on'")
         if await connection.fetchval("SELECT current_setting('is_superuser') = 'on'"):

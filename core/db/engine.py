@@ -25,10 +25,6 @@ APP_ROLE: Final = "inferd_app"
 # Nobody listens, or PostgreSQL is still starting or recovering.
 _NOT_YET: Final = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
 _SESSION_POOL_SIZE: Final = 5
-# A plan made while a table was almost empty scans it, and PostgreSQL keeps it until the next ANALYZE: with 12,000 rows,
-# a statement of 3 ms takes 600 ms by then. So statements are prepared anew before much can change.
-_PLAN_SECONDS: Final = 3
-_CLOSE_SECONDS: Final = 3.0
 # Hot statements take whole batches of keys: one plan, by the indexes, whatever the tables hold and the batch's size is.
 # A row that somebody else holds must not hold up a whole group: core/db/batching.py goes around it.
 _HOT: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "lock_timeout": "500ms"}
@@ -99,6 +95,11 @@ def server_settings(settings: DatabaseSettings, *, name: str, fleet: bool) -> di
     }
 
 
+def hot_settings(settings: DatabaseSettings, *, name: str, fleet: bool) -> dict[str, str]:
+    """As `server_settings`, for the connections of the hot statements."""
+    return server_settings(settings, name=name, fleet=fleet) | _HOT
+
+
 async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool, patient: bool = True) -> Database:
     """Connects. `name` shows in pg_stat_activity; a patient caller waits for a PostgreSQL that is still starting.
 
@@ -121,9 +122,11 @@ async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool, p
             max_size=settings.pool_size,
             timeout=settings.connect_timeout_seconds,
             command_timeout=settings.statement_timeout_seconds + 1,
-            server_settings=common | _HOT,
+            server_settings=hot_settings(settings, name=name, fleet=fleet),
             max_inactive_connection_lifetime=60,
-            max_cached_statement_lifetime=_PLAN_SECONDS,
+            # For as long as the connection: their plans stay right (tests/stores/test_plans.py), and preparing them
+            # anew costs the next one milliseconds.
+            max_cached_statement_lifetime=0,
             reset=_leave_as_it_is,
         )
 

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from core.access.authenticate import Authenticator
+from core.access.master_key import check_master_key
 from core.db.engine import Database, open_database
 from core.db.sealed import Sealer, make_sealer
 from core.domain.clock import Clock, SystemClock
@@ -24,6 +25,7 @@ from core.providers.catalogue import Catalogue, open_catalogue
 from core.queue.connect import RedisClient, connect
 from core.queue.keys import Keys
 from core.queue.ring import Ring, open_ring
+from core.routing.router import Router
 from core.settings import Settings
 from core.webhooks.deliver import DeliverContext, open_deliveries
 from core.webhooks.egress import Egress
@@ -118,6 +120,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
                 clock=shared.clock,
                 settings=settings.job,
                 leases=Leases(shared.database, settings.worker.lease_seconds, settings.worker.heartbeat_seconds),
+                router=Router(),
                 spool=Spool(shared.redis, shared.keys, shared.sealer),
             ),
             deliveries=open_deliveries(
@@ -136,7 +139,9 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
 async def open_operator(settings: Settings) -> AsyncIterator[OperatorRuntime]:
     """Raises as `open_api`; needs PostgreSQL only."""
     async with await open_database(settings.database, name="operator", fleet=True, patient=False) as database:
-        yield OperatorRuntime(settings, SystemClock(), database, make_sealer(settings.master_key))
+        sealer = make_sealer(settings.master_key)
+        await check_master_key(database, sealer, needed=False)
+        yield OperatorRuntime(settings, SystemClock(), database, sealer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,8 @@ class _Shared:
 async def _open_shared(stack: AsyncExitStack, settings: Settings, *, name: str, fleet: bool) -> _Shared:
     worker_id = f"{socket.gethostname()}-{os.getpid()}-{new_uuid().hex[-6:]}"
     database = await stack.enter_async_context(await open_database(settings.database, name=name, fleet=fleet))
+    sealer = make_sealer(settings.master_key)
+    await check_master_key(database, sealer)
     redis = connect(settings.redis)
     stack.push_async_callback(redis.aclose, close_connection_pool=True)
     keys = Keys(settings.redis.prefix)
@@ -162,7 +169,6 @@ async def _open_shared(stack: AsyncExitStack, settings: Settings, *, name: str, 
     stack.push_async_callback(ring.aclose)
     catalogue = open_catalogue(settings)
     stack.push_async_callback(catalogue.aclose)
-    sealer = make_sealer(settings.master_key)
     group_commit = open_group_commit(
         database,
         sealer,

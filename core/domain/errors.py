@@ -149,6 +149,9 @@ JOB_NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
         "deadline_exceeded": "Submit it with a longer deadline_seconds, or with a higher priority.",
         "worker_lost": "See the worker's logs for why it died (often memory). When it is mended, retry the job.",
         "worker_stopped": "Nothing to do: the job goes on at another worker.",
+        "provider_paused": "Nothing to do: the job waits and keeps its attempts.",
+        "worker_misconfigured": "Nothing to do if other workers can run it; the log of the worker says what it lacks.",
+        "waited_too_long": "Read the last reason in the message; when it is gone, retry the job.",
         "request_unusable": "Mend what the message names and submit the job anew.",
         "answer_not_storable": "Ask for a shorter answer, or report it with the job's id.",
     }

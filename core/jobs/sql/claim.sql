@@ -56,6 +56,8 @@ SELECT
     wanted.id, extract(epoch FROM wanted.run_at - now())::float8 AS seconds_until_due,
     claimed.tenant_id, claimed.model, claimed.request, claimed.priority, claimed.version, claimed.run_no,
     claimed.attempts_used, claimed.max_attempts, claimed.worker_losses, claimed.lease_token,
+    claimed.retry_initial_seconds, claimed.retry_max_seconds, claimed.snoozes,
+    coalesce(extract(epoch FROM now() - claimed.snoozed_since), 0)::float8 AS snoozed_seconds,
     claimed.timeout_seconds, extract(epoch FROM claimed.deadline_at - now())::float8 AS seconds_left,
     extract(epoch FROM now() - greatest(claimed.run_at, claimed.created_at))::float8 AS queue_seconds,
     array(

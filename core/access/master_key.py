@@ -35,15 +35,18 @@ class WrongMasterKey(SettingsError):
     """The process could not read what the others write, and they could not read what it writes."""
 
 
-async def check_master_key(database: Database, sealer: Sealer, *, needed: bool = True) -> None:
-    """Raises WrongMasterKey, or DatabaseUnusable. Unless `needed`, a process without a key may go on."""
+async def check_master_key(database: Database, sealer: Sealer, *, needed: bool = True, writes: bool = True) -> None:
+    """Raises WrongMasterKey, or DatabaseUnusable.
+
+    Unless `needed`, a process without a key may go on; unless it `writes`, the first one seals nothing.
+    """
     if not sealer.has_key and not needed:
         return
     try:
         async with hot_transaction(database, [], _ALL_TENANTS) as connection:
             if await connection.fetchval("SELECT canary FROM seals WHERE name = $1", _NAME) is None:
                 await _check_by_a_secret(connection, sealer)
-                if sealer.has_key:
+                if sealer.has_key and writes:
                     await _write(connection, sealer)
             await _check_by_the_canary(connection, sealer)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:

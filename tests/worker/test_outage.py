@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack
 import pytest
 
 from core.domain.job_state import JobState
+from core.domain.retry import Backoff, RetryLimits
+from core.observability.metrics import REGISTRY
 from core.runtime import open_api
-from core.settings import Settings
+from core.settings import JobSettings, Settings
 from tests.conformance.fake_provider import FakeProvider
 from tests.conftest import MakeSettings, OwnerPool
 from tests.support.processes import run_worker
@@ -120,11 +122,13 @@ async def test_a_worker_without_the_provider_leaves_jobs_to_others(
     wrong = right.model_copy(update={"providers": {}})
     scene = Scene(await stack.enter_async_context(open_api(right)), tenant, owner, fake)
     job_id = await scene.submit("fake/ok", max_attempts=1)
+    before = REGISTRY.get_sample_value("inferd_worker_misconfigured_total", {"reason": "provider"}) or 0
     async with run_worker(wrong):
         await scene.in_state(job_id, JobState.QUEUED, run_no=2)
     await stack.enter_async_context(run_worker(right))
     job = await scene.ended(job_id)
     assert (job.state, job.attempts_used) == (JobState.SUCCEEDED, 1)
+    assert (REGISTRY.get_sample_value("inferd_worker_misconfigured_total", {"reason": "provider"}) or 0) >= before + 2
     first = job.attempts[0]
     assert (first.outcome, first.error_code, first.billed) == ("snoozed", "worker_misconfigured", "no")
     assert first.error_message is not None
@@ -162,3 +166,45 @@ async def test_a_deadline_wins_over_patience(
         (JobState.FAILED, "provider_unreachable"),
         (JobState.FAILED, "provider_paused"),
     }
+
+
+async def test_limits_are_the_jobs_then_its_providers_then_the_settings(
+    make_settings: MakeSettings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider, stack: AsyncExitStack
+) -> None:
+    settings = make_settings(
+        providers={"fake": {"base_url": fake.base_url, "retry": {"max_attempts": 2, "initial_seconds": 0.01}}},
+        job={"max_attempts": 4, "retry_initial_seconds": 0.3, "retry_max_seconds": 0.02},
+    )
+    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
+    await stack.enter_async_context(run_worker(settings))
+    of_provider = await scene.submit("fake/error")
+    own = await scene.submit("fake/error", retry=RetryLimits(3, max_seconds=0.015))
+    jobs = await scene.all_ended([of_provider, own])
+    assert [(job.state, len(job.attempts)) for job in jobs] == [(JobState.FAILED, 2), (JobState.FAILED, 3)]
+    assert [(job.max_attempts, job.retry_initial_seconds, job.retry_max_seconds) for job in jobs] == [
+        (2, 0.01, 0.02),
+        (3, 0.01, 0.015),
+    ]
+    waits = [each.wait_seconds or 0.0 for each in jobs[1].attempts[:2]]
+    assert 0.005 <= waits[0] <= 0.01
+    assert 0.0075 <= waits[1] <= 0.015
+
+
+async def test_a_job_of_an_older_release_is_retried_as_the_settings_say(
+    make_settings: MakeSettings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider, stack: AsyncExitStack
+) -> None:
+    settings = fake_settings(make_settings, fake.base_url)
+    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
+    job_id = await scene.submit("fake/flaky:1")
+    await owner.execute("UPDATE jobs SET retry_initial_seconds = NULL, retry_max_seconds = NULL")
+    await stack.enter_async_context(run_worker(settings))
+    job = await scene.ended(job_id)
+    assert (job.state, job.attempts_used) == (JobState.SUCCEEDED, 2)
+    assert 0.025 <= (job.attempts[0].wait_seconds or 0.0) <= 0.05
+
+
+def test_the_defaults_outlast_a_restart_of_a_minute() -> None:
+    """Also where each try costs an attempt, as behind a proxy that accepts and hangs up."""
+    job = JobSettings()
+    backoff = Backoff(job.retry_initial_seconds, job.retry_max_seconds)
+    assert sum(backoff.delay(number, 0.0) for number in range(1, job.max_attempts)) > 60

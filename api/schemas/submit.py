@@ -90,7 +90,9 @@ class SubmitJob(_Strict):
         description="A prompt, or chat messages."
     )
     params: dict[str, JsonValue] = Field(
-        default={}, description="What the model is asked with: `temperature`, `max_tokens`, …"
+        default={},
+        description="What the model is asked with: `temperature`, `max_tokens`, … What OpenAI does not know, such as "
+        "`top_k` or `chat_template_kwargs`, is passed on to the server as it is.",
     )
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default={}, max_length=16, description="Up to 16 pairs of your own; GET /v1/jobs filters by them."
@@ -104,7 +106,9 @@ class SubmitJob(_Strict):
         default=None, gt=0, le=31 * _DAY, description="From now; a job that has not ended by then expires."
     )
     max_attempts: int | None = Field(default=None, ge=1, le=50, description="The short form of `retry.max_attempts`.")
-    retry: Retry | None = None
+    retry: Retry | None = Field(
+        default=None, description="How it is tried again; what is left out is as the provider or the settings say."
+    )
     webhook: Webhook | None = None
 
     def draft(self, now: datetime) -> Draft:

@@ -13,7 +13,7 @@ from core.access.webhook_secrets import open_secret
 from core.db.engine import Database, DatabaseUnusable
 from core.db.faults import explain_fault
 from core.db.sealed import SealBroken, Sealer
-from core.db.session import Connection, hot_transaction
+from core.db.session import hot_transaction
 from core.domain.ids import TenantId
 from core.settings import SettingsError
 
@@ -28,6 +28,8 @@ _ONE_SEALED: Final = (
     r"SELECT id, webhook_secret FROM tenants WHERE substring(webhook_secret FROM 1 FOR 1) = '\x01'"
     " ORDER BY created_at, id LIMIT 1"
 )
+_CANARY: Final = "SELECT canary FROM seals WHERE name = $1"
+_SEAL: Final = "INSERT INTO seals (name, canary) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
 _HINT: Final = "Set it to the key that the other processes have; without it nobody can read what is stored."
 
 
@@ -44,39 +46,35 @@ async def check_master_key(database: Database, sealer: Sealer, *, needed: bool =
         return
     try:
         async with hot_transaction(database, [], _ALL_TENANTS) as connection:
-            if await connection.fetchval("SELECT canary FROM seals WHERE name = $1", _NAME) is None:
-                await _check_by_a_secret(connection, sealer)
-                if sealer.has_key and writes:
-                    await _write(connection, sealer)
-            await _check_by_the_canary(connection, sealer)
+            canary = await connection.fetchval(_CANARY, _NAME)
+            # A database of an older release has no canary yet, but may be sealed.
+            row = await connection.fetchrow(_ONE_SEALED) if canary is None else None
+            fits = _opens_secret(sealer, row) if canary is None else _opens_canary(sealer, canary)
+            if canary is None and fits and sealer.has_key and writes:
+                # Of two that start at once the second waits for the first, and is checked against it.
+                await connection.execute(_SEAL, _NAME, sealer.seal(_KNOWN, _NOBODY, _PLACE, _NOBODY))
+                fits = _opens_canary(sealer, await connection.fetchval(_CANARY, _NAME))
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise DatabaseUnusable(explain_fault(error) or str(error)) from error
+    if not fits:
+        raise _refusal(sealer)
 
 
-async def _check_by_a_secret(connection: Connection, sealer: Sealer) -> None:
-    """A database of an older release has no canary yet, but may be sealed."""
-    row = await connection.fetchrow(_ONE_SEALED)
-    if row is not None:
-        try:
-            open_secret(sealer, row["webhook_secret"], TenantId(row["id"]))
-        except (SealBroken, SettingsError):
-            raise _refusal(sealer) from None
+def _opens_secret(sealer: Sealer, row: asyncpg.Record | None) -> bool:
+    if row is None:
+        return True
+    try:
+        open_secret(sealer, row["webhook_secret"], TenantId(row["id"]))
+    except SealBroken:
+        return False
+    return True
 
 
-async def _write(connection: Connection, sealer: Sealer) -> None:
-    canary = sealer.seal(_KNOWN, _NOBODY, _PLACE, _NOBODY)
-    # Of two that start at once the second waits for the first, and is then checked against it.
-    insert = "INSERT INTO seals (name, canary) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
-    await connection.execute(insert, _NAME, canary)
-
-
-async def _check_by_the_canary(connection: Connection, sealer: Sealer) -> None:
-    canary = await connection.fetchval("SELECT canary FROM seals WHERE name = $1", _NAME)
-    if canary is not None:
-        try:
-            sealer.open(canary, _NOBODY, _PLACE, _NOBODY)
-        except SealBroken:
-            raise _refusal(sealer) from None
+def _opens_canary(sealer: Sealer, canary: bytes) -> bool:
+    try:
+        return sealer.open(canary, _NOBODY, _PLACE, _NOBODY) == _KNOWN
+    except SealBroken:
+        return False
 
 
 def _refusal(sealer: Sealer) -> WrongMasterKey:

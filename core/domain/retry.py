@@ -4,13 +4,12 @@ Called by core/jobs/submit.py (which limits a job gets) and core/jobs/execute.py
 never slept in a worker: it becomes the row's `run_at`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, assert_never
 
 from core.domain.transitions import Failure, Transition, fail, retry_later, snooze
 
-GIVEN_UP: Final = "waited_too_long"
 _HOUR: Final = 3600.0
 # Below it a wait of our own choosing is not cut any shorter to fit the deadline.
 _SHORTEST_CUT: Final = 1.0
@@ -144,7 +143,9 @@ def _asked(failure: Failure, policy: RetryPolicy) -> float:
 def _given_up(failure: Failure, waited: float) -> Failure:
     answered = f"the provider answered {failure.http_status}" if failure.http_status else "no run of it was possible"
     message = f"Given up: {answered} for {_spoken(waited)}. The last reason: {failure.message}"
-    return replace(failure, code=GIVEN_UP, message=message, retry_after=None)
+    return Failure(
+        failure.error_class, "waited_too_long", message, http_status=failure.http_status, billed=failure.billed
+    )
 
 
 def _spoken(seconds: float) -> str:

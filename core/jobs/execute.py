@@ -30,7 +30,7 @@ from core.observability.logs import Seldom
 from core.observability.metrics import MISCONFIGURED, QUEUE_WAIT, RUN_TIME, count, observe
 from core.providers.faults import Fault, FaultCode
 from core.providers.port import Provider
-from core.routing.router import PAUSED, Go, Wait
+from core.routing.router import Go, Wait
 
 _DRAINED: Final = Failure(
     "worker_stopped", "worker_stopped", "The worker was stopped; the job goes on elsewhere at no cost of an attempt."
@@ -74,7 +74,7 @@ async def execute_job(context: RunContext, job_id: JobId) -> float | None:
 async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: float) -> Transition | None:
     """How the run ended; None when it is nobody's business any more."""
     deadline = None if job.seconds_left is None else claimed_at + job.seconds_left
-    hold: float | None = None
+    hold, say = None, log.info
     try:
         return transitions.succeed(await _infer(context, job, lease, deadline))
     except Fault as fault:
@@ -82,7 +82,8 @@ async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: f
         if asked is Disposition.WAIT_OUT:
             hold = context.router.hold(*_split(job.model))
     except _PutBack as back:
-        failure, asked, hold = back.reason, back.asked, back.hold
+        # Thousands may be put off at once; the breaker and the worker say why, once.
+        failure, asked, hold, say = back.reason, back.asked, back.hold, log.debug
     except LeaseEnded as ended:
         log.info("run_ended_early", why=ended.end.value)
         return None if ended.end is LeaseEnd.LOST else transitions.snooze(_DRAINED, 0.0, counts=False)
@@ -97,7 +98,6 @@ async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: f
     budget = Budget(job.attempts_used, job.max_attempts, job.snoozes, waited, left)
     jitter = random.random()  # noqa: S311 - jitter is no secret
     transition = decide(failure, asked, budget, _policy(context, job), jitter, hold=hold)
-    say = log.info if failure.code != PAUSED else log.debug
     say("attempt_failed", error_class=failure.error_class, code=failure.code, edge=transition.edge.value)
     return transition
 

@@ -52,6 +52,7 @@ _NAMES: Final[Mapping[type, str]] = MappingProxyType(
 CHAT_PARAMS: Final = frozenset(_KINDS)
 OWNED: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "extra_body": "put what is in it into `params` itself",
         "messages": "put them into `input`",
         "model": "it is the job's `model`",
         "stream": "a job's answer is stored whole; follow the job's events instead",

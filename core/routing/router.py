@@ -20,7 +20,6 @@ from core.routing.breaker import DEFAULT_BREAKER, ORDINARY, Breaker, BreakerPoli
 
 # Callers choose the names of models, so what is remembered of them has an end.
 _MOST: Final = 1_000
-PAUSED: Final = "provider_paused"
 _AWAY: Final = frozenset({FaultClass.UNREACHABLE, FaultClass.UNAVAILABLE})
 _UNKNOWN: Final = frozenset({FaultClass.INTERRUPTED, FaultClass.TIMEOUT, FaultClass.UNEXPECTED})
 
@@ -137,7 +136,7 @@ def _paused(key: tuple[str, str], failures: int) -> Failure:
     name = "/".join(key)
     return Failure(
         FaultClass.UNAVAILABLE.value,
-        PAUSED,
+        "provider_paused",
         f"No call went out: nothing answered at {name} {failures} times in a row, so one job at a time tries it.",
         billed="no",
     )

@@ -149,6 +149,7 @@ def test_a_missing_key_is_named_and_what_needs_none() -> None:
         ("openai/gpt-5", {"stream": True}, "params.stream", "`stream` is set by inferd: "),
         ("openai/gpt-5", {"messages": []}, "params.messages", "put them into `input`"),
         ("openai/gpt-5", {"model": "gpt-4"}, "params.model", "it is the job's `model`"),
+        ("openai/gpt-5", {"extra_body": {"top_k": 1}}, "params.extra_body", "into `params` itself"),
         ("openai/gpt-5", {"stream_options": {}}, "params.stream_options", "is set by inferd"),
         ("openai/gpt-5", {"temperature": "hot"}, "params.temperature", "`temperature` must be a number."),
         ("openai/gpt-5", {"max_tokens": 1.5}, "params.max_tokens", "must be a whole number."),

@@ -10,7 +10,7 @@ from core.observability.metrics import REGISTRY
 from core.providers.faults import Fault, FaultCode
 from core.routing import router as routing
 from core.routing.breaker import ORDINARY, Breaker, BreakerPolicy, BreakerState, Call, Evidence
-from core.routing.router import PAUSED, Go, Router, Wait, evidence_of
+from core.routing.router import Go, Router, Wait, evidence_of
 
 POLICY = BreakerPolicy()
 
@@ -164,7 +164,7 @@ def test_the_router_has_a_breaker_for_each_model_and_says_when_it_turns() -> Non
         fail(router, "a")
         wait = router.admit("vllm", "a")
         assert isinstance(wait, Wait)
-        assert (wait.reason.code, wait.reason.billed) == (PAUSED, "no")
+        assert (wait.reason.code, wait.reason.billed) == ("provider_paused", "no")
         assert wait.reason.message == (
             "No call went out: nothing answered at vllm/a 5 times in a row, so one job at a time tries it."
         )

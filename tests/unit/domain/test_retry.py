@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from core.domain.job_state import Edge
-from core.domain.retry import GIVEN_UP, NO_LIMITS, Backoff, Budget, Disposition, RetryLimits, RetryPolicy, decide
+from core.domain.retry import NO_LIMITS, Backoff, Budget, Disposition, RetryLimits, RetryPolicy, decide
 from core.domain.transitions import Failure
 
 SECONDS = st.floats(0, 1e6, allow_nan=False)
@@ -169,7 +169,7 @@ def test_patience_ends(disposition: Disposition) -> None:
     ended = decide(FAILURE, disposition, after, POLICY, 0.5)
     assert ended.edge is Edge.FAIL
     assert ended.failure is not None
-    assert (ended.failure.code, ended.failure.error_class) == (GIVEN_UP, "throttled")
+    assert (ended.failure.code, ended.failure.error_class) == ("waited_too_long", "throttled")
     assert ended.failure.message == (
         "Given up: the provider answered 429 for 24 h. The last reason: The provider's rate limit is reached."
     )

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from core.access.authenticate import Authenticator
+from core.access.master_key import check_master_key
 from core.db.dedicated import DedicatedConnection
 from core.db.engine import Database, open_database
 from core.db.sealed import Sealer, make_sealer
@@ -25,6 +26,7 @@ from core.providers.catalogue import Catalogue, open_catalogue
 from core.queue.connect import RedisClient, connect
 from core.queue.keys import Keys
 from core.queue.ring import Ring, open_ring
+from core.routing.router import Router
 from core.settings import Settings
 from core.version import VERSION
 from core.webhooks.deliver import DeliverContext, open_deliveries
@@ -120,6 +122,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
                 clock=shared.clock,
                 settings=settings.job,
                 leases=Leases(shared.database, lease),
+                router=Router(),
                 spool=Spool(shared.redis, shared.keys, shared.sealer),
             ),
             deliveries=open_deliveries(
@@ -138,7 +141,9 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
 async def open_operator(settings: Settings) -> AsyncIterator[OperatorRuntime]:
     """Raises as `open_api`; needs PostgreSQL only."""
     async with await open_database(settings.database, name="operator", fleet=True, patient=False) as database:
-        yield OperatorRuntime(settings, SystemClock(), database, make_sealer(settings.master_key))
+        sealer = make_sealer(settings.master_key)
+        await check_master_key(database, sealer, needed=False)
+        yield OperatorRuntime(settings, SystemClock(), database, sealer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +162,8 @@ async def _open_shared(
     stack: AsyncExitStack, settings: Settings, *, name: str, fleet: bool, claimant: Callable[[], str]
 ) -> _Shared:
     database = await stack.enter_async_context(await open_database(settings.database, name=name, fleet=fleet))
+    sealer = make_sealer(settings.master_key)
+    await check_master_key(database, sealer)
     redis = connect(settings.redis)
     stack.push_async_callback(redis.aclose, close_connection_pool=True)
     keys = Keys(settings.redis.prefix)
@@ -164,7 +171,6 @@ async def _open_shared(
     stack.push_async_callback(ring.aclose)
     catalogue = open_catalogue(settings)
     stack.push_async_callback(catalogue.aclose)
-    sealer = make_sealer(settings.master_key)
     group_commit = open_group_commit(
         database,
         sealer,

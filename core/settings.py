@@ -89,7 +89,21 @@ class ApiSettings(_Group):
 
 
 class JobSettings(_Group):
-    max_attempts: int = Field(default=5, ge=1, le=50, description="Default `max_attempts`.")
+    max_attempts: int = Field(default=8, ge=1, le=50, description="Default `max_attempts`.")
+    retry_initial_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        le=3600,
+        description="The wait after the first attempt; it doubles with each one, and half of each wait is random.",
+    )
+    retry_max_seconds: float = Field(
+        default=120.0, gt=0, le=86_400, description="The longest wait between attempts, and between two snoozes."
+    )
+    patience_seconds: float = Field(
+        default=86_400.0,
+        gt=0,
+        description="How long a job may wait for a provider that is away or throttles, before it fails.",
+    )
     timeout_seconds: float = Field(default=600.0, gt=0, description="Default timeout of one attempt.")
     idempotency_hours: float = Field(default=24.0, gt=0, description="How long an Idempotency-Key is remembered.")
 
@@ -147,6 +161,14 @@ class WebhookSettings(_Group):
     )
 
 
+class RetrySettings(_Group):
+    """How a provider's jobs are tried again, where they don't say it themselves; unset: as INFERD_JOB_… say."""
+
+    max_attempts: int | None = Field(default=None, ge=1, le=50)
+    initial_seconds: float | None = Field(default=None, gt=0, le=3600)
+    max_seconds: float | None = Field(default=None, gt=0, le=86_400)
+
+
 class ProviderSettings(_Group):
     """One entry of INFERD_PROVIDERS."""
 
@@ -154,6 +176,12 @@ class ProviderSettings(_Group):
     api_key: SecretStr | None = Field(default=None, description="Sent as the bearer token; none is sent when unset.")
     models: tuple[str, ...] = Field(default=(), description="The models it serves; empty means any name is passed on.")
     concurrency: int = Field(default=256, ge=1, description="Connections that one worker process opens to it.")
+    max_answer_bytes: int = Field(
+        default=33_554_432, ge=1024, description="A larger answer, decompressed, fails the job: `answer_too_large`."
+    )
+    retry: RetrySettings = Field(
+        default=RetrySettings(), description="`max_attempts`, `initial_seconds` and `max_seconds` of its jobs."
+    )
 
 
 class LogSettings(_Group):

@@ -68,6 +68,12 @@ class OutputView(TypedDict):
     model: str
 
 
+class RetryView(TypedDict):
+    max_attempts: int
+    initial_seconds: float | None
+    max_seconds: float | None
+
+
 class UrlsView(TypedDict):
     self: str
     cancel: str
@@ -103,6 +109,7 @@ class JobView(JobSummaryView):
     params: JsonValue
     run_ms: int | None
     timeout_seconds: float
+    retry: RetryView
     attempts: list[AttemptView]
     output: OutputView | None
     webhook: WebhookView | None
@@ -150,6 +157,11 @@ def job_view(job: JobRecord, base_url: str) -> JobView:
         "params": job.request["params"],
         "run_ms": _run_ms(job),
         "timeout_seconds": job.timeout_seconds,
+        "retry": {
+            "max_attempts": job.max_attempts,
+            "initial_seconds": job.retry_initial_seconds,
+            "max_seconds": job.retry_max_seconds,
+        },
         "attempts": [_attempt(attempt) for attempt in job.attempts],
         "output": cast(OutputView | None, job.output),
         "webhook": _webhook(job),

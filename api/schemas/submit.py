@@ -1,11 +1,14 @@
 """The body of POST /v1/jobs: every field, its bounds, and nothing that is not named here."""
 
+import math
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
+from core.domain.errors import InvalidParameter
 from core.domain.job_state import Priority
+from core.domain.retry import RetryLimits
 from core.jobs.submit import Draft
 
 _DAY: Final = 86_400.0
@@ -69,6 +72,16 @@ class Webhook(_Strict):
     )
 
 
+class Retry(_Strict):
+    """How often, and how far apart, a job is tried. What is left out is as its provider or the settings say."""
+
+    max_attempts: int | None = Field(default=None, ge=1, le=50)
+    initial_seconds: float | None = Field(
+        default=None, gt=0, le=3600, description="The wait after the first attempt; it doubles with each one."
+    )
+    max_seconds: float | None = Field(default=None, gt=0, le=_DAY, description="The longest wait between two attempts.")
+
+
 class SubmitJob(_Strict):
     """A job."""
 
@@ -77,7 +90,9 @@ class SubmitJob(_Strict):
         description="A prompt, or chat messages."
     )
     params: dict[str, JsonValue] = Field(
-        default={}, description="What the model is asked with: `temperature`, `max_tokens`, …"
+        default={},
+        description="What the model is asked with: `temperature`, `max_tokens`, … What OpenAI does not know, such as "
+        "`top_k` or `chat_template_kwargs`, is passed on to the server as it is.",
     )
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default={}, max_length=16, description="Up to 16 pairs of your own; GET /v1/jobs filters by them."
@@ -90,11 +105,14 @@ class SubmitJob(_Strict):
     deadline_seconds: float | None = Field(
         default=None, gt=0, le=31 * _DAY, description="From now; a job that has not ended by then expires."
     )
-    max_attempts: int | None = Field(default=None, ge=1, le=50)
+    max_attempts: int | None = Field(default=None, ge=1, le=50, description="The short form of `retry.max_attempts`.")
+    retry: Retry | None = Field(
+        default=None, description="How it is tried again; what is left out is as the provider or the settings say."
+    )
     webhook: Webhook | None = None
 
     def draft(self, now: datetime) -> Draft:
-        """The job as core takes it. Raises ValueError when its times contradict each other."""
+        """The job as core takes it. Raises ValueError when its times contradict each other, or InvalidParameter."""
         self._check_times(now)
         messages: list[JsonValue] = (
             [{"role": "user", "content": self.input}]
@@ -110,10 +128,22 @@ class SubmitJob(_Strict):
             run_at=self.run_at,
             deadline_seconds=self.deadline_seconds,
             timeout_seconds=self.timeout_seconds,
-            max_attempts=self.max_attempts,
+            retry=self._retry(),
             webhook_url=self.webhook.url if self.webhook else None,
             webhook_events=tuple(self.webhook.events) if self.webhook else (),
         )
+
+    def _retry(self) -> RetryLimits:
+        asked = self.retry or Retry()
+        if self.max_attempts is not None and asked.max_attempts is not None:
+            raise InvalidParameter(
+                "Give `max_attempts` or `retry.max_attempts`: they say the same.", param="retry.max_attempts"
+            )
+        if asked.initial_seconds is not None and asked.initial_seconds > (asked.max_seconds or math.inf):
+            raise InvalidParameter(
+                "`retry.initial_seconds` must not be larger than `retry.max_seconds`.", param="retry.initial_seconds"
+            )
+        return RetryLimits(self.max_attempts or asked.max_attempts, asked.initial_seconds, asked.max_seconds)
 
     def _check_times(self, now: datetime) -> None:
         if self.run_at is None:

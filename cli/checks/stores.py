@@ -5,9 +5,11 @@ import secrets
 from typing import Final
 
 from cli.checks.finding import Finding, Level
+from core.access.master_key import WrongMasterKey, check_master_key
 from core.db.diagnose import Diagnosis, diagnose
-from core.db.engine import APP_ROLE
+from core.db.engine import APP_ROLE, DatabaseUnusable, open_database
 from core.db.faults import explain_fault
+from core.db.sealed import make_sealer
 from core.queue.connect import RedisClient, RedisFault, connect
 from core.queue.keys import Keys
 from core.settings import Settings
@@ -27,7 +29,21 @@ async def check_database(settings: Settings) -> list[Finding]:
         if message is None:
             raise
         return [Finding("PostgreSQL", Level.FAIL, message)]
-    return [_server(found), _role(found), _schema(found)]
+    findings = [_server(found), _role(found), _schema(found)]
+    if all(each.level is Level.OK for each in findings):
+        findings += await _master_key(settings)
+    return findings
+
+
+async def _master_key(settings: Settings) -> list[Finding]:
+    """Nothing where no key is set and none is missed: check_settings has said so."""
+    sealer = make_sealer(settings.master_key)
+    try:
+        async with await open_database(settings.database, name="doctor", fleet=True, patient=False) as database:
+            await check_master_key(database, sealer, writes=False)
+    except (WrongMasterKey, DatabaseUnusable) as error:
+        return [Finding("master key", Level.FAIL, str(error))]
+    return [Finding("master key", Level.OK, "opens what is sealed here")] if sealer.has_key else []
 
 
 def _server(found: Diagnosis) -> Finding:

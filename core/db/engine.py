@@ -25,6 +25,8 @@ APP_ROLE: Final = "inferd_app"
 # Nobody listens, or PostgreSQL is still starting or recovering.
 _NOT_YET: Final = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
 _SESSION_POOL_SIZE: Final = 5
+# Longer than it takes to give connections back; a PostgreSQL that does not respond would be waited for without end.
+_CLOSE_SECONDS: Final = 3.0
 # Hot statements take whole batches of keys: one plan, by the indexes, whatever the tables hold and the batch's size is.
 # A row that somebody else holds must not hold up a whole group: core/db/batching.py goes around it.
 _HOT: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "lock_timeout": "500ms"}

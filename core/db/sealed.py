@@ -24,11 +24,22 @@ class SealBroken(Exception):
     """The bytes were sealed with another key, for another row, or changed since."""
 
 
+class WrongKey(SealBroken):
+    """Sealed, and this process has no key or another one, or is of an older release: others may open it.
+
+    A record that was changed since, or moved to another row, can't be told from it.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Sealer:
     """Seals and opens. Without a cipher it only marks."""
 
     _cipher: AESGCM | None
+
+    @property
+    def has_key(self) -> bool:
+        return self._cipher is not None
 
     def seal(self, plaintext: bytes, tenant_id: UUID, place: str, row: UUID) -> bytes:
         """`place` is table and column, e.g. `jobs.request`."""
@@ -38,18 +49,20 @@ class Sealer:
         return _AES_GCM + nonce + self._cipher.encrypt(nonce, plaintext, _additional(tenant_id, place, row))
 
     def open(self, sealed: bytes, tenant_id: UUID, place: str, row: UUID) -> bytes:
-        """Raises SealBroken."""
+        """Raises SealBroken, or WrongKey where another process may open it."""
         version, rest = sealed[:1], sealed[1:]
         if version == _PLAIN:
             return rest
+        if not version:
+            raise SealBroken(f"{place}: an empty record")
         if version != _AES_GCM:
-            raise SealBroken(f"{place}: not a record of this version of inferd")
+            raise WrongKey(f"{place}: not a record of this version of inferd")
         if self._cipher is None:
-            raise SealBroken(f"{place}: sealed, and INFERD_MASTER_KEY is not set")
+            raise WrongKey(f"{place}: sealed, and INFERD_MASTER_KEY is not set")
         try:
             return self._cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], _additional(tenant_id, place, row))
         except (InvalidTag, ValueError) as error:  # the latter for a record that was cut within its nonce
-            raise SealBroken(f"{place}: sealed with another key or for another row") from error
+            raise WrongKey(f"{place}: sealed with another key or for another row") from error
 
 
 def make_sealer(master_key: SecretStr | None) -> Sealer:

@@ -155,6 +155,9 @@ JOB_NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
         "deadline_exceeded": "Submit it with a longer deadline_seconds, or with a higher priority.",
         "worker_lost": "See the worker's logs for why it died (often memory). Fix that, then retry the job.",
         "worker_stopped": "Nothing to do: another worker runs the job.",
+        "provider_paused": "Nothing to do: the job waits and keeps its attempts.",
+        "worker_misconfigured": "Nothing to do if other workers can run it; the log of the worker says what it lacks.",
+        "waited_too_long": "Read the last reason in the message; when it is gone, retry the job.",
         "request_unusable": "Fix the problem named, then submit a new job.",
         "answer_not_storable": "Ask for a shorter answer, or report it with the job's id.",
     }

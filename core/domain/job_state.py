@@ -61,7 +61,9 @@ EDGES: Final[Mapping[Edge, EdgeRule]] = MappingProxyType(
         Edge.CLAIM: _rule({_S.QUEUED}, {_S.RUNNING}, "a worker takes it under a lease"),
         Edge.SUCCEED: _rule({_S.RUNNING}, {_S.SUCCEEDED}, "a validated answer"),
         Edge.RETRY_LATER: _rule({_S.RUNNING}, {_S.QUEUED}, "a retryable fault, with attempts and time left"),
-        Edge.SNOOZE: _rule({_S.RUNNING}, {_S.QUEUED}, "not the job's fault: throttled, or the worker is draining"),
+        Edge.SNOOZE: _rule(
+            {_S.RUNNING}, {_S.QUEUED}, "not the job's fault: throttled, nothing answers, or the worker can't run it"
+        ),
         Edge.FAIL: _rule({_S.RUNNING}, {_S.FAILED}, "a fatal fault, or no attempts left"),
         Edge.CANCEL: _rule({_S.QUEUED, _S.RUNNING}, {_S.CANCELLED}, "asked for by the caller"),
         Edge.EXPIRE: _rule({_S.QUEUED, _S.RUNNING}, {_S.EXPIRED}, "deadline_at has passed"),

@@ -51,7 +51,8 @@ class Failure:
 class Transition:
     """A change of one job, ready to be applied if the job is still where it is believed to be.
 
-    `delay` is in seconds from PostgreSQL's now() and moves `run_at`; None leaves `run_at` alone.
+    `delay` is in seconds from PostgreSQL's now() and moves `run_at`; None leaves `run_at` alone. `counts_snooze` says
+    that the job could not be served: how often in a row, and since when, is what its waits grow by and end by.
     """
 
     edge: Edge
@@ -60,6 +61,7 @@ class Transition:
     attempts_delta: int = 0
     resets_attempts: bool = False
     loses_worker: bool = False
+    counts_snooze: bool = False
     delay: float | None = None
     failure: Failure | None = None
     result: InferenceResult | None = None
@@ -78,10 +80,16 @@ def retry_later(failure: Failure, delay: float) -> Transition:
     return Transition(Edge.RETRY_LATER, JobState.QUEUED, AttemptOutcome.RETRIED, delay=delay, failure=failure)
 
 
-def snooze(failure: Failure, delay: float) -> Transition:
-    """Back to the queue for `delay` seconds; the attempt is refunded."""
+def snooze(failure: Failure, delay: float, *, counts: bool = True) -> Transition:
+    """Back to the queue for `delay` seconds; the attempt is refunded. A worker that drains does not count."""
     return Transition(
-        Edge.SNOOZE, JobState.QUEUED, AttemptOutcome.SNOOZED, attempts_delta=-1, delay=delay, failure=failure
+        Edge.SNOOZE,
+        JobState.QUEUED,
+        AttemptOutcome.SNOOZED,
+        attempts_delta=-1,
+        counts_snooze=counts,
+        delay=delay,
+        failure=failure,
     )
 
 

@@ -10,6 +10,7 @@ from core.jobs.heartbeat import Leases
 from core.jobs.spool import Spool
 from core.providers.catalogue import Catalogue
 from core.queue.ring import Ring
+from core.routing.router import Router
 from core.settings import JobSettings
 
 
@@ -31,4 +32,5 @@ class RunContext(JobContext):
     """For running them: the worker's side."""
 
     leases: Leases
+    router: Router
     spool: Spool

@@ -14,32 +14,45 @@ import orjson
 import structlog
 
 from core.db.batching import Overloaded
-from core.db.sealed import SealBroken
+from core.db.sealed import SealBroken, WrongKey
 from core.domain import transitions
-from core.domain.errors import AppError
+from core.domain.errors import AppError, InvalidParameter
 from core.domain.ids import JobId, show_job
 from core.domain.inference import InferenceRequest, InferenceResult
-from core.domain.retry import DEFAULT_POLICY, Budget, decide
+from core.domain.retry import Backoff, Budget, Disposition, RetryPolicy, decide
 from core.domain.transitions import Failure, Transition
 from core.jobs.context import RunContext
 from core.jobs.finish import STORE_AWAY, finish_job
 from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded
 from core.jobs.records import ClaimedJob, NotDue
 from core.observability.context import bound
-from core.observability.metrics import QUEUE_WAIT, RUN_TIME, observe
+from core.observability.logs import Seldom
+from core.observability.metrics import MISCONFIGURED, QUEUE_WAIT, RUN_TIME, count, observe
 from core.providers.faults import Fault, FaultCode
 from core.providers.port import Provider
+from core.routing.router import Go, Wait
 
 _DRAINED: Final = Failure(
     "worker_stopped", "worker_stopped", "The worker was stopped; the job goes on elsewhere at no cost of an attempt."
 )
 _STORE_PAUSE_SECONDS: Final = 0.2
+_SAID: Final = Seldom(seconds=60.0)
 
 log = structlog.get_logger(__name__)
 
 
 class _Unusable(Exception):
     """What was stored can't be sent to any provider, whoever tries."""
+
+
+class _PutBack(Exception):
+    """No call went out, and the job is as good as before: `hold` seconds are to pass, or as many as it backs off."""
+
+    def __init__(self, reason: Failure, asked: Disposition, hold: float | None = None) -> None:
+        super().__init__(reason.code)
+        self.reason = reason
+        self.asked = asked
+        self.hold = hold
 
 
 async def execute_job(context: RunContext, job_id: JobId) -> float | None:
@@ -61,39 +74,83 @@ async def execute_job(context: RunContext, job_id: JobId) -> float | None:
 async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: float) -> Transition | None:
     """How the run ended; None when it is nobody's business any more."""
     deadline = None if job.seconds_left is None else claimed_at + job.seconds_left
+    hold, say = None, log.info
     try:
         return transitions.succeed(await _infer(context, job, lease, deadline))
     except Fault as fault:
         failure, asked = fault.failure(), fault.disposition
+        if asked is Disposition.WAIT_OUT:
+            hold = context.router.hold(*_split(job.model))
+    except _PutBack as back:
+        # Thousands may be put off at once; the breaker and the worker say why, once.
+        failure, asked, hold, say = back.reason, back.asked, back.hold, log.debug
     except LeaseEnded as ended:
         log.info("run_ended_early", why=ended.end.value)
-        return None if ended.end is LeaseEnd.LOST else transitions.snooze(_DRAINED, 0.0)
+        return None if ended.end is LeaseEnd.LOST else transitions.snooze(_DRAINED, 0.0, counts=False)
     except _Unusable as error:
         log.warning("request_unusable", error=str(error))
         return transitions.fail(Failure("bad_request", "request_unusable", str(error), billed="no"))
-    left = None if deadline is None else deadline - asyncio.get_running_loop().time()
+    now = asyncio.get_running_loop().time()
+    left = None if deadline is None else deadline - now
     if left is not None and left <= 0:
         return transitions.expire()
-    budget = Budget(job.attempts_used, job.max_attempts, job.run_no, left)
-    transition = decide(failure, asked, budget, DEFAULT_POLICY, random.random())  # noqa: S311 - jitter is no secret
-    log.info("attempt_failed", error_class=failure.error_class, code=failure.code, edge=transition.edge.value)
+    waited = job.snoozed_seconds + now - claimed_at if job.snoozes else 0.0
+    budget = Budget(job.attempts_used, job.max_attempts, job.snoozes, waited, left)
+    jitter = random.random()  # noqa: S311 - jitter is no secret
+    transition = decide(failure, asked, budget, _policy(context, job), jitter, hold=hold)
+    say("attempt_failed", error_class=failure.error_class, code=failure.code, edge=transition.edge.value)
     return transition
 
 
 async def _infer(context: RunContext, job: ClaimedJob, lease: Lease, deadline: float | None) -> InferenceResult:
-    """One call, or the answer that an earlier run left behind. Raises Fault, LeaseEnded or _Unusable."""
+    """One call, or the answer that an earlier run left behind. Raises Fault, LeaseEnded, _PutBack or _Unusable."""
     if job.follows_lost_run and (spooled := await context.spool.take(job)) is not None:
         log.info("spooled_answer_used")
         return spooled
     left = math.inf if deadline is None else max(deadline - asyncio.get_running_loop().time(), 0.001)
+    provider, request = _prepare(context, job, min(job.timeout_seconds, left))
+    go = context.router.admit(*_split(job.model))
+    if isinstance(go, Wait):
+        raise _PutBack(go.reason, Disposition.WAIT_OUT, go.seconds)
+    try:
+        await _announce_call(context, job, lease)
+        async with lease.open_call():
+            return await _call(provider, request, go)
+    finally:
+        go.abandon()
+
+
+def _prepare(context: RunContext, job: ClaimedJob, timeout: float) -> tuple[Provider, InferenceRequest]:
+    """What this worker calls, and with what. Raises _PutBack when it lacks something that others have, or _Unusable."""
     try:
         provider, name = context.catalogue.resolve(job.model)
-        request = _request(context, job, name, min(job.timeout_seconds, left))
+        return provider, _request(context, job, name, timeout)
+    except InvalidParameter as error:
+        raise _left_to_others("provider", error.message) from error
+    except WrongKey as error:
+        raise _left_to_others("master_key", str(error)) from error
     except (AppError, SealBroken, ValueError, TypeError, KeyError) as error:
         raise _Unusable(str(error)) from error
-    await _announce_call(context, job, lease)
-    async with lease.open_call():
-        return await _call(provider, request, job.model.partition("/")[0])
+
+
+def _left_to_others(lacks: str, why: str) -> _PutBack:
+    count(MISCONFIGURED, lacks)
+    if (unsaid := _SAID.unsaid(lacks)) is not None:
+        log.error("worker_misconfigured", lacks=lacks, why=why, jobs=unsaid + 1)
+    message = f"The worker that took the job can't run it: {why}"
+    return _PutBack(Failure("misconfigured", "worker_misconfigured", message, billed="no"), Disposition.SNOOZE)
+
+
+def _policy(context: RunContext, job: ClaimedJob) -> RetryPolicy:
+    """The job's own waits. One that an older release submitted has none, and gets the settings'."""
+    initial = job.retry_initial_seconds or context.settings.retry_initial_seconds
+    longest = job.retry_max_seconds or context.settings.retry_max_seconds
+    return RetryPolicy(Backoff(initial, longest), context.settings.patience_seconds)
+
+
+def _split(model: str) -> tuple[str, str]:
+    provider, _, name = model.partition("/")
+    return provider, name
 
 
 async def _announce_call(context: RunContext, job: ClaimedJob, lease: Lease) -> None:
@@ -118,18 +175,22 @@ async def _announce_call(context: RunContext, job: ClaimedJob, lease: Lease) -> 
             return
 
 
-async def _call(provider: Provider, request: InferenceRequest, name: str) -> InferenceResult:
+async def _call(provider: Provider, request: InferenceRequest, go: Go) -> InferenceResult:
     started = asyncio.get_running_loop().time()
     try:
-        return await provider.infer(request)
-    except Fault:
+        result = await provider.infer(request)
+    except Fault as fault:
+        go.settle(fault)
         raise
     except Exception as error:
         # An adapter's bug costs the job an attempt, not the worker its lease.
-        log.exception("provider_crashed", provider=name)
+        log.exception("provider_crashed", provider=go.provider)
         raise Fault(FaultCode.ADAPTER_ERROR, detail=type(error).__name__) from error
+    else:
+        go.settle(None)
+        return result
     finally:
-        observe(RUN_TIME, asyncio.get_running_loop().time() - started, name)
+        observe(RUN_TIME, asyncio.get_running_loop().time() - started, go.provider)
 
 
 def _request(context: RunContext, job: ClaimedJob, name: str, timeout: float) -> InferenceRequest:

@@ -145,6 +145,8 @@ def _record(row: asyncpg.Record, sealer: Sealer) -> JobRecord:
         deadline_at=row["deadline_at"],
         timeout_seconds=row["timeout_seconds"],
         max_attempts=row["max_attempts"],
+        retry_initial_seconds=row["retry_initial_seconds"],
+        retry_max_seconds=row["retry_max_seconds"],
         attempts_used=row["attempts_used"],
         webhook_url=row["webhook_url"],
         webhook_events=tuple(row["webhook_events"] or ()),

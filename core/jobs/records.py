@@ -26,6 +26,8 @@ class NewJob:
     deadline_seconds: float | None
     timeout_seconds: float
     max_attempts: int
+    retry_initial_seconds: float
+    retry_max_seconds: float
     webhook_url: str | None
     webhook_events: tuple[str, ...]
     idempotency_key: str | None
@@ -50,7 +52,11 @@ class KeyHeld:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job that this worker owns until its lease runs out, and all that a run needs to know."""
+    """A job that this worker owns until its lease runs out, and all that a run needs to know.
+
+    `snoozes` counts those in a row, `snoozed_seconds` the time since the first of them. A job that an older release
+    submitted has no waits of its own.
+    """
 
     id: JobId
     tenant_id: TenantId
@@ -61,6 +67,10 @@ class ClaimedJob:
     run_no: int
     attempts_used: int
     max_attempts: int
+    retry_initial_seconds: float | None
+    retry_max_seconds: float | None
+    snoozes: int
+    snoozed_seconds: float
     lease_token: LeaseToken
     follows_lost_run: bool
     timeout_seconds: float
@@ -170,6 +180,8 @@ class JobRecord:
     deadline_at: datetime | None
     timeout_seconds: float
     max_attempts: int
+    retry_initial_seconds: float | None
+    retry_max_seconds: float | None
     attempts_used: int
     webhook_url: str | None
     webhook_events: tuple[str, ...]

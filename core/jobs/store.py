@@ -33,7 +33,7 @@ async def insert(connection: Connection, jobs: Sequence[NewJob], *, key_seconds:
             record["created_at"], record["run_at"], record["deadline_at"], _deliveries(record)
         )
         for record in await connection.fetch(
-            statement("insert"), *_columns([_insert_row(job) for job in rows], 15), key_seconds
+            statement("insert"), *_columns([_insert_row(job) for job in rows], 17), key_seconds
         )
     }
     held = await _held_keys(connection, [job for job in jobs if job.id not in inserted])
@@ -71,6 +71,10 @@ async def claim(
                 run_no=record["run_no"],
                 attempts_used=record["attempts_used"],
                 max_attempts=record["max_attempts"],
+                retry_initial_seconds=record["retry_initial_seconds"],
+                retry_max_seconds=record["retry_max_seconds"],
+                snoozes=record["snoozes"],
+                snoozed_seconds=record["snoozed_seconds"],
                 lease_token=LeaseToken(record["lease_token"]),
                 follows_lost_run=record["follows_lost_run"],
                 timeout_seconds=record["timeout_seconds"],
@@ -107,7 +111,7 @@ async def apply(connection: Connection, changes: Sequence[Change]) -> list[Appli
     # Two changes of one job in one statement would both be announced; the later one finds that it has moved on.
     rows = {change.job_id: change for change in reversed(changes)}
     records = await connection.fetch(
-        statement("apply"), *_columns([_change_row(change) for change in rows.values()], 26)
+        statement("apply"), *_columns([_change_row(change) for change in rows.values()], 27)
     )
     outcomes: dict[JobId, Applied | RowLocked] = {
         JobId(record["id"]): Applied(record["version"], _deliveries(record)) for record in records
@@ -168,6 +172,8 @@ def _insert_row(job: NewJob) -> tuple[object, ...]:
         job.deadline_seconds,
         job.timeout_seconds,
         job.max_attempts,
+        job.retry_initial_seconds,
+        job.retry_max_seconds,
         job.webhook_url,
         " ".join(job.webhook_events) if job.webhook_url else None,
         job.idempotency_key,
@@ -193,6 +199,7 @@ def _change_row(change: Change) -> tuple[object, ...]:
         transition.attempts_delta,
         transition.resets_attempts,
         transition.loses_worker,
+        transition.counts_snooze,
         transition.delay,
         *(
             (failure.error_class, failure.code, failure.message, failure.http_status, failure.retry_after)

@@ -15,6 +15,7 @@ from core.db.faults import is_store_fault
 from core.domain.errors import AppError, Gone, InvalidParameter, Unavailable
 from core.domain.ids import JobId, TenantId, new_job_id, show_job
 from core.domain.job_state import JobState, Priority
+from core.domain.retry import NO_LIMITS, RetryLimits
 from core.jobs.context import JobContext
 from core.jobs.records import Inserted, JobRecord, KeyHeld, NewJob
 from core.observability.metrics import SUBMITTED, count
@@ -32,7 +33,7 @@ class Draft:
     run_at: datetime | None = None
     deadline_seconds: float | None = None
     timeout_seconds: float | None = None
-    max_attempts: int | None = None
+    retry: RetryLimits = NO_LIMITS
     webhook_url: str | None = None
     webhook_events: tuple[str, ...] = ()
 
@@ -124,6 +125,7 @@ async def _held_job(context: JobContext, tenant_id: TenantId, job_id: JobId) -> 
 def _new_job(context: JobContext, tenant_id: TenantId, order: Order, request_id: str | None) -> NewJob:
     draft = order.draft
     context.catalogue.validate(draft.model, draft.params)
+    retry = _retry_limits(context, draft)
     job_id = new_job_id()
     request = orjson.dumps({"messages": draft.messages, "params": draft.params})
     return NewJob(
@@ -137,12 +139,21 @@ def _new_job(context: JobContext, tenant_id: TenantId, order: Order, request_id:
         run_at=draft.run_at,
         deadline_seconds=draft.deadline_seconds,
         timeout_seconds=draft.timeout_seconds or context.settings.timeout_seconds,
-        max_attempts=draft.max_attempts or context.settings.max_attempts,
+        max_attempts=retry.max_attempts or context.settings.max_attempts,
+        retry_initial_seconds=retry.initial_seconds or context.settings.retry_initial_seconds,
+        retry_max_seconds=retry.max_seconds or context.settings.retry_max_seconds,
         webhook_url=draft.webhook_url,
         webhook_events=draft.webhook_events,
         idempotency_key=order.idempotency_key,
         fingerprint=order.fingerprint,
     )
+
+
+def _retry_limits(context: JobContext, draft: Draft) -> RetryLimits:
+    """The job's own win over its provider's, and those over the settings'."""
+    ours = context.settings
+    settled = RetryLimits(ours.max_attempts, ours.retry_initial_seconds, ours.retry_max_seconds)
+    return draft.retry.within(context.catalogue.retry_limits(draft.model).within(settled))
 
 
 def _fresh(job: NewJob, inserted: Inserted, draft: Draft) -> JobRecord:
@@ -165,6 +176,8 @@ def _fresh(job: NewJob, inserted: Inserted, draft: Draft) -> JobRecord:
         deadline_at=inserted.deadline_at,
         timeout_seconds=job.timeout_seconds,
         max_attempts=job.max_attempts,
+        retry_initial_seconds=job.retry_initial_seconds,
+        retry_max_seconds=job.retry_max_seconds,
         attempts_used=0,
         webhook_url=job.webhook_url,
         webhook_events=job.webhook_events if job.webhook_url else (),

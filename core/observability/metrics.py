@@ -40,6 +40,12 @@ DELIVERIES: Final = Counter(
 )
 DELIVERY_TIME: Final = Histogram("inferd_webhook_seconds", "One webhook attempt.", buckets=_SECONDS, registry=REGISTRY)
 SLOTS: Final = Gauge("inferd_worker_slots", "Slots of this worker, by state.", ["state"], registry=REGISTRY)
+BREAKERS_OPEN: Final = Gauge(
+    "inferd_breakers_open", "Models that get one call at a time, as nothing answered.", ["provider"], registry=REGISTRY
+)
+MISCONFIGURED: Final = Counter(
+    "inferd_worker_misconfigured_total", "Jobs that this worker left to others, by why.", ["reason"], registry=REGISTRY
+)
 HTTP_REQUESTS: Final = Histogram(
     "inferd_http_request_seconds",
     "Requests, by route and status.",

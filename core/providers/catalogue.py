@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from pydantic import JsonValue, SecretStr
 
 from core.domain.errors import InvalidParameter
+from core.domain.retry import NO_LIMITS, RetryLimits
 from core.providers.echo import ECHO_PARAMS, MODELS, Echo, script_of
-from core.providers.params import CHAT_PARAMS, check_params
+from core.providers.params import check_chat_params, check_known_params
 from core.providers.port import Provider
 from core.settings import ProviderSettings, Settings, SettingsError
 
@@ -48,6 +49,7 @@ class Source:
     build: Callable[[], Provider]
     check: Callable[[str, Mapping[str, JsonValue]], None]
     models: tuple[str, ...] = ()
+    retry: RetryLimits = NO_LIMITS
 
 
 class Catalogue:
@@ -75,6 +77,11 @@ class Catalogue:
         """The provider and the model's name there. Raises InvalidParameter(code="model_not_found")."""
         provider, name = self._split(model)
         return self._provider(provider), name
+
+    def retry_limits(self, model: str) -> RetryLimits:
+        """Those of the model's provider. Raises as `resolve`."""
+        provider, _ = self._split(model)
+        return self._sources[provider].retry
 
     def warm(self) -> None:
         """Builds all providers, so that the first job does not wait for an SDK."""
@@ -159,9 +166,17 @@ def _openai_compatible(provider: ProviderSettings) -> Source:
     def build() -> Provider:
         from core.providers.openai_compatible import Endpoint, OpenAICompatible  # noqa: PLC0415 - loads an SDK, see above
 
-        return OpenAICompatible(Endpoint(provider.base_url, provider.api_key, provider.concurrency))
+        return OpenAICompatible(
+            Endpoint(
+                provider.base_url,
+                provider.api_key,
+                provider.concurrency,
+                max_answer_bytes=provider.max_answer_bytes,
+            )
+        )
 
-    return Source(build, _check_chat, provider.models)
+    retry = RetryLimits(provider.retry.max_attempts, provider.retry.initial_seconds, provider.retry.max_seconds)
+    return Source(build, _check_chat, provider.models, retry)
 
 
 def _local(base_url: str, api_key: SecretStr | None) -> Source:
@@ -184,11 +199,11 @@ def _check_url(url: str, variable: str) -> None:
 
 
 def _check_chat(_name: str, params: Mapping[str, JsonValue]) -> None:
-    check_params(params, CHAT_PARAMS)
+    check_chat_params(params)
 
 
 def _check_echo(name: str, params: Mapping[str, JsonValue]) -> None:
-    check_params(params, ECHO_PARAMS)
+    check_known_params(params, ECHO_PARAMS)
     script_of(name, params)
 
 

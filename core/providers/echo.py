@@ -30,8 +30,8 @@ class Script:
     """How a call goes, in this order.
 
     `hang`: never answers. `delay_seconds`: waits first. `fatal`: fails for good. `until_run`: runs before this number
-    are rate limited and told to come back after `retry_after` seconds. `fail_times`: so many attempts find the provider
-    out of service. `garbage`: answers without choices. `stream`: the answer comes in chunks that are joined.
+    are rate limited and told to come back after `retry_after` seconds. `fail_times`: so many attempts find that the
+    provider fails. `garbage`: answers without choices. `stream`: the answer comes in chunks that are joined.
     """
 
     hang: _Flag = False
@@ -114,7 +114,7 @@ def _fail(script: Script, request: InferenceRequest) -> None:
     if request.run_no < script.until_run:
         raise Fault(FaultCode.RATE_LIMITED, detail="scripted", http_status=429, retry_after=script.retry_after)
     if request.attempt <= script.fail_times:
-        raise Fault(FaultCode.PROVIDER_UNAVAILABLE, detail="scripted", http_status=503)
+        raise Fault(FaultCode.PROVIDER_ERROR, detail="scripted", http_status=500)
 
 
 def _body(script: Script, request: InferenceRequest) -> JsonValue:

@@ -18,6 +18,7 @@ class FaultClass(StrEnum):
 
     UNREACHABLE = "unreachable"
     UNAVAILABLE = "unavailable"
+    SERVER_ERROR = "server_error"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
     BAD_ANSWER = "bad_answer"
@@ -45,6 +46,7 @@ class FaultCode(StrEnum):
     ANSWER_EMPTY = "answer_empty"
     ANSWER_MALFORMED = "answer_malformed"
     ANSWER_IS_ERROR = "answer_is_error"
+    ANSWER_TOO_LARGE = "answer_too_large"
     ADAPTER_ERROR = "adapter_error"
     RATE_LIMITED = "rate_limited"
     CONNECTIONS_BUSY = "provider_connections_busy"
@@ -78,6 +80,7 @@ class CodeInfo:
 _F = FaultCode
 _K = FaultClass
 _AGAIN: Final = "Nothing to do while attempts are left; later, retry the job."
+_WAITS: Final = "Nothing to do: the job waits and keeps its attempts."
 _KEY: Final = "Check the provider's key in the settings of inferd, then retry the job."
 _BASE_URL: Final = "Check the provider's base_url in the settings of inferd, then retry the job."
 _BILL: Final = "Raise the limit or add credit at the provider, then retry the job."
@@ -88,17 +91,17 @@ CODES: Final[Mapping[str, CodeInfo]] = MappingProxyType(
             _K.UNREACHABLE,
             "no",
             "No connection to the provider: DNS, TCP or TLS failed before the call went out.",
-            _AGAIN,
+            _WAITS,
         ),
         _F.PROVIDER_UNAVAILABLE: CodeInfo(
-            _K.UNAVAILABLE, "no", "The provider is out of service at the moment.", _AGAIN
+            _K.UNAVAILABLE, "no", "The provider is out of service at the moment.", _WAITS
         ),
-        _F.PROVIDER_OVERLOADED: CodeInfo(_K.UNAVAILABLE, "no", "The provider has more work than it can take.", _AGAIN),
+        _F.PROVIDER_OVERLOADED: CodeInfo(_K.UNAVAILABLE, "no", "The provider has more work than it can take.", _WAITS),
         _F.PROVIDER_ERROR: CodeInfo(
-            _K.UNAVAILABLE, "maybe", "The provider failed while it worked on the call.", _AGAIN
+            _K.SERVER_ERROR, "maybe", "The provider failed while it worked on the call.", _AGAIN
         ),
         _F.PROVIDER_CONFLICT: CodeInfo(
-            _K.UNAVAILABLE, "no", "The provider could not take the call just now and asks to send it again.", _AGAIN
+            _K.SERVER_ERROR, "no", "The provider could not take the call just now and asks to send it again.", _AGAIN
         ),
         _F.PROVIDER_TIMEOUT: CodeInfo(
             _K.TIMEOUT, "maybe", "The provider, or a gateway before it, gave no answer in time.", _AGAIN
@@ -129,6 +132,12 @@ CODES: Final[Mapping[str, CodeInfo]] = MappingProxyType(
         _F.ANSWER_IS_ERROR: CodeInfo(
             _K.BAD_ANSWER, "maybe", "The provider said 200 and put an error of its own kind inside.", _AGAIN
         ),
+        _F.ANSWER_TOO_LARGE: CodeInfo(
+            _K.INVALID,
+            "maybe",
+            "The provider's answer has more bytes than inferd reads.",
+            "Ask for a shorter answer, or raise the provider's `max_answer_bytes` in the settings of inferd.",
+        ),
         _F.ADAPTER_ERROR: CodeInfo(
             _K.UNEXPECTED, "maybe", "The adapter met something that it does not know.", "Report it with the job's id."
         ),
@@ -136,7 +145,7 @@ CODES: Final[Mapping[str, CodeInfo]] = MappingProxyType(
             _K.THROTTLED,
             "no",
             "The provider's rate limit is reached.",
-            "Nothing to do: the job waits and keeps its attempts.",
+            _WAITS,
         ),
         _F.CONNECTIONS_BUSY: CodeInfo(
             _K.THROTTLED,
@@ -148,7 +157,7 @@ CODES: Final[Mapping[str, CodeInfo]] = MappingProxyType(
             _K.LOADING,
             "no",
             "The provider is still loading the model.",
-            "Nothing to do: the job waits and keeps its attempts.",
+            _WAITS,
         ),
         _F.AUTH_FAILED: CodeInfo(_K.AUTH, "no", "The provider does not accept the key.", _KEY),
         _F.PERMISSION_DENIED: CodeInfo(_K.AUTH, "no", "The key may not use this model, or not from this region.", _KEY),

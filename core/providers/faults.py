@@ -24,8 +24,9 @@ __all__ = ["CODES", "DISPOSITIONS", "CodeInfo", "Fault", "FaultClass", "FaultCod
 
 DISPOSITIONS: Final[Mapping[FaultClass, Disposition]] = MappingProxyType(
     {
-        FaultClass.UNREACHABLE: Disposition.RETRY,
-        FaultClass.UNAVAILABLE: Disposition.RETRY,
+        FaultClass.UNREACHABLE: Disposition.WAIT_OUT,
+        FaultClass.UNAVAILABLE: Disposition.WAIT_OUT,
+        FaultClass.SERVER_ERROR: Disposition.RETRY,
         FaultClass.TIMEOUT: Disposition.RETRY,
         FaultClass.INTERRUPTED: Disposition.RETRY,
         FaultClass.BAD_ANSWER: Disposition.RETRY,
@@ -186,7 +187,7 @@ def classify_status(
         code = FaultCode.RATE_LIMITED
     if wait is None and code is FaultCode.MODEL_LOADING:
         wait = said.estimated_time
-    retried = DISPOSITIONS[CODES[code].fault_class] is Disposition.RETRY
+    retried = DISPOSITIONS[CODES[code].fault_class] in {Disposition.RETRY, Disposition.WAIT_OUT}
     if retried and {name.lower(): value for name, value in headers.items()}.get("x-should-retry") == "false":
         code = FaultCode.RETRY_REFUSED
     detail = f"HTTP {status}" + (f": {(hide or Redaction()).apply(said.message)}" if said.message else "")

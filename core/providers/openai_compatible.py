@@ -25,14 +25,13 @@ from core.providers.answer import read_answer
 from core.providers.chat_stream import ChatStream, parse_event, read_events
 from core.providers.faults import Fault, FaultCode, classify_status, decode_body
 from core.providers.lanes import Lanes
-from core.providers.params import CHAT_PARAMS
+from core.providers.params import OWNED
 from core.providers.redact import Redaction, prompts_of
-from core.providers.transport import DEFAULT_TIMEOUTS, Timeouts, open_http_client
-
-PARAMS: Final = CHAT_PARAMS
+from core.providers.transport import DEFAULT_TIMEOUTS, MAX_ANSWER_BYTES, AnswerTooLarge, Timeouts, open_http_client
 
 # The first that fits counts.
 _CONNECTION_FAULTS: Final[tuple[tuple[type[httpx2.RequestError], FaultCode], ...]] = (
+    (AnswerTooLarge, FaultCode.ANSWER_TOO_LARGE),
     (httpx2.PoolTimeout, FaultCode.CONNECTIONS_BUSY),
     (httpx2.ConnectError, FaultCode.PROVIDER_UNREACHABLE),
     (httpx2.ConnectTimeout, FaultCode.PROVIDER_UNREACHABLE),
@@ -53,6 +52,7 @@ class Endpoint:
     concurrency: int = 256
     stream_internally: bool = False
     timeouts: Timeouts = DEFAULT_TIMEOUTS
+    max_answer_bytes: int = MAX_ANSWER_BYTES
 
 
 class _RawAnswer(Protocol):
@@ -67,7 +67,9 @@ class _Create(Protocol):
         model: str,
         messages: tuple[Mapping[str, JsonValue], ...],
         extra_headers: Mapping[str, str],
-        **params: JsonValue,
+        extra_body: Mapping[str, JsonValue],
+        stream: bool,
+        stream_options: Mapping[str, bool],
     ) -> _RawAnswer: ...
 
 
@@ -96,7 +98,12 @@ class OpenAICompatible:
             await client.close()
 
     def _open_client(self, connections: int) -> openai.AsyncOpenAI:
-        http_client = open_http_client(api_key=self._key, connections=connections, timeouts=self._endpoint.timeouts)
+        http_client = open_http_client(
+            api_key=self._key,
+            connections=connections,
+            timeouts=self._endpoint.timeouts,
+            max_answer_bytes=self._endpoint.max_answer_bytes,
+        )
         return openai.AsyncOpenAI(
             # What the SDK adds from the environment does not get past the transport; an empty key is refused here.
             api_key=self._key or "none",
@@ -107,9 +114,9 @@ class OpenAICompatible:
         )
 
     async def _call(self, request: InferenceRequest) -> InferenceResult:
-        unknown = sorted(request.params.keys() - PARAMS)
-        if unknown:
-            raise Fault(FaultCode.INVALID_REQUEST, detail=f"unknown params: {', '.join(unknown)[:200]}")
+        # Refused at submit; what an older release took is looked at again here.
+        if ours := sorted(request.params.keys() & OWNED):
+            raise Fault(FaultCode.INVALID_REQUEST, detail=f"params that inferd sets itself: {', '.join(ours)}")
         headers = {
             "x-inferd-job-id": show_job(request.job_id),
             "x-inferd-attempt": str(request.attempt),
@@ -128,7 +135,7 @@ class OpenAICompatible:
         self, client: openai.AsyncOpenAI, request: InferenceRequest, headers: Mapping[str, str]
     ) -> httpx2.Response:
         if not self._endpoint.stream_internally:
-            body = {"model": request.model, "messages": request.messages, **request.params}
+            body = {**request.params, "model": request.model, "messages": request.messages}
             # The SDK's own door for bodies that are JSON already: `create` would walk them by its TypedDicts, which
             # doubles what a call costs here.
             return await client.post(
@@ -139,9 +146,10 @@ class OpenAICompatible:
             model=request.model,
             messages=request.messages,
             extra_headers=headers,
+            # As it is: the SDK knows no param of vLLM's or Ollama's own.
+            extra_body=request.params,
             stream=True,
             stream_options={"include_usage": True},
-            **request.params,
         )
         return raw.http_response
 

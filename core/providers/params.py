@@ -1,50 +1,132 @@
-"""Which params a job may set: a closed list, so that a typo is refused at submit instead of being paid for.
+"""Which params a job may set: whatever the server may know, but for what inferd sets itself.
 
-Used by core/providers/catalogue.py at submit and by the adapters; imports no SDK, so the API needn't load one.
+Used by core/providers/catalogue.py at submit and by the adapters; imports no SDK, so the API needn't load one. OpenAI's
+own params are checked for their kind, so that `"temperature": "hot"` is refused at submit instead of after a wait; any
+other is passed on as it is, because vLLM, Ollama and llama.cpp each have dozens of their own.
 """
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Final
 
+import orjson
 from pydantic import JsonValue
 
 from core.domain.errors import InvalidParameter
 
-CHAT_PARAMS: Final = frozenset(
+_Kinds = tuple[type, ...]
+_NUMBER: Final[_Kinds] = (int, float)
+_WHOLE: Final[_Kinds] = (int,)
+_TEXT: Final[_Kinds] = (str,)
+_SWITCH: Final[_Kinds] = (bool,)
+_LIST: Final[_Kinds] = (list,)
+_OBJECT: Final[_Kinds] = (dict,)
+_KINDS: Final[Mapping[str, _Kinds]] = MappingProxyType(
     {
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
-        "max_completion_tokens",
-        "max_tokens",
-        "n",
-        "parallel_tool_calls",
-        "presence_penalty",
-        "reasoning_effort",
-        "response_format",
-        "seed",
-        "service_tier",
-        "stop",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_logprobs",
-        "top_p",
-        "user",
-        "verbosity",
+        "frequency_penalty": _NUMBER,
+        "logit_bias": _OBJECT,
+        "logprobs": _SWITCH,
+        "max_completion_tokens": _WHOLE,
+        "max_tokens": _WHOLE,
+        "n": _WHOLE,
+        "parallel_tool_calls": _SWITCH,
+        "presence_penalty": _NUMBER,
+        "reasoning_effort": _TEXT,
+        "response_format": _OBJECT,
+        "seed": _WHOLE,
+        "service_tier": _TEXT,
+        "stop": (*_TEXT, *_LIST),
+        "temperature": _NUMBER,
+        "tool_choice": (*_TEXT, *_OBJECT),
+        "tools": _LIST,
+        "top_logprobs": _WHOLE,
+        "top_p": _NUMBER,
+        "user": _TEXT,
+        "verbosity": _TEXT,
     }
 )
+_NAMES: Final[Mapping[type, str]] = MappingProxyType(
+    {bool: "true or false", dict: "an object", float: "a number", int: "a whole number", list: "a list", str: "a text"}
+)
+CHAT_PARAMS: Final = frozenset(_KINDS)
+OWNED: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "extra_body": "put what is in it into `params` itself",
+        "messages": "put them into `input`",
+        "model": "it is the job's `model`",
+        "stream": "a job's answer is stored whole; follow the job's events instead",
+        "stream_options": "a job's answer is stored whole; follow the job's events instead",
+    }
+)
+_MOST_PASSED_ON: Final = 64
+_LONGEST_NAME: Final = 64
+_MOST_BYTES: Final = 65_536
+_DEEPEST: Final = 16
 
 
-def check_params(params: Mapping[str, JsonValue], known: Iterable[str]) -> None:
+def check_chat_params(params: Mapping[str, JsonValue]) -> None:
+    """Raises InvalidParameter, which names the param, for one that inferd sets itself, or of the wrong kind or size."""
+    _check_one_answer(params)
+    for name, value in params.items():
+        if name in OWNED:
+            raise InvalidParameter(f"`{name}` is set by inferd: {OWNED[name]}.", param=f"params.{name}")
+        if name in _KINDS:
+            _check_kind(name, value)
+    _check_passed_on({name: value for name, value in params.items() if name not in _KINDS})
+
+
+def check_known_params(params: Mapping[str, JsonValue], known: Iterable[str]) -> None:
     """Raises InvalidParameter for a name that is not known, naming the nearest, and for more than one answer."""
     names = sorted(known)
     for name in params:
         if name not in names:
-            nearest = get_close_matches(name, names, 1)
+            shown = name[:_LONGEST_NAME]
+            nearest = get_close_matches(shown, names, 1)
             hint = f"did you mean `{nearest[0]}`?" if nearest else f"known are {', '.join(names)}."
-            raise InvalidParameter(f"Unknown param `{name[:80]}`: {hint}", param=f"params.{name[:80]}")
+            raise InvalidParameter(f"Unknown param `{shown}`: {hint}", param=f"params.{shown}")
+    _check_one_answer(params)
+
+
+def _check_kind(name: str, value: JsonValue) -> None:
+    kinds = _KINDS[name]
+    # A JSON true is a Python int too.
+    fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+    if value is not None and not fits:
+        wanted = " or ".join(_NAMES[kind] for kind in kinds if kind is not int or float not in kinds)
+        raise InvalidParameter(f"`{name}` must be {wanted}.", param=f"params.{name}")
+
+
+def _check_passed_on(params: Mapping[str, JsonValue]) -> None:
+    if len(params) > _MOST_PASSED_ON:
+        raise InvalidParameter(f"At most {_MOST_PASSED_ON} params besides OpenAI's are passed on.", param="params")
+    for name, value in params.items():
+        shown = name[:_LONGEST_NAME]
+        if not name or name != shown or not name.isprintable():
+            problem = f"a param's name has 1 to {_LONGEST_NAME} printable characters"
+        elif _depth(value) > _DEEPEST:
+            problem = f"it is nested deeper than {_DEEPEST} levels"
+        else:
+            continue
+        raise InvalidParameter(f"`{shown}` can't be passed on: {problem}.", param=f"params.{shown}")
+    if params and len(orjson.dumps(dict(params))) > _MOST_BYTES:
+        raise InvalidParameter(
+            f"The params besides OpenAI's have more than {_MOST_BYTES} bytes together.", param="params"
+        )
+
+
+def _depth(value: JsonValue) -> int:
+    """How many levels of lists and objects; one more than allowed is as good as any."""
+    level: list[JsonValue] = [value]
+    depth = 0
+    while level and depth <= _DEEPEST:
+        inner = [list(each.values()) if isinstance(each, dict) else each for each in level]
+        level = [member for each in inner if isinstance(each, list) for member in each]
+        depth += any(isinstance(each, list) for each in inner)
+    return depth
+
+
+def _check_one_answer(params: Mapping[str, JsonValue]) -> None:
     n = params.get("n")
     if n is not None and (isinstance(n, bool) or n != 1):
         raise InvalidParameter("A job has one answer: leave `n` out, or submit several jobs.", param="params.n")

@@ -8,6 +8,8 @@ its way.
 import functools
 import socket
 import ssl
+import zlib
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
@@ -17,7 +19,6 @@ import httpx2
 # The SDK reads OPENAI_CUSTOM_HEADERS and others and can't be told not to: only these leave as they came.
 SENT_HEADERS: Final = frozenset(
     {
-        "accept-encoding",
         "connection",
         "content-length",
         "host",
@@ -26,6 +27,11 @@ SENT_HEADERS: Final = frozenset(
         "x-inferd-run",
     }
 )
+
+
+MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+_COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
+_PIECE: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +47,65 @@ class Timeouts:
 DEFAULT_TIMEOUTS: Final = Timeouts()
 
 
-class _Guard(httpx2.AsyncBaseTransport):
-    """Lets out our own headers only. It stands below the SDK, which marks its requests with headers of its own."""
+class AnswerTooLarge(httpx2.RequestError):
+    """The body has more bytes, decompressed, than an answer may have."""
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport, api_key: str) -> None:
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A body, decompressed here and not by the client: a few kilobytes of gzip may be gigabytes, and are cut off."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream, encoding: str, most: int) -> None:
         self._inner = inner
-        self._own = {"accept": "application/json", "content-type": "application/json", "user-agent": "inferd"}
+        self._most = most
+        # 32: by the header, gzip's or zlib's.
+        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding in _COMPRESSED else None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = self._most
+        async for raw in self._inner:
+            for piece in self._pieces(raw):
+                left -= len(piece)
+                if left < 0:
+                    raise AnswerTooLarge(f"more than {self._most} bytes")
+                yield piece
+
+    def _pieces(self, raw: bytes) -> Iterator[bytes]:
+        if self._inflate is None:
+            yield raw
+            return
+        try:
+            while raw:
+                yield self._inflate.decompress(raw, _PIECE)
+                raw = self._inflate.unconsumed_tail
+        except zlib.error as error:
+            raise httpx2.DecodingError(str(error)) from error
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _Guard(httpx2.AsyncBaseTransport):
+    """Lets out our own headers only, and lets in no more than `most` bytes of an answer.
+
+    It stands below the SDK, which marks its requests with headers of its own and reads a body of any size.
+    """
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, api_key: str, most: int) -> None:
+        self._inner = inner
+        self._most = most
+        self._own = {
+            "accept": "application/json",
+            # What is decompressed below, and nothing else.
+            "accept-encoding": "gzip, deflate",
+            "content-type": "application/json",
+            "user-agent": "inferd",
+        }
         if api_key:
             self._own["authorization"] = f"Bearer {api_key}"
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         kept = {name: value for name, value in request.headers.items() if name in SENT_HEADERS}
-        return await self._inner.handle_async_request(
+        response = await self._inner.handle_async_request(
             httpx2.Request(
                 request.method,
                 request.url,
@@ -61,13 +114,28 @@ class _Guard(httpx2.AsyncBaseTransport):
                 extensions=request.extensions,
             )
         )
+        return self._bounded(response)
+
+    def _bounded(self, response: httpx2.Response) -> httpx2.Response:
+        if not isinstance(response.stream, httpx2.AsyncByteStream):
+            raise TypeError("the inner transport is not an asynchronous one")
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        if encoding in _COMPRESSED:
+            del response.headers["content-encoding"]
+        response.stream = _Bounded(response.stream, encoding, self._most)
+        return response
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
 
-def open_http_client(*, api_key: str, connections: int, timeouts: Timeouts) -> httpx2.AsyncClient:
-    """A client of up to so many connections, with `api_key` as the bearer token of each call unless it is empty."""
+def open_http_client(
+    *, api_key: str, connections: int, timeouts: Timeouts, max_answer_bytes: int = MAX_ANSWER_BYTES
+) -> httpx2.AsyncClient:
+    """A client of up to so many connections, with `api_key` as the bearer token of each call unless it is empty.
+
+    Reading a body of more than `max_answer_bytes` raises AnswerTooLarge.
+    """
     transport = httpx2.AsyncHTTPTransport(
         verify=_tls(),
         trust_env=False,
@@ -77,7 +145,7 @@ def open_http_client(*, api_key: str, connections: int, timeouts: Timeouts) -> h
         socket_options=_keepalive(),
     )
     return httpx2.AsyncClient(
-        transport=_Guard(transport, api_key),
+        transport=_Guard(transport, api_key, max_answer_bytes),
         timeout=httpx2.Timeout(connect=timeouts.connect, read=timeouts.read, write=timeouts.write, pool=timeouts.pool),
         trust_env=False,
         follow_redirects=False,

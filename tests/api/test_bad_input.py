@@ -57,6 +57,20 @@ CASES: dict[str, tuple[bytes, int, str, str | None]] = {
         "invalid_parameter",
         "webhook.events.0",
     ),
+    "attempts twice": (
+        changed(max_attempts=3, retry={"max_attempts": 3}),
+        422,
+        "invalid_parameter",
+        "retry.max_attempts",
+    ),
+    "waits that shrink": (
+        changed(retry={"initial_seconds": 5, "max_seconds": 2}),
+        422,
+        "invalid_parameter",
+        "retry.initial_seconds",
+    ),
+    "no wait": (changed(retry={"initial_seconds": 0}), 422, "invalid_parameter", "retry.initial_seconds"),
+    "a retry by another name": (changed(retry={"attempts": 3}), 422, "invalid_parameter", "retry.attempts"),
     "a webhook over http": (
         changed(webhook={"url": "http://example.com/hook"}),
         422,
@@ -112,7 +126,7 @@ JSON = strategies.recursive(
 )
 FIELDS = (
     "model", "input", "params", "metadata", "priority", "run_at", "timeout_seconds", "deadline_seconds",
-    "max_attempts", "webhook",
+    "max_attempts", "retry", "webhook",
 )  # fmt: skip
 
 

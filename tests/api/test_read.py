@@ -64,7 +64,7 @@ async def test_every_attempt_is_told(api: httpx2.AsyncClient, worker: RunningWor
     job = (await api.get(f"/v1/jobs/{job_id}", params={"wait": "30"})).json()
     assert job["status"] == "succeeded"
     assert [attempt["outcome"] for attempt in job["attempts"]] == ["retried", "retried", "succeeded"]
-    assert [attempt["http_status"] for attempt in job["attempts"]] == [503, 503, None]
+    assert [attempt["http_status"] for attempt in job["attempts"]] == [500, 500, None]
     assert all(attempt["wait_seconds"] is not None for attempt in job["attempts"][:2])
     assert job["attempts_used"] == 3
 

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import httpx2
+import pytest
 
 from tests.support.processes import RunningWorker
 from tests.support.tenants import Tenant
@@ -82,6 +83,28 @@ async def test_every_field_is_kept(api: httpx2.AsyncClient) -> None:
     assert datetime.fromisoformat(job["run_at"]) == run_at
     left = datetime.fromisoformat(job["deadline_at"]) - datetime.fromisoformat(job["created_at"])
     assert left == timedelta(hours=2)
+
+
+RETRIES: list[tuple[dict[str, object], dict[str, object]]] = [
+    ({}, {"max_attempts": 8, "initial_seconds": 0.05, "max_seconds": 6.0}),
+    ({"max_attempts": 3}, {"max_attempts": 3, "initial_seconds": 0.05, "max_seconds": 6.0}),
+    ({"retry": {"max_attempts": 2}}, {"max_attempts": 2, "initial_seconds": 0.05, "max_seconds": 6.0}),
+    (
+        {"max_attempts": 4, "retry": {"initial_seconds": 10, "max_seconds": 60}},
+        {"max_attempts": 4, "initial_seconds": 10.0, "max_seconds": 60.0},
+    ),
+    ({"retry": {"initial_seconds": 30}}, {"max_attempts": 8, "initial_seconds": 30.0, "max_seconds": 30.0}),
+]
+
+
+@pytest.mark.parametrize(("asked", "kept"), RETRIES)
+async def test_a_job_says_how_it_is_retried_or_the_settings_do(
+    api: httpx2.AsyncClient, asked: dict[str, object], kept: dict[str, object]
+) -> None:
+    made = (await api.post("/v1/jobs", json=JOB | asked)).json()
+    read = (await api.get(f"/v1/jobs/{made['id']}")).json()
+    assert made["retry"] == read["retry"] == kept
+    assert made["max_attempts"] == kept["max_attempts"]
 
 
 async def test_a_job_of_the_future_waits(api: httpx2.AsyncClient, worker: RunningWorker) -> None:

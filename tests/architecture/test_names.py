@@ -53,7 +53,7 @@ def test_error_codes_are_documented() -> None:
 def test_codes_of_failed_jobs_have_a_next_step() -> None:
     made = {
         node.args[1].value
-        for module in modules("core/domain", "core/jobs")
+        for module in modules("core/domain", "core/jobs", "core/routing")
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Failure" and len(node.args) > 1
         if isinstance(node.args[1], ast.Constant)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.providers.openai_compatible import Endpoint, OpenAICompatible
-from core.providers.transport import Timeouts
+from core.providers.transport import MAX_ANSWER_BYTES, Timeouts
 from tests.conformance.fake_provider import FakeProvider
 from tests.conformance.http_adapter import KEY, AdapterFactory
 
@@ -28,6 +28,7 @@ async def adapter(fake: FakeProvider) -> AsyncIterator[AdapterFactory]:
         streaming: bool = False,
         concurrency: int = 10,
         timeouts: Timeouts | None = None,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> OpenAICompatible:
         opened.append(
             OpenAICompatible(
@@ -37,6 +38,7 @@ async def adapter(fake: FakeProvider) -> AsyncIterator[AdapterFactory]:
                     concurrency,
                     streaming,
                     timeouts or Timeouts(),
+                    max_answer_bytes,
                 )
             )
         )

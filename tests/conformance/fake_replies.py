@@ -1,6 +1,7 @@
 """What the fake provider can do: one behaviour for each way in which real providers answer or don't."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -180,6 +181,16 @@ async def _leaky(reply: Reply, call: "Call", _fake: "FakeProvider", _arg: str) -
     return await reply.json({"error": {"message": f"Bad input {last_user_text(call)!r} for key {key}\x00."}}, 400)
 
 
+async def _huge(reply: Reply, _call: "Call", _fake: "FakeProvider", size: str) -> bool:
+    return await reply.whole(b" " * int(size), 200, {"content-type": "application/json"})
+
+
+async def _zipped(reply: Reply, call: "Call", _fake: "FakeProvider", size: str) -> bool:
+    """An answer, with so many bytes before it that cost next to nothing on the wire."""
+    body = b" " * int(size or 0) + json.dumps(completion({"content": last_user_text(call)})).encode()
+    return await reply.whole(gzip.compress(body), 200, {"content-type": "application/json", "content-encoding": "gzip"})
+
+
 def _fixed(status: int, body: object, headers: dict[str, str] | None = None) -> Behaviour:
     async def behave(reply: Reply, _call: "Call", _fake: "FakeProvider", _arg: str) -> bool:
         if isinstance(body, str):
@@ -237,6 +248,9 @@ BEHAVIOURS: Final[dict[str, Behaviour]] = {
     "no-content": _fixed(200, completion({"content": None})),
     "wrong-types": _fixed(200, {"choices": [{"message": {"content": 7}, "finish_reason": "stop"}]}),
     "a-list": _fixed(200, [1, 2]),
+    "huge": _huge,
+    "zipped": _zipped,
+    "broken-zip": _fixed(200, "{}", {"content-encoding": "gzip"}),
     "html": _fixed(200, _PAGE),
     "broken-json": _fixed(200, '{"choices": [{', {"content-type": "application/json"}),
 }

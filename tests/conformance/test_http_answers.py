@@ -1,5 +1,7 @@
 """What the HTTP adapter makes of each answer, good and bad, from a real socket."""
 
+from typing import Any
+
 import pytest
 from pydantic import JsonValue
 
@@ -10,6 +12,7 @@ from tests.conformance.fake_provider import FakeProvider
 from tests.conformance.http_adapter import AdapterFactory, ask, fault
 
 RETRY, SNOOZE, GIVE_UP = Disposition.RETRY, Disposition.SNOOZE, Disposition.GIVE_UP
+WAIT_OUT = Disposition.WAIT_OUT
 C = FaultCode
 
 
@@ -29,14 +32,14 @@ MISBEHAVIOURS = [
     ("conflict", C.PROVIDER_CONFLICT, RETRY, 409, "no"),
     ("error", C.PROVIDER_ERROR, RETRY, 500, "maybe"),
     ("no-retry", C.RETRY_REFUSED, GIVE_UP, 500, "maybe"),
-    ("unavailable", C.PROVIDER_UNAVAILABLE, RETRY, 503, "no"),
-    ("bad-gateway", C.PROVIDER_UNAVAILABLE, RETRY, 502, "no"),
+    ("unavailable", C.PROVIDER_UNAVAILABLE, WAIT_OUT, 503, "no"),
+    ("bad-gateway", C.PROVIDER_UNAVAILABLE, WAIT_OUT, 502, "no"),
     ("gateway-timeout", C.PROVIDER_TIMEOUT, RETRY, 504, "maybe"),
-    ("overloaded", C.PROVIDER_OVERLOADED, RETRY, 529, "no"),
+    ("overloaded", C.PROVIDER_OVERLOADED, WAIT_OUT, 529, "no"),
     ("redirect", C.REDIRECTED, GIVE_UP, 307, "no"),
     ("error-in-200", C.RATE_LIMITED, SNOOZE, 429, "no"),
     ("strange-error-in-200", C.ANSWER_IS_ERROR, RETRY, 200, "maybe"),
-    ("error-in-stream", C.PROVIDER_UNAVAILABLE, RETRY, 502, "no"),
+    ("error-in-stream", C.PROVIDER_UNAVAILABLE, WAIT_OUT, 502, "no"),
     ("choices-null", C.ANSWER_EMPTY, RETRY, None, "maybe"),
     ("choices-empty", C.ANSWER_EMPTY, RETRY, None, "maybe"),
     ("no-content", C.ANSWER_EMPTY, RETRY, None, "yes"),
@@ -100,3 +103,48 @@ async def test_thinking_until_the_limit_is_an_answer(adapter: AdapterFactory) ->
     result = await adapter().infer(ask("thinking"))
 
     assert (result.text, result.finish_reason) == ("", "length")
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streaming"])
+@pytest.mark.parametrize("model", ["huge:1048577", "zipped:1048577"])
+async def test_an_answer_that_is_too_large_is_read_no_further_and_not_paid_twice(
+    fake: FakeProvider, adapter: AdapterFactory, model: str, streaming: bool
+) -> None:
+    provider = adapter(streaming=streaming, concurrency=1, max_answer_bytes=1_048_576)
+    caught = await fault(provider, ask(model))
+
+    assert (caught.code, caught.disposition, caught.billed) == (C.ANSWER_TOO_LARGE, GIVE_UP, "maybe")
+    assert len(fake.calls) == 1
+    # The connection was given back.
+    assert (await provider.infer(ask("ok"))).text
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streaming"])
+async def test_a_compressed_answer_is_an_answer(adapter: AdapterFactory, streaming: bool) -> None:
+    assert (await adapter(streaming=streaming).infer(ask("zipped", prompt="zwei"))).text == "zwei"
+
+
+async def test_what_does_not_unpack_is_no_answer(adapter: AdapterFactory) -> None:
+    assert (await fault(adapter(), ask("broken-zip"))).code is C.ANSWER_NOT_JSON
+
+
+@pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streaming"])
+async def test_params_of_the_servers_own_are_passed_on(
+    fake: FakeProvider, adapter: AdapterFactory, streaming: bool
+) -> None:
+    own: dict[str, Any] = {
+        "top_k": 40,
+        "chat_template_kwargs": {"enable_thinking": False},
+        "extra_headers": {"x": "y"},
+    }
+    await adapter(streaming=streaming).infer(ask("ok", temperature=0.5, **own))
+
+    (call,) = fake.calls
+    assert {name: call.body[name] for name in own} == own
+    assert (call.body["temperature"], call.model, bool(call.body.get("stream"))) == (0.5, "ok", streaming)
+
+
+async def test_params_that_are_ours_never_reach_the_server(fake: FakeProvider, adapter: AdapterFactory) -> None:
+    caught = await fault(adapter(), ask("ok", stream=True))
+
+    assert (caught.code, fake.calls) == (C.INVALID_REQUEST, [])

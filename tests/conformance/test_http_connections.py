@@ -90,7 +90,7 @@ async def test_a_closed_port_costs_nothing(adapter: AdapterFactory) -> None:
 
     caught = await fault(adapter(base_url=f"http://127.0.0.1:{port}/v1"), ask("ok"))
 
-    assert (caught.code, caught.disposition, caught.billed) == (C.PROVIDER_UNREACHABLE, RETRY, "no")
+    assert (caught.code, caught.disposition, caught.billed) == (C.PROVIDER_UNREACHABLE, Disposition.WAIT_OUT, "no")
 
 
 async def test_another_scheme_is_a_wrong_setting(adapter: AdapterFactory) -> None:

@@ -63,7 +63,7 @@ async def test_a_fault_repeats_neither_prompt_nor_key(adapter: AdapterFactory) -
         assert "\x00" not in text
 
 
-async def test_an_unknown_param_stays_here(fake: FakeProvider, adapter: AdapterFactory) -> None:
+async def test_a_param_that_inferd_sets_itself_stays_here(fake: FakeProvider, adapter: AdapterFactory) -> None:
     caught = await fault(adapter(), ask("ok", stream=True, extra_body={"model": "other"}))
 
     assert caught.code is C.INVALID_REQUEST

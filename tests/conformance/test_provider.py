@@ -27,7 +27,7 @@ class Subject:
 
     provider: Provider
     answers: str
-    unavailable: str
+    fails: str
     throttled: str
     refused: str
     garbage: str
@@ -55,7 +55,7 @@ def _echo(_url: str) -> Subject:
 
 
 def _by_http(build: Callable[[str], Provider]) -> Callable[[str], Subject]:
-    return lambda url: Subject(build(url), "ok", "unavailable", "rate-limited", "invalid", "choices-null", "hang")
+    return lambda url: Subject(build(url), "ok", "error", "rate-limited", "invalid", "choices-null", "hang")
 
 
 ADAPTERS: dict[str, Callable[[str], Subject]] = {
@@ -104,7 +104,7 @@ async def test_openai_params_are_taken(subject: Subject) -> None:
 @pytest.mark.parametrize(
     ("scenario", "disposition", "status"),
     [
-        ("unavailable", Disposition.RETRY, 503),
+        ("fails", Disposition.RETRY, 500),
         ("throttled", Disposition.SNOOZE, 429),
         ("refused", Disposition.GIVE_UP, 400),
         ("garbage", Disposition.RETRY, None),
@@ -120,7 +120,7 @@ async def test_a_failure_is_a_fault_of_its_class(
     assert caught.code in CODES
     failure = caught.failure()
     assert (failure.code, failure.error_class) == (caught.code.value, caught.fault_class.value)
-    assert failure.billed == ("maybe" if scenario == "garbage" else "no")
+    assert failure.billed == ("maybe" if scenario in {"fails", "garbage"} else "no")
     assert PROMPT not in failure.message
 
 

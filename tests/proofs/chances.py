@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from hypothesis import strategies as st
 
 from core.domain import transitions
-from core.domain.retry import DEFAULT_POLICY, Budget, Disposition, decide
+from core.domain.retry import Backoff, Budget, Disposition, RetryPolicy, decide
 from core.domain.transitions import Transition
 from core.jobs.records import ClaimedJob
 from tests.support.jobs import answer, failure
@@ -69,20 +69,23 @@ WEIGHTS = {
 EVENT = st.sampled_from([name for name, weight in WEIGHTS.items() for _ in range(weight)])
 
 
+_POLICY = RetryPolicy(Backoff(base=1.0, cap=60.0), patience=86_400.0)
+
+
 def transition_of(run: ClaimedJob, how: str, *, later: bool) -> Transition:
     """The edge that execute_job would take, with a wait that is over at once or in an hour."""
-    budget = Budget(run.attempts_used, run.max_attempts, run.run_no, None)
+    budget = Budget(run.attempts_used, run.max_attempts, run.snoozes, run.snoozed_seconds)
     match how:
         case "answer":
             return transitions.succeed(answer(f"run {run.run_no}"))
         case "expired":
             return transitions.expire()
         case "drained":
-            return transitions.snooze(failure(error_class="worker_stopped", code="worker_stopped"), 0.0)
+            return transitions.snooze(failure(error_class="worker_stopped", code="worker_stopped"), 0.0, counts=False)
         case "retry":
-            decided = decide(failure(), Disposition.RETRY, budget, DEFAULT_POLICY, 0.5)
+            decided = decide(failure(), Disposition.RETRY, budget, _POLICY, 0.5)
         case "throttled":
-            decided = decide(failure(code="rate_limited"), Disposition.SNOOZE, budget, DEFAULT_POLICY, 0.5)
+            decided = decide(failure(code="rate_limited"), Disposition.SNOOZE, budget, _POLICY, 0.5)
         case _:
-            decided = decide(failure(code="bad_request"), Disposition.GIVE_UP, budget, DEFAULT_POLICY, 0.5)
+            decided = decide(failure(code="bad_request"), Disposition.GIVE_UP, budget, _POLICY, 0.5)
     return decided if decided.delay is None else replace(decided, delay=3600.0 if later else 0.0)

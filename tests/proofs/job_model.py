@@ -15,6 +15,8 @@ from tests.proofs.view import AttemptView, DeliveryView, JobView
 _LATE = {"unknown", "cancelled", "expired"}
 _MAX_LOSSES = 2
 _MAX_BYSTANDER_LOSSES = 10
+# Of runs that were snoozed and cost nothing, those among the last so many are kept.
+_KEPT_RUNS = 20
 
 
 @dataclass
@@ -37,6 +39,9 @@ class Attempt:
         self.usage = transition.result is not None
         billed = transition.failure.billed if transition.failure else "yes"
         self.billed = billed if self.called else "no"
+
+    def is_forgotten(self, run_no: int) -> bool:
+        return (self.outcome, self.billed) == ("snoozed", "no") and self.run_no <= run_no - _KEPT_RUNS
 
 
 @dataclass
@@ -90,8 +95,8 @@ class Job:
         return "claimed"
 
     def call(self, run_no: int) -> bool:
-        attempt = self.attempts[run_no - 1]
-        if attempt.outcome != "running":
+        attempt = self._attempt(run_no)
+        if attempt is None or attempt.outcome != "running":
             return False
         attempt.call()
         return True
@@ -105,8 +110,8 @@ class Job:
         if self.is_held_by(run_no):
             self._apply(transition)
             return True
-        attempt = self.attempts[run_no - 1]
-        if transition.result is not None and attempt.outcome in _LATE and not attempt.usage:
+        attempt = self._attempt(run_no)
+        if transition.result is not None and attempt is not None and attempt.outcome in _LATE and not attempt.usage:
             attempt.usage, attempt.billed = True, "yes"
         return False
 
@@ -150,6 +155,8 @@ class Job:
             self.due = transition.delay == 0
         if was_running:
             self.attempts[-1].end(transition)
+        if transition.attempt_outcome is AttemptOutcome.SNOOZED:
+            self.attempts = [each for each in self.attempts if not each.is_forgotten(self.run_no)]
         ended = transition.to_state in TERMINAL
         self.error_code = transition.failure.code if ended and transition.failure else None
         if transition.result is not None:
@@ -158,6 +165,9 @@ class Job:
         if ended and event in self.events:
             self.deliveries.append(Delivery(event, self.version))
         return True
+
+    def _attempt(self, run_no: int) -> Attempt | None:
+        return next((each for each in self.attempts if each.run_no == run_no), None)
 
     def view(self) -> JobView:
         return JobView(

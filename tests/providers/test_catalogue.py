@@ -12,10 +12,18 @@ from core.domain.errors import InvalidParameter
 from core.domain.inference import InferenceRequest, InferenceResult
 from core.providers.catalogue import Catalogue, Source, open_catalogue
 from core.providers.echo import MODELS, Echo
-from core.providers.openai_compatible import PARAMS, OpenAICompatible
+from core.providers.openai_compatible import OpenAICompatible
+from core.providers.params import CHAT_PARAMS
 from core.settings import Settings, SettingsError
 
 SERVER = "http://127.0.0.1:9/v1"
+
+
+def nested(levels: int) -> JsonValue:
+    value: JsonValue = 1
+    for level in range(levels):
+        value = [value] if level % 2 else {"in": value}
+    return value
 
 
 def settings(**more: object) -> Settings:
@@ -138,10 +146,23 @@ def test_a_missing_key_is_named_and_what_needs_none() -> None:
 @pytest.mark.parametrize(
     ("model", "params", "param", "words"),
     [
-        ("openai/gpt-5", {"temprature": 1}, "params.temprature", "did you mean `temperature`"),
-        ("openai/gpt-5", {"zzz": 1}, "params.zzz", "known are "),
-        ("openai/gpt-5", {"stream": True}, "params.stream", "Unknown param"),
-        ("openai/gpt-5", {"delay_seconds": 1}, "params.delay_seconds", "Unknown param"),
+        ("openai/gpt-5", {"stream": True}, "params.stream", "`stream` is set by inferd: "),
+        ("openai/gpt-5", {"messages": []}, "params.messages", "put them into `input`"),
+        ("openai/gpt-5", {"model": "gpt-4"}, "params.model", "it is the job's `model`"),
+        ("openai/gpt-5", {"extra_body": {"top_k": 1}}, "params.extra_body", "into `params` itself"),
+        ("openai/gpt-5", {"stream_options": {}}, "params.stream_options", "is set by inferd"),
+        ("openai/gpt-5", {"temperature": "hot"}, "params.temperature", "`temperature` must be a number."),
+        ("openai/gpt-5", {"max_tokens": 1.5}, "params.max_tokens", "must be a whole number."),
+        ("openai/gpt-5", {"max_tokens": True}, "params.max_tokens", "must be a whole number."),
+        ("openai/gpt-5", {"logprobs": 1}, "params.logprobs", "must be true or false."),
+        ("openai/gpt-5", {"stop": 7}, "params.stop", "must be a text or a list."),
+        ("openai/gpt-5", {"x" * 65: 1}, "params." + "x" * 64, "1 to 64 printable characters"),
+        ("openai/gpt-5", {"a\nb": 1}, "params.a\nb", "1 to 64 printable characters"),
+        ("openai/gpt-5", {f"p{number}": 1 for number in range(65)}, "params", "At most 64 params"),
+        ("openai/gpt-5", {"grammar": "x" * 65_536}, "params", "more than 65536 bytes"),
+        ("openai/gpt-5", {"deep": nested(17)}, "params.deep", "nested deeper than 16 levels"),
+        ("echo/echo", {"zzz": 1}, "params.zzz", "known are "),
+        ("echo/echo", {"top_k": 1}, "params.top_k", "did you mean `top_p`"),
         ("openai/gpt-5", {"n": 2}, "params.n", "one answer"),
         ("openai/gpt-5", {"n": True}, "params.n", "one answer"),
         ("echo/echo", {"delay_second": 1}, "params.delay_second", "did you mean `delay_seconds`"),
@@ -159,14 +180,18 @@ def test_wrong_params_are_refused_at_submit(model: str, params: dict[str, JsonVa
 def test_right_params_pass() -> None:
     catalogue = open_catalogue(settings(openai_api_key="a"))
 
-    for model, params in (
-        ("openai/gpt-5", {**dict.fromkeys(PARAMS), "n": 1}),
+    right: list[tuple[str, dict[str, JsonValue]]] = [
+        ("openai/gpt-5", {**dict.fromkeys(CHAT_PARAMS), "n": 1}),
+        ("openai/gpt-5", {"temperature": 1, "top_p": 0.5, "stop": "\n", "tool_choice": {"type": "function"}}),
+        # What vLLM, Ollama and llama.cpp know, and OpenAI does not.
+        ("openai/gpt-5", {"top_k": 40, "chat_template_kwargs": {"enable_thinking": False}, "deep": nested(16)}),
         ("echo/echo", {"temperature": 0.2, "delay_seconds": 1, "fail_times": 2}),
-    ):
+    ]
+    for model, params in right:
         catalogue.validate(model, params)
         # It is the params that pass, not that nobody looks at them.
         with pytest.raises(InvalidParameter):
-            catalogue.validate(model, {**params, "temprature": 1})
+            catalogue.validate(model, {**params, "n": 2})
 
 
 @pytest.mark.parametrize(

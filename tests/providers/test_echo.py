@@ -55,7 +55,7 @@ async def test_it_says_the_last_user_message_and_counts_words(model: str) -> Non
 async def test_flaky_succeeds_on_the_third_attempt() -> None:
     codes = [await code(ask("flaky", attempt=attempt, run_no=attempt)) for attempt in (1, 2, 3)]
 
-    assert codes == [C.PROVIDER_UNAVAILABLE, C.PROVIDER_UNAVAILABLE, None]
+    assert codes == [C.PROVIDER_ERROR, C.PROVIDER_ERROR, None]
 
 
 async def test_rate_limited_counts_runs_because_a_snooze_refunds_the_attempt() -> None:
@@ -89,7 +89,7 @@ async def test_any_model_takes_any_script() -> None:
     outcome = await run(ask("echo", {"until_run": 3, "retry_after": 2.5, "fail_times": 1}, run_no=2))
     assert isinstance(outcome, Fault)
     assert (outcome.code, outcome.retry_after) == (C.RATE_LIMITED, 2.5)
-    assert await code(ask("echo", {"until_run": 3, "fail_times": 1}, run_no=3)) is C.PROVIDER_UNAVAILABLE
+    assert await code(ask("echo", {"until_run": 3, "fail_times": 1}, run_no=3)) is C.PROVIDER_ERROR
     assert await code(ask("flaky", {"fail_times": 0})) is None
     assert await code(ask("echo", {"fatal": True})) is C.INVALID_REQUEST
     assert await code(ask("echo", {"garbage": True})) is C.ANSWER_EMPTY

@@ -1,5 +1,6 @@
 """What each edge writes: the job, its attempt, its result and its webhooks, in one statement."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -104,6 +105,65 @@ async def test_a_snooze_gives_the_attempt_back_but_not_the_run(fleet: Database, 
     row = await rows.job(job.id)
     assert (row["state"], row["attempts_used"], row["run_no"]) == ("queued", 0, 1)
     assert (await rows.attempts(job.id))[0]["outcome"] == "snoozed"
+
+
+async def run_again(fleet: Database, job: ClaimedJob, transition: Transition) -> ClaimedJob:
+    """Ends the run, makes the job due and claims it."""
+    await end(fleet, job, replace(transition, delay=0.0))
+    async with hot_transaction(fleet, None) as connection:
+        (claimed,) = await jobs.claim(connection, [job.id])
+    return claimed
+
+
+async def test_snoozes_in_a_row_are_counted_until_an_attempt_counts(
+    fleet: Database, tenant: Tenant, rows: Rows, owner: OwnerPool
+) -> None:
+    snooze = transitions.snooze(jobs.failure(), 1.0)
+    job = await start(fleet, tenant)
+    assert (job.snoozes, job.snoozed_seconds) == (0, 0.0)
+    job = await run_again(fleet, job, snooze)
+    since = (await rows.job(job.id))["snoozed_since"]
+    await owner.execute("UPDATE jobs SET snoozed_since = snoozed_since - interval '1 hour'")
+    job = await run_again(fleet, job, snooze)
+    # A worker that is stopped says nothing of the provider, and does not make the job start over.
+    job = await run_again(fleet, job, transitions.snooze(jobs.failure(), 1.0, counts=False))
+    assert job.snoozes == 2
+    assert 3600 <= job.snoozed_seconds < 3700
+    assert (await rows.job(job.id))["snoozed_since"] == since - timedelta(hours=1)
+
+    job = await run_again(fleet, job, transitions.retry_later(jobs.failure(), 1.0))
+    assert (job.snoozes, job.snoozed_seconds, (await rows.job(job.id))["snoozed_since"]) == (0, 0.0, None)
+
+
+async def test_a_manual_retry_starts_to_wait_anew(fleet: Database, tenant: Tenant, rows: Rows) -> None:
+    job = await run_again(fleet, await start(fleet, tenant), transitions.snooze(jobs.failure(), 1.0))
+    await end(fleet, job, transitions.fail(jobs.failure()))
+    assert (await rows.job(job.id))["snoozes"] == 1
+
+    async with hot_transaction(fleet, None) as connection:
+        await store.apply(connection, [Change(job.id, tenant.id, transitions.retry())])
+
+    row = await rows.job(job.id)
+    assert (row["snoozes"], row["snoozed_since"]) == (0, None)
+
+
+async def test_of_runs_that_were_snoozed_the_last_are_kept_and_of_the_others_all(
+    fleet: Database, tenant: Tenant, rows: Rows
+) -> None:
+    job = await run_again(fleet, await start(fleet, tenant), transitions.retry_later(jobs.failure(), 1.0))
+    async with hot_transaction(fleet, None) as connection:
+        await store.mark_called(connection, [(job.id, tenant.id, 2)])
+    job = await run_again(fleet, job, transitions.snooze(jobs.failure(billed="maybe"), 1.0))
+    for _ in range(25):
+        job = await run_again(fleet, job, transitions.snooze(jobs.failure(), 1.0))
+
+    kept = {row["run_no"]: (row["outcome"], row["billed"]) for row in await rows.attempts(job.id)}
+
+    assert job.run_no == 28
+    assert kept[1] == ("retried", "no")
+    # What may have been paid for is never forgotten.
+    assert kept[2] == ("snoozed", "maybe")
+    assert sorted(kept) == [1, 2, *range(8, 29)]
 
 
 @pytest.mark.parametrize(

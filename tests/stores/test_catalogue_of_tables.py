@@ -20,7 +20,7 @@ async def test_every_table_is_a_tenants_or_says_nothing_of_tenants(owner: OwnerP
     every = await owner.fetch("SELECT tablename::text AS name FROM pg_tables WHERE schemaname = 'public'")
 
     assert sorted(row["name"] for row in found) == sorted(TENANT_TABLES)
-    assert {row["name"] for row in every} - set(TENANT_TABLES) == {"tenants", "workers", "alembic_version"}
+    assert {row["name"] for row in every} - set(TENANT_TABLES) == {"tenants", "workers", "seals", "alembic_version"}
     assert await owner.fetchval("SELECT count(*) FROM pg_views WHERE schemaname = 'public'") == 0
 
 
@@ -76,7 +76,11 @@ async def test_the_apps_role_has_no_more_rights_than_rows_need(owner: OwnerPool)
     for row in grants:
         found.setdefault(row["name"], set()).add(row["right"])
     rows = {"SELECT", "INSERT", "UPDATE", "DELETE"}
-    assert found == {**dict.fromkeys((*TABLES, "workers"), rows), "alembic_version": {"SELECT"}}
+    assert found == {
+        **dict.fromkeys((*TABLES, "workers"), rows),
+        "alembic_version": {"SELECT"},
+        "seals": {"SELECT", "INSERT"},
+    }
     assert await owner.fetchval("SELECT count(*) FROM pg_auth_members WHERE member = $1::regrole", APP_ROLE) == 0
 
 
@@ -96,7 +100,7 @@ async def test_every_reference_to_a_tenants_row_names_the_tenant(owner: OwnerPoo
 
 
 async def test_no_unique_index_tells_one_tenant_of_another(owner: OwnerPool) -> None:
-    """But for the random ids of keys and the operators' names of tenants."""
+    """But for the random ids of keys and the operators' names of tenants; a seal is the database's."""
     indexes = await owner.fetch(
         """
         SELECT index.indexrelid::regclass::text AS name,
@@ -107,7 +111,8 @@ async def test_no_unique_index_tells_one_tenant_of_another(owner: OwnerPool) -> 
     )
 
     alone = {row["name"] for row in indexes if "tenant_id" not in row["columns"]}
-    assert alone == {"pk_tenants", "uq_tenants_name", "pk_workers", "ix_api_keys_public_id", "alembic_version_pkc"}
+    known = {"pk_seals", "pk_tenants", "uq_tenants_name", "pk_workers", "ix_api_keys_public_id", "alembic_version_pkc"}
+    assert alone == known
 
 
 @pytest.mark.parametrize(

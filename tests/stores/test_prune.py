@@ -1,10 +1,17 @@
 """Retention: what is old enough goes, and nothing else."""
 
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
 from core.jobs.prune import BATCH, prune
 from core.runtime import WorkerRuntime
 from core.settings import RetentionSettings
 from tests.conftest import OwnerPool
 from tests.support.tenants import Tenant
+from tests.support.waiting import eventually
+from worker.tasks import prune as loop
 
 KEPT = RetentionSettings(succeeded_days=1, failed_days=2, deleted_days=3)
 
@@ -81,3 +88,28 @@ async def test_dead_keys_and_old_memories_go(worker_runtime: WorkerRuntime, owne
     keys = await owner.fetch("SELECT key FROM idempotency WHERE tenant_id = $1 ORDER BY key", tenant.id)
     assert [row["key"] for row in keys] == ["k1", "k2"]
     assert await owner.fetchval("SELECT count(*) FROM deleted_jobs WHERE tenant_id = $1", tenant.id) == 2
+
+
+async def test_no_exception_ends_retention(
+    worker_runtime: WorkerRuntime, owner: OwnerPool, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A right that is denied is none of the faults that mean "not now"."""
+    monkeypatch.setattr(loop, "_PERIOD_SECONDS", 0.01)
+    await owner.execute("REVOKE SELECT ON jobs FROM inferd_app")
+    try:
+        with capture_logs() as logs:
+            pruning = asyncio.create_task(loop.prune_forever(worker_runtime))
+            await eventually(lambda: logs or pruning.done())
+    finally:
+        await owner.execute("GRANT SELECT ON jobs TO inferd_app")
+    try:
+        await _add(owner, tenant, "succeeded", 24 * 365)
+
+        async def pruned() -> bool:
+            return pruning.done() or not await _left(owner, tenant)
+
+        await eventually(pruned)
+        assert not pruning.done()
+        assert logs[0]["event"] == "prune_crashed"
+    finally:
+        pruning.cancel()

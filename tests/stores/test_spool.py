@@ -63,7 +63,7 @@ async def test_it_does_not_stay_for_ever(worker_runtime: WorkerRuntime, claimed:
     assert 3500 < await worker_runtime.redis.ttl(worker_runtime.keys.spool(claimed.id)) <= 3600
 
 
-async def test_it_is_sealed_and_opens_for_its_own_job_alone(sealed: WorkerRuntime, claimed: ClaimedJob) -> None:
+async def test_it_is_sealed_and_opens_for_its_own_job_alone(claimed: ClaimedJob, sealed: WorkerRuntime) -> None:
     spool = sealed.jobs.spool
     await spool.put(claimed, ANSWER)
     record = await sealed.redis.get(sealed.keys.spool(claimed.id))

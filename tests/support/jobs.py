@@ -8,6 +8,7 @@ from core.db.session import Connection
 from core.domain.ids import JobId, TenantId, new_job_id
 from core.domain.inference import InferenceResult, Usage
 from core.domain.job_state import Priority
+from core.domain.retry import RetryLimits
 from core.domain.transitions import Failure
 from core.jobs import store
 from core.jobs.context import JobContext
@@ -24,6 +25,8 @@ UNSEALED_OUTPUT = b'\x00{"text":"hello","message":{},"finish_reason":"stop","mod
 def draft(**changes: Any) -> Draft:
     """What a caller would submit: one message to echo."""
     given: dict[str, Any] = {"model": "echo/echo", "messages": [{"role": "user", "content": "hello"}]}
+    if (attempts := changes.pop("max_attempts", None)) is not None:
+        given["retry"] = RetryLimits(attempts)
     return Draft(**(given | changes))
 
 
@@ -55,6 +58,8 @@ def new_job(tenant_id: TenantId, **changes: Any) -> NewJob:
         "deadline_seconds": None,
         "timeout_seconds": 60.0,
         "max_attempts": 5,
+        "retry_initial_seconds": 1.0,
+        "retry_max_seconds": 60.0,
         "webhook_url": None,
         "webhook_events": (),
         "idempotency_key": None,

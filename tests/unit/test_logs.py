@@ -8,6 +8,7 @@ from typing import Literal
 import pytest
 import structlog
 
+from core.observability import logs
 from core.observability.context import bound
 from core.observability.logs import configure_logs, redact
 from core.settings import LogSettings
@@ -126,3 +127,39 @@ def test_a_crash_is_written_with_its_trace_and_no_values(capsys: Stderr) -> None
 
 def _crash(prompt: str) -> None:
     raise RuntimeError(f"of {len(prompt)} characters")
+
+
+def test_what_everybody_repeats_is_one_line_a_second_with_the_number_of_the_others(
+    capsys: Stderr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(logs, "_SELDOM", logs.Seldom(seconds=1.0, clock=lambda: now))
+    configure_logs(LogSettings(format="json"))
+
+    log = structlog.get_logger("core")
+    for _ in range(2_500):
+        log.warning("call_waits_for_store", error="ConnectionRefusedError")
+    log.warning("finish_waits_for_store", error="ConnectionRefusedError")
+    for number in range(3):
+        log.info("job_swept", number=number)
+    now += 1.0
+    log.warning("call_waits_for_store", error="ConnectionRefusedError")
+    now += 1.0
+    log.warning("call_waits_for_store", error="ConnectionRefusedError")
+
+    written = [(line["event"], line.get("unsaid")) for line in lines(capsys)]
+    assert written == [
+        ("call_waits_for_store", None),
+        ("finish_waits_for_store", None),
+        *[("job_swept", None)] * 3,
+        ("call_waits_for_store", 2_499),
+        ("call_waits_for_store", None),
+    ]
+
+
+def test_seldom_counts_each_by_itself() -> None:
+    now = 0.0
+    seldom = logs.Seldom(seconds=60.0, clock=lambda: now)
+    assert [seldom.unsaid("a"), seldom.unsaid("a"), seldom.unsaid("b"), seldom.unsaid("a")] == [0, None, 0, None]
+    now = 60.0
+    assert [seldom.unsaid("a"), seldom.unsaid("b")] == [2, 0]

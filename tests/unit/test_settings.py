@@ -191,7 +191,8 @@ GIVEN = {
     "INFERD_LOG_FORMAT": "json",
     "INFERD_SENTRY_DSN": "https://key@sentry/1",
     "INFERD_SENTRY_ENVIRONMENT": "test",
-    "INFERD_PROVIDERS": '{"vllm": {"base_url": "http://gpu/v1", "api_key": "k", "models": ["m"], "concurrency": 2}}',
+    "INFERD_PROVIDERS": '{"vllm": {"base_url": "http://gpu/v1", "api_key": "k", "models": ["m"], "concurrency": 2, '
+    '"max_answer_bytes": 5000, "retry": {"max_attempts": 3, "initial_seconds": 2.0, "max_seconds": 9.0}}}',
     "INFERD_OPENAI_API_KEY": "a",
     "INFERD_OPENROUTER_API_KEY": "b",
     "INFERD_HUGGINGFACE_TOKEN": "c",

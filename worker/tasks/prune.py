@@ -1,6 +1,6 @@
 """The loop of retention: every minute with jitter, and at once again while there is a backlog, in every worker.
 
-Started by worker/lifecycle.py. Nothing that a store does ends it.
+Started by worker/lifecycle.py. No exception ends it.
 """
 
 import asyncio
@@ -31,4 +31,7 @@ async def prune_forever(runtime: WorkerRuntime) -> None:
                 pause = _BREATH_SECONDS
         except STORE_FAULTS as error:
             log.warning("prune_failed", error=type(error).__name__)
+        except Exception:
+            # A bug, or a row that nobody foresaw; without retention the disk fills up in silence.
+            log.exception("prune_crashed")
         await asyncio.sleep(pause)

@@ -71,9 +71,13 @@ class JobRow(SQLModel, table=True):
     timeout_seconds: float
 
     max_attempts: int = Field(sa_type=SMALL)
+    retry_initial_seconds: float | None = None
+    retry_max_seconds: float | None = None
     attempts_used: int = Field(sa_type=SMALL, sa_column_kwargs={"server_default": "0"})
     run_no: int = Field(sa_column_kwargs={"server_default": "0"})
     worker_losses: int = Field(sa_type=SMALL, sa_column_kwargs={"server_default": "0"})
+    snoozes: int = Field(sa_column_kwargs={"server_default": "0"})
+    snoozed_since: datetime | None = optional_instant()
 
     lease_token: UUID | None = None
     lease_expires_at: datetime | None = optional_instant()

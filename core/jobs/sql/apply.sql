@@ -3,12 +3,12 @@
 WITH input AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::int[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::int[], $9::bool[],
-        $10::bool[], $11::float8[], $12::text[], $13::text[], $14::text[], $15::int[], $16::float8[], $17::text[],
-        $18::int[], $19::int[], $20::text[], $21::text[], $22::bytea[], $23::uuid[], $24::text[], $25::bytea[],
-        $26::text[]
+        $10::bool[], $11::bool[], $12::float8[], $13::text[], $14::text[], $15::text[], $16::int[], $17::float8[],
+        $18::text[], $19::int[], $20::int[], $21::text[], $22::text[], $23::bytea[], $24::uuid[], $25::text[],
+        $26::bytea[], $27::text[]
     ) AS row (
         id, tenant_id, run_no, token, from_states, to_state, outcome, attempts_delta, resets_attempts,
-        loses_worker, delay, error_class, error_code, error_message, http_status, retry_after, billed,
+        loses_worker, counts_snooze, delay, error_class, error_code, error_message, http_status, retry_after, billed,
         input_tokens, output_tokens, usage, provider_request_id, output, event_id, event_type, body,
         response_type
     )
@@ -27,6 +27,15 @@ WITH input AS (
         version = job.version + 1,
         attempts_used = CASE WHEN held.resets_attempts THEN 0 ELSE job.attempts_used + held.attempts_delta END,
         worker_losses = CASE WHEN held.resets_attempts THEN 0 ELSE job.worker_losses + held.loses_worker::int END,
+        -- In a row: an attempt that counted ends it, and so does a manual retry.
+        snoozes = CASE
+            WHEN held.resets_attempts OR held.outcome = 'retried' THEN 0 ELSE job.snoozes + held.counts_snooze::int
+        END,
+        snoozed_since = CASE
+            WHEN held.resets_attempts OR held.outcome = 'retried' THEN NULL
+            WHEN held.counts_snooze THEN coalesce(job.snoozed_since, now())
+            ELSE job.snoozed_since
+        END,
         run_at = CASE WHEN held.delay IS NULL THEN job.run_at ELSE now() + make_interval(secs => held.delay) END,
         finished_at = CASE WHEN held.to_state NOT IN ('queued', 'running') THEN now() END,
         deadline_at = CASE WHEN held.resets_attempts THEN NULL ELSE job.deadline_at END,
@@ -59,6 +68,12 @@ WITH input AS (
     FROM held
     WHERE attempt.job_id = held.id AND attempt.tenant_id = held.tenant_id
         AND attempt.run_no = held.old_run_no AND attempt.outcome = 'running' AND held.outcome IS NOT NULL
+), forgotten AS (
+    -- A job that waits for a day is snoozed a thousand times: its last 20 runs say what there is to say.
+    DELETE FROM attempts AS attempt USING held
+    WHERE held.outcome = 'snoozed'
+        AND attempt.job_id = held.id AND attempt.tenant_id = held.tenant_id AND attempt.run_no <= held.old_run_no - 20
+        AND attempt.outcome = 'snoozed' AND attempt.billed = 'no'
 ), stored AS (
     INSERT INTO results (job_id, tenant_id, run_no, output)
     SELECT id, tenant_id, old_run_no, output FROM held WHERE output IS NOT NULL

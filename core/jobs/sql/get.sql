@@ -3,7 +3,7 @@ SELECT
     job.id, job.tenant_id, job.state, job.version, job.model, job.request, job.meta::text AS meta, job.priority,
     job.request_id, job.created_at, job.run_at, job.started_at, job.finished_at, job.queue_ms,
     job.deadline_at, job.timeout_seconds,
-    job.max_attempts, job.attempts_used, job.run_no, job.webhook_url, job.webhook_events,
+    job.max_attempts, job.retry_initial_seconds, job.retry_max_seconds, job.attempts_used, job.run_no, job.webhook_url, job.webhook_events,
     job.input_tokens, job.output_tokens, job.error_class, job.error_code, job.error_message,
     result.output,
     (

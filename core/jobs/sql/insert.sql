@@ -2,14 +2,16 @@
 WITH input AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::timestamptz[],
-        $9::float8[], $10::float8[], $11::int[], $12::text[], $13::text[], $14::text[], $15::bytea[]
+        $9::float8[], $10::float8[], $11::int[], $12::float8[], $13::float8[], $14::text[], $15::text[], $16::text[],
+        $17::bytea[]
     ) AS row (
         id, tenant_id, model, request, meta, priority, request_id, run_at,
-        deadline_seconds, timeout_seconds, max_attempts, webhook_url, webhook_events, key, fingerprint
+        deadline_seconds, timeout_seconds, max_attempts, retry_initial_seconds, retry_max_seconds,
+        webhook_url, webhook_events, key, fingerprint
     )
 ), keyed AS (
     INSERT INTO idempotency AS held (tenant_id, key, fingerprint, job_id, expires_at)
-    SELECT tenant_id, key, fingerprint, id, now() + make_interval(secs => $16)
+    SELECT tenant_id, key, fingerprint, id, now() + make_interval(secs => $18)
     FROM input WHERE key IS NOT NULL
     -- In one order, so that two batches with the same keys can't deadlock.
     ORDER BY tenant_id, key
@@ -20,11 +22,13 @@ WITH input AS (
 ), inserted AS (
     INSERT INTO jobs (
         id, tenant_id, model, request, meta, priority, request_id, run_at,
-        deadline_at, timeout_seconds, max_attempts, webhook_url, webhook_events
+        deadline_at, timeout_seconds, max_attempts, retry_initial_seconds, retry_max_seconds,
+        webhook_url, webhook_events
     )
     SELECT
         id, tenant_id, model, request, meta::jsonb, priority, request_id, greatest(run_at, now()),
         now() + make_interval(secs => deadline_seconds), timeout_seconds, max_attempts,
+        retry_initial_seconds, retry_max_seconds,
         webhook_url, string_to_array(webhook_events, ' ')
     FROM input
     WHERE key IS NULL OR id IN (SELECT job_id FROM keyed)

@@ -1,0 +1,127 @@
+"""The circuit breaker of one provider and model, as a state machine without a clock: every method is told the time.
+
+Held by core/routing/router.py, in each process for itself. A breaker counts only what says that nothing answers; a
+server that throttles, refuses or fails at its work is there.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class BreakerState(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Evidence(StrEnum):
+    """What a call says of the server: it answered, nothing answered, or one can't tell."""
+
+    ANSWERED = "answered"
+    AWAY = "away"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When it opens and for how long, in seconds.
+
+    It stays open for a share of the time that the server has been away, so that the end of a short outage is noticed
+    within seconds and a long one costs few probes. A probe that is neither refused nor answered for `probe` has its
+    connection: the server is there, and slow. Jobs that are put off come back at most `per_second` at a time.
+    """
+
+    failures: int = 5
+    share: float = 0.1
+    shortest: float = 1.0
+    longest: float = 30.0
+    probe: float = 12.0
+    per_second: float = 200.0
+
+
+DEFAULT_BREAKER: Final = BreakerPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that may go out; 0 unless it is a probe."""
+
+    number: int
+
+
+ORDINARY: Final = Call(0)
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Opens after so many calls in a row to which nothing answered; then lets one call through at a time."""
+
+    policy: BreakerPolicy = DEFAULT_BREAKER
+    state: BreakerState = BreakerState.CLOSED
+    failures: int = 0
+    away_since: float = 0.0
+    _until: float = 0.0
+    _last_slot: float = 0.0
+    _probe: Call | None = None
+    _probes: int = 0
+
+    @property
+    def is_forgettable(self) -> bool:
+        """Whether a new one would do the same."""
+        return self.state is BreakerState.CLOSED and not self.failures
+
+    def admit(self, now: float, *, rand: float) -> Call | float:
+        """A call that may go out, or after how many seconds to ask again; `rand` is in [0, 1)."""
+        if self.state is BreakerState.OPEN and now >= self._until:
+            self.state = BreakerState.HALF_OPEN
+        if self.state is BreakerState.HALF_OPEN and self._probe is not None and now >= self._until:
+            self._close()
+        match self.state:
+            case BreakerState.CLOSED:
+                return ORDINARY
+            case BreakerState.HALF_OPEN if self._probe is None:
+                self._probes += 1
+                self._probe = Call(self._probes)
+                self._until = now + self.policy.probe
+                return self._probe
+            case _:
+                return self.hold(now, rand=rand)
+
+    def hold(self, now: float, *, rand: float) -> float:
+        """How long one more job waits: until the next probe, and behind those who wait already."""
+        # While a probe is on its way nobody knows; most end within milliseconds.
+        earliest = self._until if self.state is BreakerState.OPEN else now + self.policy.shortest
+        slot = 1 / self.policy.per_second
+        self._last_slot = max(earliest, self._last_slot) + slot
+        return max(self._last_slot - rand * slot - now, 0.0)
+
+    def settle(self, call: Call, evidence: Evidence, now: float) -> None:
+        """What came of a call that `admit` let go out."""
+        is_probe = self._probe is not None and call == self._probe
+        if is_probe:
+            self._probe = None
+        match evidence:
+            case Evidence.ANSWERED:
+                self._close()
+            case Evidence.AWAY if self.state is BreakerState.CLOSED:
+                self.failures += 1
+                if self.failures == 1:
+                    self.away_since = now
+                if self.failures >= self.policy.failures:
+                    self._open(now)
+            case Evidence.AWAY if is_probe:
+                self.failures += 1
+                self._open(now)
+            case _:
+                # Calls from before it opened say nothing new, and a probe that says nothing makes room for the next.
+                pass
+
+    def _open(self, now: float) -> None:
+        away = now - self.away_since
+        self._until = now + min(max(away * self.policy.share, self.policy.shortest), self.policy.longest)
+        self.state = BreakerState.OPEN
+
+    def _close(self) -> None:
+        self.state, self.failures = BreakerState.CLOSED, 0
+        self._probe, self._last_slot = None, 0.0

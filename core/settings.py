@@ -92,6 +92,9 @@ class JobSettings(_Group):
     timeout_seconds: float = Field(
         default=600.0, gt=0, description="The time of one attempt of a job that does not say."
     )
+    max_timeout_seconds: float = Field(
+        default=3600.0, gt=0, le=86_400, description="The largest `timeout_seconds` that a job may ask for."
+    )
     idempotency_hours: float = Field(default=24.0, gt=0, description="How long an Idempotency-Key is remembered.")
 
 

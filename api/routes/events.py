@@ -3,6 +3,7 @@
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
@@ -25,6 +26,8 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 # A comment keeps proxies from closing a connection on which nothing happens.
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
 _KEEP_ALIVE_SECONDS: Final = 15.0
+# Versions are small; whatever else comes is no event that was ever sent.
+_VERSION: Final = re.compile(r"\d{1,10}", re.ASCII)
 
 
 @router.get("/{job_id}/events", response_class=StreamingResponse, responses=answers(str, 200))
@@ -39,7 +42,7 @@ async def events(
     if job is None:
         async with reading(runtime.database, caller.tenant_id) as session:
             raise await why_missing(session, caller.tenant_id, job_id)
-    seen = int(last_event_id) if last_event_id is not None and last_event_id.isdecimal() else 0
+    seen = int(last_event_id) if last_event_id is not None and _VERSION.fullmatch(last_event_id) else 0
     headers = {"x-accel-buffering": "no"}
     return StreamingResponse(_stream(runtime, caller, job, seen), media_type="text/event-stream", headers=headers)
 

@@ -24,6 +24,8 @@ APP_ROLE: Final = "inferd_app"
 # Nobody listens, or PostgreSQL is still starting or recovering.
 _NOT_YET: Final = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
 _SESSION_POOL_SIZE: Final = 5
+# Who finds all in use waits so long, and is told to come again.
+_SESSION_WAIT_SECONDS: Final = 3.0
 # A plan made while a table was almost empty scans it, and PostgreSQL keeps it until the next ANALYZE: with 12,000 rows,
 # a statement of 3 ms takes 600 ms by then. So statements are prepared anew before much can change.
 _PLAN_SECONDS: Final = 3
@@ -101,6 +103,7 @@ async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool, p
         sqlalchemy_url(url),
         pool_size=_SESSION_POOL_SIZE,
         max_overflow=_SESSION_POOL_SIZE,
+        pool_timeout=_SESSION_WAIT_SECONDS,
         pool_pre_ping=True,
         connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout_seconds},
     )

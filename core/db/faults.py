@@ -8,6 +8,7 @@ from typing import Final
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 _REFUSALS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     (
@@ -42,27 +43,45 @@ STORE_FAULTS: Final = (
     # A pooled connection that broke in the middle of something.
     asyncpg.InternalClientError,
     DBAPIError,
+    # Every session is in use.
+    PoolTimeout,
     OSError,
     TimeoutError,
+)
+# What is wrong with a statement or its values, which no repeat makes right. SQLAlchemy has no class for some of them.
+_OURS: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.SyntaxOrAccessError,
+    OverflowError,
+    TypeError,
+    ValueError,
 )
 
 
 def is_store_fault(error: BaseException) -> bool:
     """Whether `error` is PostgreSQL's absence. SQLAlchemy's class for it has bugs of ours among its heirs."""
-    return isinstance(error, STORE_FAULTS) and not isinstance(error, IntegrityError | ProgrammingError)
+    if isinstance(error, DBAPIError):
+        return not isinstance(error, IntegrityError | ProgrammingError) and not isinstance(_of_driver(error), _OURS)
+    return isinstance(error, STORE_FAULTS)
 
 
 def explain_fault(error: BaseException) -> str | None:
     """What happened and what to do; None for an error that is not PostgreSQL's absence or refusal."""
-    # SQLAlchemy wraps the driver's error twice.
-    while isinstance(error, DBAPIError) and error.orig is not None:
-        error = error.orig.__cause__ or error.orig
+    error = _of_driver(error)
     for kinds, message in _REFUSALS:
         if isinstance(error, kinds):
             return message
     if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
         return f"PostgreSQL at INFERD_DATABASE_URL does not answer ({_named(error)})."
     return None
+
+
+def _of_driver(error: BaseException) -> BaseException:
+    # SQLAlchemy wraps the driver's error twice.
+    while isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig.__cause__ or error.orig
+    return error
 
 
 def _named(error: BaseException) -> str:

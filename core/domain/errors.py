@@ -13,6 +13,7 @@
     ├── FailedDependency      424
     ├── TooManyRequests       429
     ├── Internal              500
+    │   └── JobUnreadable
     └── Unavailable           503
 
 Each instance has a stable `code` (see CODES), a `message` safe to show, which says what to do next,
@@ -114,6 +115,12 @@ class Internal(AppError):
     """A bug of ours: reported, never explained to the caller beyond its request id."""
 
 
+class JobUnreadable(Internal):
+    """A stored job can't be opened: another master key, or damage. Its neighbours can."""
+
+    default_code = "job_unreadable"
+
+
 class Unavailable(AppError):
     status = 503
     default_code = "unavailable"
@@ -126,6 +133,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "invalid_json": "The body is not strict JSON: NaN, a NUL byte, a lone surrogate, or nested too deep.",
         "invalid_parameter": "A field is missing, unknown or of the wrong kind; `param` names it.",
         "idempotency_key_reused": "The Idempotency-Key was used before with another body.",
+        "image_url_not_supported": "An image is given by a URL that is not `data:`; nothing is fetched for a job.",
         "invalid_webhook_url": "The webhook's URL can't be called: not https, no host, or not a public address.",
         "model_not_found": "No provider is configured for this model; the message names the nearest ones.",
         "invalid_api_key": "No API key, or one that is unknown, revoked or expired.",
@@ -137,6 +145,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "payload_too_large": "The body is larger than INFERD_API_MAX_BODY_BYTES.",
         "webhook_unanswered": "The webhook endpoint gave no answer to the test; the message says what came instead.",
         "queue_full": "Too much is waiting; try again after Retry-After seconds.",
+        "job_unreadable": "The job was stored with another master key, or is damaged; tell the operator.",
         "internal_error": "A bug of inferd; give the x-request-id when you report it.",
         "unavailable": "A store is out of reach or the server is shutting down; try again.",
     }

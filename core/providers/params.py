@@ -42,7 +42,7 @@ def check_params(params: Mapping[str, JsonValue], known: Iterable[str]) -> None:
     names = sorted(known)
     for name in params:
         if name not in names:
-            nearest = get_close_matches(name, names, 1)
+            nearest = get_close_matches(name[:80], names, 1)
             hint = f"did you mean `{nearest[0]}`?" if nearest else f"known are {', '.join(names)}."
             raise InvalidParameter(f"Unknown param `{name[:80]}`: {hint}", param=f"params.{name[:80]}")
     n = params.get("n")

@@ -8,18 +8,22 @@ from uuid import UUID
 
 import asyncpg
 import orjson
+import structlog
 from pydantic import JsonValue
 from sqlalchemy import Select
 from sqlmodel import col, select
 
-from core.db.sealed import Sealer
+from core.db.batching import Failed
+from core.db.sealed import SealBroken, Sealer
 from core.db.session import Connection, ReadSession
 from core.db.tables import DeletedJobRow, JobRow
-from core.domain.errors import Gone, NotFound
+from core.domain.errors import Gone, JobUnreadable, NotFound
 from core.domain.ids import DeliveryId, JobId, TenantId, show_job
 from core.domain.job_state import JobState, Priority
 from core.jobs.records import AttemptRecord, DeliveryRecord, JobRecord
 from core.jobs.store import statement
+
+log = structlog.get_logger(__name__)
 
 Query = TypeVar("Query", bound="Select[*tuple[Any, ...]]")
 
@@ -60,12 +64,12 @@ class JobSummary:
 
 async def get_many(
     connection: Connection, sealer: Sealer, wanted: Sequence[tuple[JobId, TenantId]]
-) -> list[JobRecord | None]:
-    """Each job whole, or None where this tenant has no such job."""
+) -> list[JobRecord | Failed | None]:
+    """Each job whole, None where this tenant has no such job, or Failed where a row can't be read."""
     rows = list(dict.fromkeys(wanted))
     records = await connection.fetch(statement("get"), [row[0] for row in rows], [row[1] for row in rows])
     found = {(JobId(record["id"]), TenantId(record["tenant_id"])): record for record in records}
-    return [_record(found[each], sealer) if each in found else None for each in wanted]
+    return [_readable(found[each], sealer) if each in found else None for each in wanted]
 
 
 async def why_missing(session: ReadSession, tenant_id: TenantId, job_id: JobId) -> Gone | NotFound:
@@ -122,6 +126,17 @@ def _summary(row: dict[str, object]) -> JobSummary:
     renamed = {"metadata": row.pop("meta"), "state": JobState(str(row.pop("state")))}
     renamed["priority"] = Priority(str(row.pop("priority")))
     return JobSummary(**row, **renamed)  # type: ignore[arg-type]  # the columns above are the fields
+
+
+def _readable(row: asyncpg.Record, sealer: Sealer) -> JobRecord | Failed:
+    """One row's trouble is no other row's: they are read together, for many tenants."""
+    try:
+        return _record(row, sealer)
+    except (SealBroken, ValueError, TypeError, KeyError) as error:
+        name = show_job(JobId(row["id"]))
+        # Without its text, which may quote the row.
+        log.error("job_unreadable", job_id=name, error=type(error).__name__)  # noqa: TRY400
+        return Failed(JobUnreadable(f"{name} can't be read: it was stored with another INFERD_MASTER_KEY, or damaged."))
 
 
 def _record(row: asyncpg.Record, sealer: Sealer) -> JobRecord:

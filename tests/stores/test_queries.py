@@ -11,13 +11,13 @@ from core.db.engine import Database
 from core.db.sealed import make_sealer
 from core.db.session import hot_transaction, reading
 from core.domain import transitions
-from core.domain.errors import Gone, NotFound
+from core.domain.errors import Gone, JobUnreadable, NotFound
 from core.domain.ids import JobId, new_job_id
 from core.domain.job_state import JobState, Priority
 from core.jobs import queries, store
 from core.jobs.delete import delete_job
 from core.jobs.queries import JobFilter, JobSummary
-from core.jobs.records import Change
+from core.jobs.records import Change, JobRecord
 from core.runtime import ApiRuntime
 from tests.conftest import OwnerPool
 from tests.support import jobs
@@ -150,7 +150,26 @@ async def test_whole_jobs_come_in_the_order_asked_and_for_their_tenant(
     async with hot_transaction(database, [tenant.id, other_tenant.id]) as connection:
         found = await queries.get_many(connection, make_sealer(None), wanted)
 
-    assert [job and job.id for job in found] == [second, None, first, None, second]
+    assert [job.id if isinstance(job, JobRecord) else job for job in found] == [second, None, first, None, second]
+
+
+async def test_a_row_that_can_not_be_read_is_nobody_elses_trouble(
+    api_runtime: ApiRuntime, database: Database, tenant: Tenant, other_tenant: Tenant, owner: OwnerPool
+) -> None:
+    """Sealed with another master key, or cut by a partial restore: its reader is told so, all others read on."""
+    sealed, damaged, good = [(await jobs.submit(api_runtime.jobs, tenant.id)).id for _ in range(3)]
+    theirs = (await jobs.submit(api_runtime.jobs, other_tenant.id)).id
+    await owner.execute("UPDATE jobs SET request = $1 WHERE id = $2", bytes([1]) * 40, sealed)
+    await owner.execute("UPDATE jobs SET request = $1 WHERE id = $2", b"\x00{", damaged)
+    reads = api_runtime.jobs.group_commit.reads
+    wanted = [(sealed, tenant.id), (damaged, tenant.id), (good, tenant.id), (theirs, other_tenant.id)]
+
+    found = await asyncio.gather(*(reads.submit(each) for each in wanted), return_exceptions=True)
+
+    assert [each.code if isinstance(each, JobUnreadable) else each and each.id for each in found] == [  # type: ignore[union-attr]
+        "job_unreadable", "job_unreadable", good, theirs,
+    ]  # fmt: skip
+    assert {job.id for job in await listed(database, tenant)} == {sealed, damaged, good}
 
 
 async def test_a_missing_job_is_gone_or_never_was(

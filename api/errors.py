@@ -57,6 +57,11 @@ def as_app_error(error: Exception) -> AppError:
             return _weather(error) or _bug()
 
 
+def is_expected(error: Exception) -> bool:
+    """Whether `error` is no bug: a refusal, or a store that is away."""
+    return type(as_app_error(error)) is not Internal
+
+
 def _weather(error: Exception) -> AppError | None:
     match error:
         case Overloaded():

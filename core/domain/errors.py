@@ -144,6 +144,8 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "gone": "The job existed and was deleted.",
         "payload_too_large": "The body is larger than INFERD_API_MAX_BODY_BYTES.",
         "webhook_unanswered": "The webhook endpoint gave no answer to the test; the message says what came instead.",
+        "too_many_requests": "Too many requests of this tenant are open; try again after Retry-After seconds.",
+        "too_many_waits": "Too many long polls and event streams of this tenant are open; poll, or use a webhook.",
         "queue_full": "Too much is waiting; try again after Retry-After seconds.",
         "job_unreadable": "The job was stored with another master key, or is damaged; tell the operator.",
         "internal_error": "A bug of inferd; give the x-request-id when you report it.",

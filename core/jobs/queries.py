@@ -2,28 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
 import orjson
 import structlog
 from pydantic import JsonValue
-from sqlalchemy import Select
+from sqlalchemy import Select, and_
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
 from core.db.batching import Failed
 from core.db.sealed import SealBroken, Sealer
 from core.db.session import Connection, ReadSession
-from core.db.tables import DeletedJobRow, JobRow
+from core.db.tables import DeletedJobRow, JobMetadataRow, JobRow
 from core.domain.errors import Gone, JobUnreadable, NotFound
-from core.domain.ids import DeliveryId, JobId, TenantId, show_job
+from core.domain.ids import DeliveryId, JobId, TenantId, lowest_job_id, show_job
 from core.domain.job_state import JobState, Priority
 from core.jobs.records import AttemptRecord, DeliveryRecord, JobRecord
 from core.jobs.store import statement
 
 log = structlog.get_logger(__name__)
+
+# How far the clocks of an API and of PostgreSQL may be apart, with the time that a submit may take.
+_CLOCKS_APART: Final = timedelta(hours=1)
 
 Query = TypeVar("Query", bound="Select[*tuple[Any, ...]]")
 
@@ -107,8 +111,18 @@ async def list_ids(
 
 def _narrowed(query: Query, tenant_id: TenantId, wanted: JobFilter, before: JobId | None) -> Query:
     query = query.where(col(JobRow.tenant_id) == tenant_id)
-    if before is not None:
-        query = query.where(col(JobRow.id) < before)
+    pairs = [aliased(JobMetadataRow) for _ in wanted.metadata]
+    for pair, (key, value) in zip(pairs, wanted.metadata, strict=True):
+        query = query.join(
+            pair, and_(col(pair.job_id) == col(JobRow.id), col(pair.tenant_id) == col(JobRow.tenant_id))
+        ).where(col(pair.tenant_id) == tenant_id, col(pair.key) == key, col(pair.value) == value)
+    least, bound = _id_bounds(wanted, before)
+    # Said of each table: PostgreSQL concludes from equalities only, and any of them may be the one to start from.
+    for job_id in (col(JobRow.id), *(col(pair.job_id) for pair in pairs)):
+        if least is not None:
+            query = query.where(job_id >= least)
+        if bound is not None:
+            query = query.where(job_id < bound)
     if wanted.states:
         query = query.where(col(JobRow.state).in_([state.value for state in wanted.states]))
     if wanted.model is not None:
@@ -117,9 +131,17 @@ def _narrowed(query: Query, tenant_id: TenantId, wanted: JobFilter, before: JobI
         query = query.where(col(JobRow.created_at) >= wanted.created_after)
     if wanted.created_before is not None:
         query = query.where(col(JobRow.created_at) < wanted.created_before)
-    if wanted.metadata:
-        query = query.where(col(JobRow.meta).contains(dict(wanted.metadata)))
     return query.order_by(col(JobRow.id).desc())
+
+
+def _id_bounds(wanted: JobFilter, before: JobId | None) -> tuple[JobId | None, JobId | None]:
+    """Ids sort by time, so a range of time is a range of ids: the lowest, and the one below which all are.
+
+    PostgreSQL's clock makes `created_at`, an API's makes the id, somewhat earlier: the exact condition stays besides.
+    """
+    least = lowest_job_id(wanted.created_after - _CLOCKS_APART) if wanted.created_after is not None else None
+    bound = lowest_job_id(wanted.created_before + _CLOCKS_APART) if wanted.created_before is not None else None
+    return least, min((each for each in (before, bound) if each is not None), default=None)
 
 
 def _summary(row: dict[str, object]) -> JobSummary:

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -12,7 +13,7 @@ from core.db.sealed import make_sealer
 from core.db.session import hot_transaction, reading
 from core.domain import transitions
 from core.domain.errors import Gone, JobUnreadable, NotFound
-from core.domain.ids import JobId, new_job_id
+from core.domain.ids import JobId, lowest_job_id, new_job_id
 from core.domain.job_state import JobState, Priority
 from core.jobs import queries, store
 from core.jobs.delete import delete_job
@@ -103,16 +104,23 @@ async def test_filters_narrow_and_add_up(database: Database, tenant: Tenant, own
 async def test_a_range_of_time_has_its_beginning_and_not_its_end(
     database: Database, tenant: Tenant, owner: OwnerPool
 ) -> None:
-    made = await insert(database, tenant, 3)
     noon = datetime.fromisoformat("2026-03-04T12:00:00Z")
-    for number, job_id in enumerate(made):
-        await owner.execute("UPDATE jobs SET created_at = $1 WHERE id = $2", noon + timedelta(hours=number), job_id)
+    made = []
+    for hour in range(3):
+        # The id is of a clock that is half an hour off: ids narrow what is looked at, and decide nothing.
+        job_id = JobId(UUID(int=lowest_job_id(noon + timedelta(hours=hour, minutes=30 * (-1) ** hour)).int + hour))
+        await insert(database, tenant, id=job_id)
+        await owner.execute("UPDATE jobs SET created_at = $1 WHERE id = $2", noon + timedelta(hours=hour), job_id)
+        made.append(job_id)
 
     wanted = JobFilter(created_after=noon + timedelta(hours=1), created_before=noon + timedelta(hours=2))
 
     assert [job.id for job in await listed(database, tenant, wanted)] == [made[1]]
     assert len(await listed(database, tenant, JobFilter(created_after=noon))) == 3
     assert len(await listed(database, tenant, JobFilter(created_before=noon))) == 0
+    assert [job.id for job in await listed(database, tenant, JobFilter(created_after=noon), before=made[1])] == [
+        made[0]
+    ]
 
 
 @pytest.mark.parametrize("value", ["'; DROP TABLE jobs; --", '"', "\\", "%", "_", "{}", "ünï\U0001f600", " ", ""])

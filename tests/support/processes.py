@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import httpx2
 import uvicorn
 
+from api.admission import Admission
 from api.main import create_app, make_server
 from core.runtime import ApiRuntime, WorkerRuntime, open_api, open_worker
 from core.settings import Settings
@@ -24,6 +25,7 @@ class RunningApi:
     url: str
     settings: Settings
     runtime: ApiRuntime
+    admission: Admission
 
     @asynccontextmanager
     async def client(self, tenant: Tenant | None = None) -> AsyncIterator[httpx2.AsyncClient]:
@@ -46,7 +48,7 @@ async def serve_api(settings: Settings) -> AsyncIterator[RunningApi]:
         try:
             await eventually(lambda: server.started or serving.done(), what="the API starts")
             if not serving.done():
-                yield RunningApi(f"http://{host}:{port}", settings, app.state.runtime)
+                yield RunningApi(f"http://{host}:{port}", settings, app.state.runtime, app.state.admission)
         finally:
             server.stop()
             await serving

@@ -30,6 +30,9 @@ _SESSION_WAIT_SECONDS: Final = 3.0
 # a statement of 3 ms takes 600 ms by then. So statements are prepared anew before much can change.
 _PLAN_SECONDS: Final = 3
 # Hot statements take whole batches of keys: one plan, by the indexes, whatever the tables hold and the batch's size is.
+# Sessions ask for what callers filter by: whether a state or a pair is rare decides where to start, so each is planned
+# for its own values. After five times PostgreSQL would plan for values in general, and read half a million rows for none.
+_BY_VALUE: Final = {"plan_cache_mode": "force_custom_plan"}
 _BY_INDEX: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
 
 
@@ -105,7 +108,7 @@ async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool, p
         max_overflow=_SESSION_POOL_SIZE,
         pool_timeout=_SESSION_WAIT_SECONDS,
         pool_pre_ping=True,
-        connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout_seconds},
+        connect_args={"server_settings": server_settings | _BY_VALUE, "timeout": settings.connect_timeout_seconds},
     )
 
     async def connect() -> "asyncpg.Pool[asyncpg.Record]":

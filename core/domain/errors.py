@@ -7,6 +7,7 @@
     ├── PermissionDenied      403
     ├── NotFound              404
     ├── MethodNotAllowed      405
+    ├── RequestTimeout        408
     ├── Conflict              409
     ├── Gone                  410
     ├── PayloadTooLarge       413
@@ -78,6 +79,15 @@ class MethodNotAllowed(AppError):
     default_code = "method_not_allowed"
 
 
+class RequestTimeout(AppError):
+    """The client was too slow with its request."""
+
+    status = 408
+    kind = "invalid_request_error"
+    default_code = "request_timeout"
+    retryable = True
+
+
 class Conflict(AppError):
     status = 409
     kind = "invalid_request_error"
@@ -140,6 +150,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "permission_denied": "The key may not do this.",
         "not_found": "No such resource for this caller.",
         "method_not_allowed": "The path exists, but not for this method.",
+        "request_timeout": "The request did not arrive in time: INFERD_API_HEADER_SECONDS, INFERD_API_BODY_SECONDS.",
         "conflict": "The resource is not in a state that allows this.",
         "gone": "The job existed and was deleted.",
         "payload_too_large": "The body is larger than INFERD_API_MAX_BODY_BYTES.",

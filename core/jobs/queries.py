@@ -117,12 +117,12 @@ def _narrowed(query: Query, tenant_id: TenantId, wanted: JobFilter, before: JobI
             pair, and_(col(pair.job_id) == col(JobRow.id), col(pair.tenant_id) == col(JobRow.tenant_id))
         ).where(col(pair.tenant_id) == tenant_id, col(pair.key) == key, col(pair.value) == value)
     least, bound = _id_bounds(wanted, before)
-    # Said of each table: PostgreSQL concludes from equalities only, and any of them may be the one to start from.
-    for job_id in (col(JobRow.id), *(col(pair.job_id) for pair in pairs)):
-        if least is not None:
-            query = query.where(job_id >= least)
-        if bound is not None:
-            query = query.where(job_id < bound)
+    # Said of one table: PostgreSQL would count a second time what the range leaves, and prefer to sort it all.
+    job_id = col(pairs[0].job_id) if pairs else col(JobRow.id)
+    if least is not None:
+        query = query.where(job_id >= least)
+    if bound is not None:
+        query = query.where(job_id < bound)
     if wanted.states:
         query = query.where(col(JobRow.state).in_([state.value for state in wanted.states]))
     if wanted.model is not None:

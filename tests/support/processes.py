@@ -10,7 +10,7 @@ import httpx2
 import uvicorn
 
 from api.admission import Admission
-from api.main import create_app, make_server
+from api.main import ApiServer, create_app, make_server
 from core.runtime import ApiRuntime, WorkerRuntime, open_api, open_worker
 from core.settings import Settings
 from tests.support.tenants import Tenant
@@ -26,6 +26,7 @@ class RunningApi:
     settings: Settings
     runtime: ApiRuntime
     admission: Admission
+    server: ApiServer
 
     @asynccontextmanager
     async def client(self, tenant: Tenant | None = None) -> AsyncIterator[httpx2.AsyncClient]:
@@ -48,7 +49,7 @@ async def serve_api(settings: Settings) -> AsyncIterator[RunningApi]:
         try:
             await eventually(lambda: server.started or serving.done(), what="the API starts")
             if not serving.done():
-                yield RunningApi(f"http://{host}:{port}", settings, app.state.runtime, app.state.admission)
+                yield RunningApi(f"http://{host}:{port}", settings, app.state.runtime, app.state.admission, server)
         finally:
             server.stop()
             await serving

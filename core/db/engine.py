@@ -30,10 +30,10 @@ _SESSION_WAIT_SECONDS: Final = 3.0
 # a statement of 3 ms takes 600 ms by then. So statements are prepared anew before much can change.
 _PLAN_SECONDS: Final = 3
 # Hot statements take whole batches of keys: one plan, by the indexes, whatever the tables hold and the batch's size is.
-# Sessions ask for what callers filter by: whether a state or a pair is rare decides where to start, so each is planned
-# for its own values. After five times PostgreSQL would plan for values in general, and read half a million rows for none.
-_BY_VALUE: Final = {"plan_cache_mode": "force_custom_plan"}
 _BY_INDEX: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+# Sessions ask for what callers filter by: whether a state or a pair is rare decides where to start, so each is planned
+# for its own values. After five times PostgreSQL would plan for any, and read half a million rows to find none.
+_BY_VALUE: Final = {"plan_cache_mode": "force_custom_plan"}
 
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 import structlog
 from pydantic import JsonValue
-from sqlalchemy import Select, and_
+from sqlalchemy import ColumnElement, Select, and_, func, true
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
@@ -128,10 +128,15 @@ def _narrowed(query: Query, tenant_id: TenantId, wanted: JobFilter, before: JobI
     if wanted.model is not None:
         query = query.where(col(JobRow.model) == wanted.model)
     if wanted.created_after is not None:
-        query = query.where(col(JobRow.created_at) >= wanted.created_after)
+        query = query.where(_exactly(col(JobRow.created_at) >= wanted.created_after))
     if wanted.created_before is not None:
-        query = query.where(col(JobRow.created_at) < wanted.created_before)
+        query = query.where(_exactly(col(JobRow.created_at) < wanted.created_before))
     return query.order_by(col(JobRow.id).desc())
+
+
+def _exactly(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    # As above: the range of ids has been counted already. PostgreSQL has no estimate for a coalesce.
+    return func.coalesce(condition, true())
 
 
 def _id_bounds(wanted: JobFilter, before: JobId | None) -> tuple[JobId | None, JobId | None]:

@@ -49,7 +49,9 @@ def as_app_error(error: Exception) -> AppError:
     match error:
         case AppError():
             return error
-        case RequestValidationError() | ValidationError():
+        case ValidationError():
+            return explain(error.errors(include_url=False, include_input=False))
+        case RequestValidationError():
             return explain(error.errors())
         case HTTPException():
             return _http_error(error)

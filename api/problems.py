@@ -11,6 +11,7 @@ from core.domain.errors import InvalidParameter
 from core.providers.params import CHAT_PARAMS
 
 _MOST: Final = 3
+_MOST_LOOKED_AT: Final = 100
 _LONGEST_NAME: Final = 80
 Path: TypeAlias = tuple[str, ...]
 # Where FastAPI found it; no part of its name.
@@ -68,13 +69,14 @@ class _Problem:
 
 def explain(found: Sequence[object]) -> InvalidParameter:
     """The error for what pydantic found."""
-    problems = _distinct(_Problem(each) for each in found if isinstance(each, dict))
+    problems = _distinct(_Problem(each) for each in found[:_MOST_LOOKED_AT] if isinstance(each, dict))
     problems.sort(key=lambda problem: problem.kind != "extra_forbidden")
+    more = len(problems) - _MOST + max(0, len(found) - _MOST_LOOKED_AT)
     if not problems:
         return InvalidParameter("The request is invalid.")
     told = [_told(problem) for problem in problems[:_MOST]]
-    if len(problems) > _MOST:
-        told.append(f"and {len(problems) - _MOST} more")
+    if more > 0:
+        told.append(f"and {more} more")
     text = "; ".join(told)
     first = problems[0]
     return InvalidParameter(

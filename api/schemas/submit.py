@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal, Self, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -21,6 +22,7 @@ from core.jobs.submit import Draft
 
 _DAY: Final = 86_400.0
 _FARTHEST: Final = timedelta(days=366)
+_MOST_PAIRS: Final = 16
 _LARGEST_IMAGE: Final = 8 * 1024 * 1024
 _IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
@@ -28,6 +30,13 @@ EndType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
 EventType = Literal[EndType, "job.queued", "job.running", "job.retrying"]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+def at_most_sixteen(metadata: object) -> object:
+    """Pydantic counts the pairs once it has looked at each, which may be twenty thousand."""
+    if isinstance(metadata, dict) and len(metadata) > _MOST_PAIRS:
+        raise PydanticCustomError("too_long", "", {"max_length": _MOST_PAIRS})
+    return metadata
 
 
 class _Strict(BaseModel):
@@ -67,11 +76,14 @@ class ImagePart(_Strict):
     image_url: ImageUrl
 
 
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
 class Message(_Strict):
     """One chat message, as OpenAI's chat completions have it."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]] | None = Field(
+    content: str | Annotated[list[Part], Field(fail_fast=True)] | None = Field(
         default=None, description="The words, or parts. Only an assistant's message with tool_calls may go without."
     )
     name: str | None = Field(default=None, max_length=64)
@@ -106,7 +118,7 @@ class SubmitJob(_Strict):
     params: dict[str, JsonValue] = Field(
         default={}, description="What the model is asked with: `temperature`, `max_tokens`, …"
     )
-    metadata: dict[MetadataKey, MetadataValue] = Field(
+    metadata: Annotated[dict[MetadataKey, MetadataValue], BeforeValidator(at_most_sixteen)] = Field(
         default={}, max_length=16, description="Up to 16 pairs of your own; GET /v1/jobs filters by them."
     )
     priority: Literal["interactive", "standard", "batch"] = "standard"

@@ -1,5 +1,6 @@
 """Input that once made a 500, a 503 or a stalled server: each gets its own clear answer, and harms nobody else."""
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -113,6 +114,37 @@ async def test_a_long_name_holds_nobody_up(api: httpx2.AsyncClient, body: dict[s
     assert answer.status_code == 422
     # The names that are known differ from one installation to the next; each may cost a little.
     assert time.process_time() - started < 0.3
+
+
+class Turns:
+    """The most CPU time that the loop, which the API shares with the test, was held for at once."""
+
+    longest = 0.0
+
+    async def watch(self) -> None:
+        while True:
+            began = time.process_time()
+            await asyncio.sleep(0)
+            self.longest = max(self.longest, time.process_time() - began)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [JOB | {"params": {"stop": ["aaaa"] * 190}}] * 1000,
+        [JOB | {f"field{number}": 1 for number in range(9_000)}] * 9,
+        [JOB | {"input": [{"role": "user", "content": [{"type": "text", "foo": 5}] * 3_500}]}] * 9,
+        [JOB | {"metadata": {f"key{number}": 1 for number in range(9_000)}}] * 9,
+    ],
+    ids=["good", "unknown fields", "wrong parts", "metadata"],
+)
+async def test_many_lines_hold_nobody_up(api: httpx2.AsyncClient, lines: list[dict[str, Any]]) -> None:
+    body, turns = json.dumps({"jobs": lines}).encode(), Turns()
+    watching = asyncio.create_task(turns.watch())
+    answer = await api.post("/v1/jobs/bulk", content=body)
+    watching.cancel()
+    assert (answer.status_code, len(answer.json()["data"])) == (200, len(lines))
+    assert turns.longest < 0.2
 
 
 class TestMessages:

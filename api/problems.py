@@ -17,8 +17,6 @@ Path: TypeAlias = tuple[str, ...]
 # Where FastAPI found it; no part of its name.
 _PLACES: Final = frozenset({"body", "query", "path", "header"})
 _MISMATCH: Final = frozenset({"string_type", "list_type"})
-# Problems with a code of their own.
-_CODES: Final = frozenset({"image_url_not_supported"})
 # What other APIs call a field of ours.
 _OTHER_NAMES: Final[Mapping[str, str]] = {
     "messages": "input",
@@ -54,6 +52,14 @@ _PLAIN: Final[Mapping[str, str]] = {
 }
 
 
+class CodedError(ValueError):
+    """What a validator raises for a problem that has a code of its own."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class _Problem:
     """One of pydantic's, with its place: `path` as a caller would write it, `branches` where a union was tried."""
 
@@ -78,10 +84,10 @@ def explain(found: Sequence[object]) -> InvalidParameter:
     if more > 0:
         told.append(f"and {more} more")
     text = "; ".join(told)
-    first = problems[0]
+    first, raised = problems[0], problems[0].limits.get("error")
     return InvalidParameter(
         f"{text[0].upper() if not first.path else text[0]}{text[1:]}.",
-        code=first.kind if first.kind in _CODES else None,
+        code=raised.code if isinstance(raised, CodedError) else None,
         param=".".join(first.path) or None,
     )
 

@@ -84,24 +84,14 @@ class ApiSettings(_Group):
     max_wait_seconds: float = Field(
         default=60.0, gt=0, le=600, description="The longest that `wait` may hold a request."
     )
-    requests_per_tenant: int = Field(
-        default=500, ge=1, description="Requests of one tenant that one API process works on at once; more get 429."
-    )
-    waits_per_tenant: int = Field(
-        default=1000, ge=1, description="Long polls and event streams of one tenant in one API process; more get 429."
-    )
-    max_connections: int = Field(
-        default=5000, ge=1, description="Connections that one API process keeps open; more are answered 503 and closed."
-    )
+    requests_per_tenant: int = Field(default=500, ge=1, description="Open requests of a tenant in one API process.")
+    waits_per_tenant: int = Field(default=1000, ge=1, description="As above, long polls and event streams.")
+    max_connections: int = Field(default=5000, ge=1, description="Open connections of one API process.")
     header_seconds: float = Field(default=10.0, gt=0, description="How long a request's head may take to arrive.")
     body_seconds: float = Field(
-        default=60.0,
-        gt=0,
-        description="How long a request's body may take to arrive, and how long a client may not read its answer.",
+        default=60.0, gt=0, description="How long a body may take to arrive, or a client not read its answer."
     )
-    idle_seconds: float = Field(
-        default=65.0, gt=0, description="How long a connection without a request is kept; longer than a proxy keeps it."
-    )
+    idle_seconds: float = Field(default=65.0, gt=0, description="How long a connection is kept between requests.")
     shutdown_seconds: float = Field(default=2.0, ge=0, description="How long open requests may finish after SIGTERM.")
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, AwareDatetime
-from pydantic_core import PydanticCustomError
 
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
@@ -16,7 +15,7 @@ _LATEST: Final = datetime(3000, 1, 1, tzinfo=UTC)
 def _in_utc(moment: datetime) -> datetime:
     # Compared before it is converted: the conversion of what is out of bounds may overflow.
     if not _EARLIEST <= moment < _LATEST:
-        raise PydanticCustomError("instant_out_of_bounds", "must be a time from 1970 to 2999")
+        raise ValueError("must be a time from 1970 to 2999")
     return moment.astimezone(UTC)
 
 

@@ -14,8 +14,8 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
+from api.problems import CodedError
 from api.schemas.instants import Instant
 from core.domain.job_state import Priority
 from core.jobs.submit import Draft
@@ -35,7 +35,7 @@ MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 def at_most_sixteen(metadata: object) -> object:
     """Pydantic counts the pairs once it has looked at each, which may be twenty thousand."""
     if isinstance(metadata, dict) and len(metadata) > _MOST_PAIRS:
-        raise PydanticCustomError("too_long", "", {"max_length": _MOST_PAIRS})
+        raise ValueError(f"must have at most {_MOST_PAIRS} items")
     return metadata
 
 
@@ -53,7 +53,7 @@ class TextPart(_Strict):
 def _sent_along(url: str) -> str:
     # Until a guarded fetch exists: a provider that is told to fetch reaches what its own network reaches.
     if len(url) > _LARGEST_IMAGE or not _IMAGE.fullmatch(url):
-        raise PydanticCustomError(
+        raise CodedError(
             "image_url_not_supported",
             "must be the picture itself, as `data:image/png;base64,…` (png, jpeg, gif or webp, at most 8 MiB); "
             "nothing is fetched from a URL",

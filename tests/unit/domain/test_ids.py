@@ -1,6 +1,7 @@
 """Ids that round-trip, sort by time and refuse everything else."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain import ids
-from core.domain.ids import InvalidId, new_job_id, new_uuid, parse, parse_job, show, show_job
+from core.domain.ids import InvalidId, lowest_job_id, new_job_id, new_uuid, parse, parse_job, show, show_job
 
 PREFIXES = [ids.JOB, ids.TENANT, ids.KEY, ids.ENDPOINT, ids.EVENT, ids.DELIVERY, ids.REQUEST]
 

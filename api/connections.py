@@ -133,6 +133,10 @@ class _Guarded(HttpToolsProtocol):
             self._unread = None
 
     def _too_slow(self, part: _Part, seconds: float) -> None:
+        if part == "head" and not self._head_bytes:
+            # A connection that was opened in advance, perhaps by a proxy: an answer to nothing would confuse it.
+            self.transport.close()
+            return
         self._refuse(RequestTimeout(f"The request's {part} did not arrive within {seconds:g} s."))
 
     def _refuse(self, error: AppError) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated, cast
 from fastapi import Depends, Header, Request
 from pydantic import JsonValue
 
-from api.strict_json import MOST_VALUES, parse_object, read_body
+from api.admission import Admission
+from api.strict_json import MOST_VALUES, parse_lines, parse_object, read_body
 from core.access.authenticate import Caller
 from core.domain.errors import NotFound
 from core.domain.ids import InvalidId, JobId, parse_job
@@ -22,10 +23,22 @@ async def _runtime(request: Request) -> ApiRuntime:
 RuntimeDep = Annotated[ApiRuntime, Depends(_runtime)]
 
 
+async def _admission(request: Request) -> Admission:
+    return cast(Admission, request.state.admission)
+
+
+AdmissionDep = Annotated[Admission, Depends(_admission)]
+
+
 async def _caller(
-    runtime: RuntimeDep, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+    request: Request,
+    runtime: RuntimeDep,
+    admission: AdmissionDep,
+    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Caller:
-    return await runtime.authenticator.authenticate(authorization)
+    caller = await runtime.authenticator.authenticate(authorization)
+    admission.admit(request.scope["state"], caller)
+    return caller
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]
@@ -41,7 +54,7 @@ BodyDep = Annotated[dict[str, JsonValue], Depends(_body)]
 
 async def _bulk_body(request: Request, runtime: RuntimeDep, _caller: CallerDep) -> dict[str, JsonValue]:
     body = await read_body(request, runtime.settings.api.max_bulk_bytes)
-    return parse_object(body, most_values=MOST_VALUES * 10)
+    return await parse_lines(body, "jobs", most_values=MOST_VALUES * 10, most_per_line=MOST_VALUES)
 
 
 BulkBodyDep = Annotated[dict[str, JsonValue], Depends(_bulk_body)]

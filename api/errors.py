@@ -4,7 +4,6 @@ Installed by api/main.py. What is not an AppError here is a bug or a store that 
 caller beyond its request id.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -15,12 +14,12 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from api.json_response import json_response
+from api.problems import explain
 from core.db.batching import BatcherClosed, Overloaded
 from core.db.faults import is_store_fault
 from core.domain.errors import (
     AppError,
     Internal,
-    InvalidParameter,
     InvalidRequest,
     MethodNotAllowed,
     NotFound,
@@ -50,12 +49,19 @@ def as_app_error(error: Exception) -> AppError:
     match error:
         case AppError():
             return error
-        case RequestValidationError() | ValidationError():
-            return invalid(error.errors())
+        case ValidationError():
+            return explain(error.errors(include_url=False, include_input=False))
+        case RequestValidationError():
+            return explain(error.errors())
         case HTTPException():
             return _http_error(error)
         case _:
             return _weather(error) or _bug()
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether `error` is no bug: a refusal, or a store that is away."""
+    return type(as_app_error(error)) is not Internal
 
 
 def _weather(error: Exception) -> AppError | None:
@@ -83,18 +89,6 @@ def _http_error(error: HTTPException) -> AppError:
         case 413:
             return PayloadTooLarge("The body is too large.")
     return InvalidRequest(str(error.detail))
-
-
-def invalid(problems: Sequence[object]) -> InvalidParameter:
-    """The first problem that pydantic found, without the value that caused it."""
-    first = problems[0] if problems else {}
-    location = [str(part) for part in first.get("loc", ())] if isinstance(first, dict) else []
-    message = str(first.get("msg", "invalid")) if isinstance(first, dict) else "invalid"
-    param = ".".join(part for part in location if part not in ("body", "query", "path", "header")) or None
-    if isinstance(first, dict) and first.get("type") == "extra_forbidden":
-        message = "there is no such field"
-    more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-    return InvalidParameter(f"{param or 'The request'}: {message}{more}.", param=param)
 
 
 def render(error: AppError) -> Response:

@@ -58,9 +58,11 @@ async def _serve(
 async def _submit(request: Request) -> Response:
     runtime, headers = cast(ApiRuntime, request.state.runtime), request.headers
     caller = await runtime.authenticator.authenticate(headers.get("authorization"))
+    request.state.admission.admit(request.scope["state"], caller)
     body = parse_object(await read_body(request, runtime.settings.api.max_body_bytes))
     return await jobs.submit(
         runtime,
+        request.state.admission,
         caller,
         body,
         request.state.request_id,
@@ -72,8 +74,10 @@ async def _submit(request: Request) -> Response:
 async def _get(request: Request) -> Response:
     runtime, headers = cast(ApiRuntime, request.state.runtime), request.headers
     caller = await runtime.authenticator.authenticate(headers.get("authorization"))
+    request.state.admission.admit(request.scope["state"], caller)
     return await jobs.get(
         runtime,
+        request.state.admission,
         caller,
         job_id_of(request.scope["path"].removeprefix(f"{_COLLECTION}/")),
         wait=request.query_params.get("wait"),

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 
+from api.admission import Admission
 from core.process import end_tasks
 from core.queue.subscription import listen
 from core.runtime import ApiRuntime
@@ -18,13 +19,14 @@ class State(TypedDict):
     """What every request finds in `request.state`."""
 
     runtime: ApiRuntime
+    admission: Admission
 
 
 def lifespan(open_runtime: OpenRuntime) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[State]:
         async with open_runtime() as runtime:
-            app.state.runtime = runtime
+            app.state.runtime, app.state.admission = runtime, Admission(runtime.settings.api)
             subscription = asyncio.create_task(
                 listen(
                     runtime.redis,
@@ -34,7 +36,7 @@ def lifespan(open_runtime: OpenRuntime) -> Callable[[FastAPI], AbstractAsyncCont
                 name="subscription",
             )
             try:
-                yield {"runtime": runtime}
+                yield {"runtime": runtime, "admission": app.state.admission}
             finally:
                 await end_tasks([subscription])
 

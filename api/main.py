@@ -20,6 +20,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
 from api import errors, openapi
+from api.connections import guarded
 from api.hot_routes import HotRoutes
 from api.lifespan import OpenRuntime, lifespan
 from api.middleware import RequestMiddleware
@@ -98,7 +99,7 @@ def make_server(app: FastAPI, settings: Settings) -> ApiServer:
             app,
             host=settings.api.host,
             port=settings.api.port,
-            http="httptools",
+            http=guarded(settings.api),
             lifespan="on",
             log_config=None,
             access_log=False,

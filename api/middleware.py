@@ -76,6 +76,8 @@ class RequestMiddleware:
                 log.warning("request_failed", path=scope["path"], error=type(error).__name__)
             await render(answer)(scope, receive, tagged)
         finally:
+            if (admission := scope["state"].get("admission")) is not None:
+                admission.leave(scope["state"])
             self._note(scope, status, time.perf_counter() - started)
 
     @staticmethod

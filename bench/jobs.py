@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import JsonValue
 
 from bench.stack import Bench
-from core.jobs.submit import Draft, Order, Submission, submit_jobs
+from core.jobs.submit import Accepted, Draft, Order, submit_jobs
 from core.runtime import open_api
 from core.settings import ProviderSettings
 
@@ -34,7 +34,7 @@ async def queue(bench: Bench, count: int, what: Draft, *, tenant: int = 0, provi
         for start in range(0, count, _AT_ONCE):
             orders = [Order(what)] * min(_AT_ONCE, count - start)
             outcomes = await submit_jobs(runtime.jobs, bench.tenants[tenant].id, orders, request_id=None)
-            if not all(isinstance(outcome, Submission) for outcome in outcomes):
+            if not all(isinstance(outcome, Accepted) for outcome in outcomes):
                 raise JobsFailed(f"not all of {len(orders)} jobs were taken")
 
 

@@ -85,6 +85,14 @@ class ApiSettings(_Group):
     max_wait_seconds: float = Field(
         default=60.0, gt=0, le=600, description="The longest that `wait` may hold a request."
     )
+    requests_per_tenant: int = Field(default=500, ge=1, description="Open requests of a tenant in one API process.")
+    waits_per_tenant: int = Field(default=1000, ge=1, description="As above, long polls and event streams.")
+    max_connections: int = Field(default=5000, ge=1, description="Open connections of one API process.")
+    header_seconds: float = Field(default=10.0, gt=0, description="How long a request's head may take to arrive.")
+    body_seconds: float = Field(
+        default=60.0, gt=0, description="How long a body may take to arrive, or a client not read its answer."
+    )
+    idle_seconds: float = Field(default=65.0, gt=0, description="How long a connection is kept between requests.")
     shutdown_seconds: float = Field(default=2.0, ge=0, description="How long open requests may finish after SIGTERM.")
 
 
@@ -105,6 +113,9 @@ class JobSettings(_Group):
         description="How long a job may wait for a provider that is away or throttles, before it fails.",
     )
     timeout_seconds: float = Field(default=600.0, gt=0, description="Default timeout of one attempt.")
+    max_timeout_seconds: float = Field(
+        default=3600.0, gt=0, le=86_400, description="The largest `timeout_seconds` that a job may ask for."
+    )
     idempotency_hours: float = Field(default=24.0, gt=0, description="How long an Idempotency-Key is remembered.")
 
 

@@ -152,6 +152,20 @@ def backfill(table: str, assignments: str, where: str) -> None:
     raise BackfillUnfinished(f"{table}: rows with {where} are left after {_PASSES} passes")
 
 
+def copy(statement: str, start: object) -> None:
+    """Runs `statement` batch by batch, each in a transaction of its own, with a pause after each as long as it took.
+
+    `$1` is where a batch begins, `start` at first; the statement returns where the next one does, and no row at the end.
+    What it writes must be harmless to write twice: another run begins at `start` again.
+    """
+    position: object | None = start
+    with _alone({}) as connection:
+        while position is not None:
+            began = time.monotonic()
+            position = connection.exec_driver_sql(statement, (position,)).scalar()
+            connection.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": time.monotonic() - began})
+
+
 def _fill_once(connection: Connection, table: str, assignments: str, where: str) -> None:
     # By pages, not by a LIMIT: that would read all the rows that are done before it finds those that are not.
     statement = f"""

@@ -1,27 +1,34 @@
 """`/v1/jobs/bulk`, `/v1/jobs/cancel` and `/v1/jobs/retry`: the same as for one job, for many."""
 
+import structlog
 from fastapi import APIRouter, Response
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from api.deps import BodyDep, BulkBodyDep, CallerDep, RequestIdDep, RuntimeDep
 from api.drafts import check_key, fingerprint, read_draft
-from api.errors import error_object, invalid
+from api.errors import as_app_error, error_object
 from api.json_response import json_response
 from api.openapi import answers, body_of
 from api.schemas.bulk import BulkChange, BulkLineView, BulkSubmit, BulkSubmitView, BulkView
-from core.domain.errors import AppError, InvalidParameter
+from core.domain.errors import AppError, Internal, InvalidParameter
 from core.domain.ids import show_job
 from core.jobs.bulk import BulkOutcome, cancel_matching, retry_matching
-from core.jobs.submit import Order, Submission, submit_jobs
+from core.jobs.submit import Accepted, Order, submit_jobs
+from core.jobs.turns import Turns
 from core.runtime import ApiRuntime
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+log = structlog.get_logger(__name__)
 
 
 @router.post("/bulk", responses=answers(BulkSubmitView, 200), openapi_extra=body_of(BulkSubmit))
 async def submit(runtime: RuntimeDep, caller: CallerDep, body: BulkBodyDep, request_id: RequestIdDep) -> Response:
     """Accepts up to 1,000 jobs. Each line is accepted or refused by itself; what is accepted is committed."""
-    lines = [_read_line(runtime, line) for line in BulkSubmit.model_validate(body).jobs]
+    lines = []
+    turns = Turns()
+    for line in BulkSubmit.model_validate(body).jobs:
+        lines.append(_read_line(runtime, line))
+        await turns.give_way()
     orders = [line for line in lines if isinstance(line, Order)]
     outcomes = iter(await submit_jobs(runtime.jobs, caller.tenant_id, orders, request_id=request_id))
     data = [_line_view(index, next(outcomes) if isinstance(line, Order) else line) for index, line in enumerate(lines)]
@@ -56,17 +63,16 @@ def _read_line(runtime: ApiRuntime, line: dict[str, JsonValue]) -> Order | AppEr
         if not isinstance(key, str):
             return InvalidParameter("idempotency_key: must be a text.", param="idempotency_key")
         return Order(read_draft(runtime, body), check_key(key), fingerprint(body))
-    except ValidationError as error:
-        return invalid(error.errors())
-    except AppError as error:
-        return error
+    except Exception as error:
+        told = as_app_error(error)
+        if isinstance(told, Internal):
+            log.exception("line_unreadable")
+        return told
 
 
-def _line_view(index: int, outcome: Submission | AppError) -> BulkLineView:
+def _line_view(index: int, outcome: Accepted | AppError) -> BulkLineView:
     match outcome:
-        case Submission(job=job, replayed=replayed):
-            return {
-                "index": index, "id": show_job(job.id), "status": job.state.value, "replayed": replayed, "error": None,
-            }  # fmt: skip
+        case Accepted(job_id=job_id, state=state, replayed=replayed):
+            return {"index": index, "id": show_job(job_id), "status": state.value, "replayed": replayed, "error": None}
         case AppError() as error:
             return {"index": index, "id": None, "status": None, "replayed": False, "error": error_object(error)}

@@ -8,8 +8,10 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Response
 
-from api.deps import BodyDep, CallerDep, JobIdDep, RequestIdDep, RuntimeDep
+from api.admission import Admission
+from api.deps import AdmissionDep, BodyDep, CallerDep, JobIdDep, RequestIdDep, RuntimeDep
 from api.drafts import check_key, fingerprint, read_draft
+from api.errors import is_expected
 from api.json_response import json_response
 from api.openapi import answers, body_of
 from api.schemas.job import JobListView, JobView, etag, job_view, summary_view
@@ -18,7 +20,7 @@ from api.schemas.submit import SubmitJob
 from api.waiting import PreferDep, WaitDep, wait_of_prefer, wait_of_query
 from core.access.authenticate import Caller
 from core.db.session import reading
-from core.domain.errors import Conflict
+from core.domain.errors import Conflict, Unauthenticated
 from core.domain.ids import JobId, show_job
 from core.domain.job_state import EDGES, TERMINAL, Edge
 from core.jobs.cancel import cancel_jobs
@@ -37,6 +39,7 @@ _POLL_AGAIN: Final = "1"
 @router.post("", status_code=202, responses=answers(JobView, 202, 200), openapi_extra=body_of(SubmitJob))
 async def submit(
     runtime: RuntimeDep,
+    admission: AdmissionDep,
     caller: CallerDep,
     body: BodyDep,
     request_id: RequestIdDep,
@@ -57,13 +60,14 @@ async def submit(
         headers["idempotency-replayed"] = "true"
     if wait is not None:
         headers["preference-applied"] = f"wait={wait:g}"
-        job = await runtime.watch.until_ended(job.id, caller.tenant_id, wait) or job
+        job = await _awaited(runtime, admission, caller, job, wait)
     return _answer(runtime, job, status=200 if job.state in TERMINAL else 202, headers=headers)
 
 
 @router.get("/{job_id}", responses=answers(JobView, 200))
 async def get(
     runtime: RuntimeDep,
+    admission: AdmissionDep,
     caller: CallerDep,
     job_id: JobIdDep,
     wait: WaitDep = None,
@@ -71,7 +75,13 @@ async def get(
 ) -> Response:
     """The job as it stands, or as it ended within `?wait=n`; 304 when `If-None-Match` still holds."""
     seconds = wait_of_query(wait, runtime.settings.api.max_wait_seconds)
-    job = await _find(runtime, caller, job_id, seconds or 0.0)
+    if seconds:
+        with admission.waiting(caller.tenant_id):
+            job = await _find(runtime, caller, job_id, seconds)
+            if not await runtime.authenticator.still_good(caller):
+                raise Unauthenticated("This API key was revoked or has expired.")
+    else:
+        job = await _find(runtime, caller, job_id)
     if if_none_match is not None and etag(job) in (each.strip() for each in if_none_match.split(",")):
         return Response(status_code=304, headers={"etag": etag(job)})
     return _answer(runtime, job)
@@ -124,6 +134,20 @@ async def delete(runtime: RuntimeDep, caller: CallerDep, job_id: JobIdDep) -> Re
     if not await delete_job(runtime.jobs, caller.tenant_id, job_id):
         raise await _why_missing(runtime, caller, job_id)
     return Response(status_code=204)
+
+
+async def _awaited(
+    runtime: ApiRuntime, admission: Admission, caller: Caller, job: JobRecord, seconds: float
+) -> JobRecord:
+    """The job after the wait. It is stored whatever happens now, so this raises nothing: at worst it is as it was."""
+    try:
+        with admission.waiting(caller.tenant_id):
+            ended = await runtime.watch.until_ended(job.id, caller.tenant_id, seconds)
+            return ended if ended is not None and await runtime.authenticator.still_good(caller) else job
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        return job
 
 
 async def _find(runtime: ApiRuntime, caller: Caller, job_id: JobId, wait: float = 0.0) -> JobRecord:

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 from typing_extensions import TypedDict
 
+from api.schemas.instants import Instant
 from api.schemas.submit import MetadataKey, MetadataValue
 from core.domain.job_state import JobState
 from core.jobs.queries import JobFilter
@@ -17,8 +18,8 @@ class BulkChange(BaseModel):
 
     status: list[JobState] = Field(default=[], description="Only of these; those that can't be changed are left alone.")
     model: str | None = Field(default=None, max_length=200)
-    created_after: AwareDatetime | None = None
-    created_before: AwareDatetime | None = None
+    created_after: Instant | None = None
+    created_before: Instant | None = None
     metadata: dict[MetadataKey, MetadataValue] = Field(default={}, max_length=16)
     all: Annotated[bool, Field(strict=True)] = Field(default=False, description="Every job that can be changed.")
     limit: int = Field(default=10_000, ge=1, le=10_000, description="At most so many jobs in this request.")

@@ -3,8 +3,9 @@
 from typing import Annotated, Final
 
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from api.schemas.instants import Instant
 from core.domain.errors import InvalidParameter
 from core.domain.ids import InvalidId, JobId, parse_job
 from core.domain.job_state import JobState
@@ -20,8 +21,8 @@ class JobFilterQuery(BaseModel):
 
     status: list[JobState] = Field(default=[], description="One or several, repeated.")
     model: str | None = Field(default=None, max_length=200)
-    created_after: AwareDatetime | None = Field(default=None, description="From this time on (RFC 3339 with offset).")
-    created_before: AwareDatetime | None = Field(default=None, description="Before this time.")
+    created_after: Instant | None = Field(default=None, description="From this time on (RFC 3339 with offset).")
+    created_before: Instant | None = Field(default=None, description="Before this time.")
 
     def filter(self, metadata: tuple[tuple[str, str], ...]) -> JobFilter:
         return JobFilter(

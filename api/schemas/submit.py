@@ -1,11 +1,23 @@
 """The body of POST /v1/jobs: every field, its bounds, and nothing that is not named here."""
 
 import math
+import re
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
 
+from api.problems import CodedError
+from api.schemas.instants import Instant
 from core.domain.errors import InvalidParameter
 from core.domain.job_state import Priority
 from core.domain.retry import RetryLimits
@@ -13,11 +25,21 @@ from core.jobs.submit import Draft
 
 _DAY: Final = 86_400.0
 _FARTHEST: Final = timedelta(days=366)
+_MOST_PAIRS: Final = 16
+_LARGEST_IMAGE: Final = 8 * 1024 * 1024
+_IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
 EndType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
 EventType = Literal[EndType, "job.queued", "job.running", "job.retrying"]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+def at_most_sixteen(metadata: object) -> object:
+    """Pydantic counts the pairs once it has looked at each, which may be twenty thousand."""
+    if isinstance(metadata, dict) and len(metadata) > _MOST_PAIRS:
+        raise ValueError(f"must have at most {_MOST_PAIRS} items")
+    return metadata
 
 
 class _Strict(BaseModel):
@@ -31,23 +53,40 @@ class TextPart(_Strict):
     text: str
 
 
+def _sent_along(url: str) -> str:
+    # Until a guarded fetch exists: a provider that is told to fetch reaches what its own network reaches.
+    if len(url) > _LARGEST_IMAGE or not _IMAGE.fullmatch(url):
+        raise CodedError(
+            "image_url_not_supported",
+            "must be the picture itself, as `data:image/png;base64,…` (png, jpeg, gif or webp, at most 8 MiB); "
+            "nothing is fetched from a URL",
+        )
+    return url
+
+
 class ImageUrl(_Strict):
-    url: str = Field(min_length=1)
+    url: Annotated[str, AfterValidator(_sent_along)] = Field(
+        description="The picture itself: `data:image/png;base64,…` (png, jpeg, gif or webp, at most 8 MiB). Any other "
+        "URL is refused with the code `image_url_not_supported`: nothing is fetched."
+    )
     detail: Literal["auto", "low", "high"] | None = None
 
 
 class ImagePart(_Strict):
-    """A picture, by URL or as a `data:` URL, for models that can see."""
+    """A picture as a `data:` URL, for models that can see."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
+
+
+Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class Message(_Strict):
     """One chat message, as OpenAI's chat completions have it."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Annotated[TextPart | ImagePart, Field(discriminator="type")]] | None = Field(
+    content: str | Annotated[list[Part], Field(fail_fast=True)] | None = Field(
         default=None, description="The words, or parts. Only an assistant's message with tool_calls may go without."
     )
     name: str | None = Field(default=None, max_length=64)
@@ -86,19 +125,19 @@ class SubmitJob(_Strict):
     """A job."""
 
     model: str = Field(description="`provider/name`; GET /v1/models lists those that are known by name.")
-    input: Annotated[str, StringConstraints(min_length=1)] | Annotated[list[Message], Field(min_length=1)] = Field(
-        description="A prompt, or chat messages."
-    )
+    input: (
+        Annotated[str, StringConstraints(min_length=1)] | Annotated[list[Message], Field(min_length=1, fail_fast=True)]
+    ) = Field(description="A prompt, or chat messages.")
     params: dict[str, JsonValue] = Field(
         default={},
         description="What the model is asked with: `temperature`, `max_tokens`, … What OpenAI does not know, such as "
         "`top_k` or `chat_template_kwargs`, is passed on to the server as it is.",
     )
-    metadata: dict[MetadataKey, MetadataValue] = Field(
+    metadata: Annotated[dict[MetadataKey, MetadataValue], BeforeValidator(at_most_sixteen)] = Field(
         default={}, max_length=16, description="Up to 16 pairs of your own; GET /v1/jobs filters by them."
     )
     priority: Literal["interactive", "standard", "batch"] = "standard"
-    run_at: Annotated[AwareDatetime, Field(strict=False)] | None = Field(
+    run_at: Annotated[Instant, Field(strict=False)] | None = Field(
         default=None, description="Not before this time (RFC 3339 with an offset), at most a year ahead."
     )
     timeout_seconds: float | None = Field(default=None, gt=0, le=_DAY, description="How long one attempt may take.")

@@ -3,9 +3,10 @@
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from typing_extensions import TypedDict
 
+from api.schemas.instants import Instant
 from core.domain.errors import InvalidParameter
 from core.domain.ids import (
     DELIVERY,
@@ -34,8 +35,8 @@ class DeliveryListQuery(BaseModel):
     after: str | None = Field(default=None, description="`next_cursor` of the page before.")
     status: list[DeliveryStatus] = Field(default=[], description="One or several, repeated.")
     event_type: str | None = Field(default=None, max_length=100)
-    created_after: AwareDatetime | None = Field(default=None, description="From this time on (RFC 3339 with offset).")
-    created_before: AwareDatetime | None = Field(default=None, description="Before this time.")
+    created_after: Instant | None = Field(default=None, description="From this time on (RFC 3339 with offset).")
+    created_before: Instant | None = Field(default=None, description="Before this time.")
 
     def before_id(self) -> DeliveryId | None:
         """The cursor: deliveries older than this one. Raises InvalidParameter."""
@@ -61,8 +62,8 @@ class RecoverWebhooks(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    since: AwareDatetime = Field(description="RFC 3339 with an offset; at most 92 days before `until`.")
-    until: AwareDatetime | None = Field(default=None, description="Now, by default.")
+    since: Instant = Field(description="RFC 3339 with an offset; at most 92 days before `until`.")
+    until: Instant | None = Field(default=None, description="Now, by default.")
     status: list[DeliveryStatus] = Field(
         default=["exhausted", "skipped"], min_length=1, description="Only those that stand so."
     )

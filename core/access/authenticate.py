@@ -15,6 +15,7 @@ from core.domain.ids import KeyId, TenantId
 
 CACHE_SECONDS: Final = 10.0
 _CACHE_SIZE: Final = 10_000
+_POOL_SECONDS: Final = 3.0
 _NOBODY: Final = bytes(32)
 
 _LOOK_UP: Final = """
@@ -34,6 +35,7 @@ class Caller:
 
     tenant_id: TenantId
     key_id: KeyId
+    key: PresentedKey = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -46,7 +48,17 @@ class Authenticator:
 
     async def authenticate(self, header: str | None) -> Caller:
         """The caller behind `Authorization: Bearer inf_…`. Raises Unauthenticated, with one code for every reason."""
-        key = _presented(header)
+        return await self._caller_of(_presented(header))
+
+    async def still_good(self, caller: Caller) -> bool:
+        """Whether the key of a request that has been open for a while would be accepted now."""
+        try:
+            await self._caller_of(caller.key)
+        except Unauthenticated:
+            return False
+        return True
+
+    async def _caller_of(self, key: PresentedKey) -> Caller:
         now = self.clock.monotonic()
         known = self._known.get(key.secret_hash)
         if known is not None and known[0] > now:
@@ -58,7 +70,7 @@ class Authenticator:
         return caller
 
     async def _look_up(self, key: PresentedKey) -> Caller:
-        async with self.database.pool.acquire() as connection, connection.transaction():
+        async with self.database.pool.acquire(timeout=_POOL_SECONDS) as connection, connection.transaction():
             await connection.execute("SELECT set_config('app.key_id', $1, true)", key.public_id)
             row = await connection.fetchrow(_LOOK_UP, key.public_id)
             # The comparison takes as long for an unknown id as for a wrong secret.
@@ -68,7 +80,7 @@ class Authenticator:
                 await connection.execute(_NOTE_USE, row["tenant_id"], row["id"])
         if row is None or not same:
             raise Unauthenticated("This API key is unknown, revoked or expired.")
-        return Caller(TenantId(row["tenant_id"]), KeyId(row["id"]))
+        return Caller(TenantId(row["tenant_id"]), KeyId(row["id"]), key)
 
 
 def _presented(header: str | None) -> PresentedKey:

@@ -3,16 +3,19 @@
 A row that arrives while nothing runs goes at once, together with whatever else arrived in the same turn of the loop;
 rows that arrive during a statement wait for the next one. Nothing is ever delayed to make a batch larger. Every
 caller gets its own outcome: when PostgreSQL refuses a batch because of its data, the batch is halved until the bad
-row stands alone. Memory is bounded: beyond `max_pending` rows a caller is refused instead of kept.
+row stands alone; a statement may also return Failed for one row. Memory is bounded: a group and what is pending have a
+most in rows and in bytes, and beyond the latter a caller is refused instead of kept.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import asyncpg
+
+_MIB: Final = 1024 * 1024
 
 Row = TypeVar("Row")
 Outcome = TypeVar("Outcome")
@@ -26,26 +29,39 @@ class BatcherClosed(Exception):
     """The process is shutting down."""
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The outcome of a row that could not be served, though its neighbours were: `error` is raised for its caller."""
+
+    error: Exception
+
+
 @dataclass(slots=True)
 class _Pending(Generic[Row, Outcome]):
     row: Row
     outcome: "asyncio.Future[Outcome]"
+    size: int = 0
 
 
 @dataclass(slots=True)
 class Batcher(Generic[Row, Outcome]):
     """Runs `statement` over the pending rows, on at most `lanes` connections at a time.
 
-    `statement` takes rows and returns one outcome for each, in order; an exception among them is raised for its row.
+    `statement` takes rows and returns one outcome for each, in order. `size_of` is a row's bytes: a group stops growing
+    at `max_bytes`, and what is pending at `max_pending_bytes`; a single row may be larger than either.
     """
 
     name: str
-    statement: Callable[[Sequence[Row]], Awaitable[Sequence[Outcome | Exception]]]
+    statement: Callable[[Sequence[Row]], Awaitable[Sequence[Outcome | Failed]]]
     max_rows: int = 200
     max_pending: int = 10_000
     lanes: int = 1
+    size_of: Callable[[Row], int] | None = None
+    max_bytes: int = 8 * _MIB
+    max_pending_bytes: int = 64 * _MIB
     _pending: deque[_Pending[Row, Outcome]] = field(default_factory=deque)
     _flushes: set["asyncio.Task[None]"] = field(default_factory=set)
+    _pending_bytes: int = 0
     _closed: bool = False
 
     @property
@@ -57,9 +73,9 @@ class Batcher(Generic[Row, Outcome]):
         """The outcome of `row`. Raises Overloaded, BatcherClosed, or what the statement raised for this row."""
         if self._closed:
             raise BatcherClosed(self.name)
-        if len(self._pending) >= self.max_pending:
-            raise Overloaded(self.name)
-        pending: _Pending[Row, Outcome] = _Pending(row, asyncio.get_running_loop().create_future())
+        size = self.size_of(row) if self.size_of else 0
+        self._admit(1, size)
+        pending: _Pending[Row, Outcome] = _Pending(row, asyncio.get_running_loop().create_future(), size)
         self._pending.append(pending)
         self._wake()
         return await pending.outcome
@@ -68,10 +84,12 @@ class Batcher(Generic[Row, Outcome]):
         """The outcomes of `rows`, in order, or what the statement raised for each. Raises Overloaded, BatcherClosed."""
         if self._closed:
             raise BatcherClosed(self.name)
-        if len(self._pending) + len(rows) > self.max_pending:
-            raise Overloaded(self.name)
+        sizes = [self.size_of(row) for row in rows] if self.size_of else [0] * len(rows)
+        self._admit(len(rows), sum(sizes))
         loop = asyncio.get_running_loop()
-        pending: list[_Pending[Row, Outcome]] = [_Pending(row, loop.create_future()) for row in rows]
+        pending: list[_Pending[Row, Outcome]] = [
+            _Pending(row, loop.create_future(), size) for row, size in zip(rows, sizes, strict=True)
+        ]
         self._pending.extend(pending)
         self._wake()
         return await asyncio.gather(*(each.outcome for each in pending), return_exceptions=True)
@@ -81,6 +99,13 @@ class Batcher(Generic[Row, Outcome]):
         self._closed = True
         while self._flushes:
             await asyncio.gather(*self._flushes, return_exceptions=True)
+
+    def _admit(self, rows: int, size: int) -> None:
+        if len(self._pending) + rows > self.max_pending:
+            raise Overloaded(self.name)
+        if self._pending and self._pending_bytes + size > self.max_pending_bytes:
+            raise Overloaded(self.name)
+        self._pending_bytes += size
 
     def _wake(self) -> None:
         if self._pending and len(self._flushes) < self.lanes:
@@ -105,11 +130,16 @@ class Batcher(Generic[Row, Outcome]):
 
     def _take(self) -> list[_Pending[Row, Outcome]]:
         batch: list[_Pending[Row, Outcome]] = []
+        size = 0
         while self._pending and len(batch) < self.max_rows:
+            if batch and size + self._pending[0].size > self.max_bytes:
+                break
             pending = self._pending.popleft()
+            self._pending_bytes -= pending.size
             # A caller that was cancelled while it waited wants nothing any more.
             if not pending.outcome.done():
                 batch.append(pending)
+                size += pending.size
         return batch
 
     async def _run(self, batch: list[_Pending[Row, Outcome]]) -> None:
@@ -130,12 +160,12 @@ class Batcher(Generic[Row, Outcome]):
             self._settle(batch, outcomes)
 
     @staticmethod
-    def _settle(batch: list[_Pending[Row, Outcome]], outcomes: Sequence[Outcome | Exception]) -> None:
+    def _settle(batch: list[_Pending[Row, Outcome]], outcomes: Sequence[Outcome | Failed]) -> None:
         for pending, outcome in zip(batch, outcomes, strict=True):
             if pending.outcome.done():
                 continue
-            if isinstance(outcome, Exception):
-                pending.outcome.set_exception(outcome)
+            if isinstance(outcome, Failed):
+                pending.outcome.set_exception(outcome.error)
             else:
                 pending.outcome.set_result(outcome)
 
@@ -163,7 +193,7 @@ class Batcher(Generic[Row, Outcome]):
             self._settle(batch, outcomes)
         return True
 
-    async def _outcomes(self, rows: Sequence[Row]) -> Sequence[Outcome | Exception]:
+    async def _outcomes(self, rows: Sequence[Row]) -> Sequence[Outcome | Failed]:
         outcomes = await self.statement(rows)
         if len(outcomes) != len(rows):
             raise RuntimeError(f"{self.name}: {len(outcomes)} outcomes for {len(rows)} rows")

@@ -27,9 +27,14 @@ _NOT_YET: Final = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg
 _SESSION_POOL_SIZE: Final = 5
 # Longer than it takes to give connections back; a PostgreSQL that does not respond would be waited for without end.
 _CLOSE_SECONDS: Final = 3.0
+# Who finds all in use waits so long, and is told to come again.
+_SESSION_WAIT_SECONDS: Final = 3.0
 # Hot statements take whole batches of keys: one plan, by the indexes, whatever the tables hold and the batch's size is.
 # A row that somebody else holds must not hold up a whole group: core/db/batching.py goes around it.
 _HOT: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "lock_timeout": "500ms"}
+# Sessions ask for what callers filter by: whether a state or a pair is rare decides where to start, so each is planned
+# for its own values. After five times PostgreSQL would plan for any, and read half a million rows to find none.
+_BY_VALUE: Final = {"plan_cache_mode": "force_custom_plan"}
 
 
 log = structlog.get_logger(__name__)
@@ -113,8 +118,9 @@ async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool, p
         sqlalchemy_url(url),
         pool_size=_SESSION_POOL_SIZE,
         max_overflow=_SESSION_POOL_SIZE,
+        pool_timeout=_SESSION_WAIT_SECONDS,
         pool_pre_ping=True,
-        connect_args={"server_settings": common, "timeout": settings.connect_timeout_seconds},
+        connect_args={"server_settings": common | _BY_VALUE, "timeout": settings.connect_timeout_seconds},
     )
 
     async def connect() -> "asyncpg.Pool[asyncpg.Record]":

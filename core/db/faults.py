@@ -8,6 +8,7 @@ from typing import Final
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 _REFUSALS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     (
@@ -44,14 +45,27 @@ STORE_FAULTS: Final = (
     # A pooled connection that broke in the middle of something.
     asyncpg.InternalClientError,
     DBAPIError,
+    # Every session is in use.
+    PoolTimeout,
     OSError,
     TimeoutError,
+)
+# What is wrong with a statement or its values, which no repeat makes right. SQLAlchemy has no class for some of them.
+_OURS: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.SyntaxOrAccessError,
+    OverflowError,
+    TypeError,
+    ValueError,
 )
 
 
 def is_store_fault(error: BaseException) -> bool:
     """Whether `error` is PostgreSQL's absence. SQLAlchemy's class for it has bugs of ours among its heirs."""
-    return isinstance(error, STORE_FAULTS) and not isinstance(error, IntegrityError | ProgrammingError)
+    if isinstance(error, DBAPIError):
+        return not isinstance(error, IntegrityError | ProgrammingError) and not isinstance(driver_error(error), _OURS)
+    return isinstance(error, STORE_FAULTS)
 
 
 def explain_fault(error: BaseException) -> str | None:

@@ -6,12 +6,14 @@
     ├── Unauthenticated       401
     ├── NotFound              404
     ├── MethodNotAllowed      405
+    ├── RequestTimeout        408
     ├── Conflict              409
     ├── Gone                  410
     ├── PayloadTooLarge       413
     ├── FailedDependency      424
     ├── TooManyRequests       429
     ├── Internal              500
+    │   └── JobUnreadable
     └── Unavailable           503
 
 Each instance has a stable `code` (see CODES), a `message` safe to show, which says what to do next,
@@ -70,6 +72,15 @@ class MethodNotAllowed(AppError):
     default_code = "method_not_allowed"
 
 
+class RequestTimeout(AppError):
+    """The client was too slow with its request."""
+
+    status = 408
+    kind = "invalid_request_error"
+    default_code = "request_timeout"
+    retryable = True
+
+
 class Conflict(AppError):
     status = 409
     kind = "invalid_request_error"
@@ -107,6 +118,12 @@ class Internal(AppError):
     """A bug of ours: reported, never explained to the caller beyond its request id."""
 
 
+class JobUnreadable(Internal):
+    """A stored job can't be opened: another master key, or damage. Its neighbours can."""
+
+    default_code = "job_unreadable"
+
+
 class Unavailable(AppError):
     status = 503
     default_code = "unavailable"
@@ -119,16 +136,21 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "invalid_json": "The body is not strict JSON: NaN, a NUL byte, a lone surrogate, or nested too deep.",
         "invalid_parameter": "A field is missing, unknown or of the wrong kind; `param` names it.",
         "idempotency_key_reused": "The Idempotency-Key was used before with another body.",
+        "image_url_not_supported": "An image is given by a URL that is not `data:`; nothing is fetched for a job.",
         "invalid_webhook_url": "The webhook's URL can't be called: not https, no host, or not a public address.",
         "model_not_found": "No provider is configured for this model; the message names the nearest ones.",
         "invalid_api_key": "No API key, or one that is malformed, unknown, revoked or expired.",
         "not_found": "No such resource for this caller.",
         "method_not_allowed": "The path exists, but not for this method.",
+        "request_timeout": "The request did not arrive in time: INFERD_API_HEADER_SECONDS, INFERD_API_BODY_SECONDS.",
         "conflict": "The resource is not in a state that allows this.",
         "gone": "The job existed and was deleted.",
         "payload_too_large": "The body is larger than INFERD_API_MAX_BODY_BYTES.",
         "webhook_unanswered": "The webhook endpoint did not respond to the test; the message says why.",
+        "too_many_requests": "Too many requests of this tenant are open; try again after Retry-After seconds.",
+        "too_many_waits": "Too many long polls and event streams of this tenant are open; poll, or use a webhook.",
         "queue_full": "Too much is waiting; try again after Retry-After seconds.",
+        "job_unreadable": "The job was stored with another master key, or is damaged; tell the operator.",
         "internal_error": "A bug of inferd; give the x-request-id when you report it.",
         "unavailable": "PostgreSQL can't be reached, or the server is shutting down; try again.",
     }

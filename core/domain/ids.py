@@ -4,6 +4,7 @@ Called wherever an id is made, shown or parsed. A prefix tells a reader what an 
 tells the database when it was made, so new rows land at the right-hand end of every index.
 """
 
+from datetime import UTC, datetime, timedelta
 from typing import Final, NewType
 from uuid import UUID
 
@@ -28,6 +29,8 @@ RECOVERY: Final = "rcv"
 REQUEST: Final = "req"
 
 _HEX_DIGITS: Final = 32
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class InvalidId(ValueError):
@@ -61,6 +64,12 @@ def new_job_id() -> JobId:
 
 def show_job(job_id: JobId) -> str:
     return show(JOB, job_id)
+
+
+def lowest_job_id(at: datetime) -> JobId:
+    """No job id made at or after this moment, by the clock of its maker, is lower. Any time after 1970 has one."""
+    milliseconds = (at - _EPOCH) // _MILLISECOND
+    return JobId(UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80))
 
 
 def parse_job(text: str) -> JobId:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from core.db.batching import Batcher
+from core.db.batching import Batcher, Failed
 from core.db.engine import Database
 from core.db.sealed import Sealer
 from core.db.session import hot_statement, hot_transaction
@@ -56,7 +56,7 @@ def open_group_commit(
         ring.ring(*_rings_of_new(jobs, outcomes))
         return outcomes
 
-    async def read(wanted: Sequence[Wanted]) -> list[JobRecord | None]:
+    async def read(wanted: Sequence[Wanted]) -> list[JobRecord | Failed | None]:
         async with hot_transaction(database, scope([tenant_id for _, tenant_id in wanted])) as connection:
             return await queries.get_many(connection, sealer, wanted)
 
@@ -70,20 +70,28 @@ def open_group_commit(
         async with hot_statement(database) as connection:
             return await store.mark_called(connection, runs)
 
-    async def change(changes: Sequence[Change]) -> list[Applied | RowLocked | None]:
+    async def change(changes: Sequence[Change]) -> list[Applied | Failed | None]:
         async with hot_statement(database) as connection:
             outcomes = await store.apply(connection, changes)
         ring.ring(*_rings_of_deliveries([each for each in outcomes if isinstance(each, Applied)]))
-        return outcomes
+        return [Failed(each) if isinstance(each, RowLocked) else each for each in outcomes]
 
     return GroupCommit(
         # A request may bring a thousand, which cost least together.
-        inserts=Batcher("insert", insert, max_rows=_MAX_NEW),
+        inserts=Batcher("insert", insert, max_rows=_MAX_NEW, size_of=_size_of_new),
         reads=Batcher("read", read, max_rows=_MAX_ROWS),
         claims=Batcher("claim", claim, max_rows=_MAX_ROWS),
         calls=Batcher("call", call, max_rows=_MAX_ROWS),
-        changes=Batcher("change", change, max_rows=_MAX_ROWS),
+        changes=Batcher("change", change, max_rows=_MAX_ROWS, size_of=_size_of_change),
     )
+
+
+def _size_of_new(job: NewJob) -> int:
+    return len(job.request) + len(job.metadata)
+
+
+def _size_of_change(change: Change) -> int:
+    return len(change.output or b"")
 
 
 def _rings_of_new(jobs: Sequence[NewJob], outcomes: Sequence[Inserted | KeyHeld]) -> list[Ringing]:

@@ -2,24 +2,32 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
 import orjson
+import structlog
 from pydantic import JsonValue
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select, and_, func, true
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from core.db.sealed import Sealer
+from core.db.batching import Failed
+from core.db.sealed import SealBroken, Sealer
 from core.db.session import Connection, ReadSession
-from core.db.tables import DeletedJobRow, JobRow
-from core.domain.errors import Gone, NotFound
-from core.domain.ids import DeliveryId, JobId, TenantId, show_job
+from core.db.tables import DeletedJobRow, JobMetadataRow, JobRow
+from core.domain.errors import Gone, JobUnreadable, NotFound
+from core.domain.ids import DeliveryId, JobId, TenantId, lowest_job_id, show_job
 from core.domain.job_state import JobState, Priority
 from core.jobs.records import AttemptRecord, DeliveryRecord, JobRecord
 from core.jobs.statements import statement
+
+log = structlog.get_logger(__name__)
+
+# How far the clocks of an API and of PostgreSQL may be apart, with the time that a submit may take.
+_CLOCKS_APART: Final = timedelta(hours=1)
 
 Query = TypeVar("Query", bound="Select[*tuple[Any, ...]]")
 
@@ -60,12 +68,12 @@ class JobSummary:
 
 async def get_many(
     connection: Connection, sealer: Sealer, wanted: Sequence[tuple[JobId, TenantId]]
-) -> list[JobRecord | None]:
-    """Each job whole, or None where this tenant has no such job."""
+) -> list[JobRecord | Failed | None]:
+    """Each job whole, None where this tenant has no such job, or Failed where a row can't be read."""
     rows = list(dict.fromkeys(wanted))
     records = await connection.fetch(statement("get"), [row[0] for row in rows], [row[1] for row in rows])
     found = {(JobId(record["id"]), TenantId(record["tenant_id"])): record for record in records}
-    return [_record(found[each], sealer) if each in found else None for each in wanted]
+    return [_readable(found[each], sealer) if each in found else None for each in wanted]
 
 
 async def why_missing(session: ReadSession, tenant_id: TenantId, job_id: JobId) -> Gone | NotFound:
@@ -103,25 +111,59 @@ async def list_ids(
 
 def _narrowed(query: Query, tenant_id: TenantId, wanted: JobFilter, before: JobId | None) -> Query:
     query = query.where(col(JobRow.tenant_id) == tenant_id)
-    if before is not None:
-        query = query.where(col(JobRow.id) < before)
+    pairs = [aliased(JobMetadataRow) for _ in wanted.metadata]
+    for pair, (key, value) in zip(pairs, wanted.metadata, strict=True):
+        query = query.join(
+            pair, and_(col(pair.job_id) == col(JobRow.id), col(pair.tenant_id) == col(JobRow.tenant_id))
+        ).where(col(pair.tenant_id) == tenant_id, col(pair.key) == key, col(pair.value) == value)
+    least, bound = _id_bounds(wanted, before)
+    # Said of one table: PostgreSQL would count a second time what the range leaves, and prefer to sort it all.
+    job_id = col(pairs[0].job_id) if pairs else col(JobRow.id)
+    if least is not None:
+        query = query.where(job_id >= least)
+    if bound is not None:
+        query = query.where(job_id < bound)
     if wanted.states:
         query = query.where(col(JobRow.state).in_([state.value for state in wanted.states]))
     if wanted.model is not None:
         query = query.where(col(JobRow.model) == wanted.model)
     if wanted.created_after is not None:
-        query = query.where(col(JobRow.created_at) >= wanted.created_after)
+        query = query.where(_exactly(col(JobRow.created_at) >= wanted.created_after))
     if wanted.created_before is not None:
-        query = query.where(col(JobRow.created_at) < wanted.created_before)
-    if wanted.metadata:
-        query = query.where(col(JobRow.meta).contains(dict(wanted.metadata)))
+        query = query.where(_exactly(col(JobRow.created_at) < wanted.created_before))
     return query.order_by(col(JobRow.id).desc())
+
+
+def _exactly(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    # As above: the range of ids has been counted already. PostgreSQL has no estimate for a coalesce.
+    return func.coalesce(condition, true())
+
+
+def _id_bounds(wanted: JobFilter, before: JobId | None) -> tuple[JobId | None, JobId | None]:
+    """Ids sort by time, so a range of time is a range of ids: the lowest, and the one below which all are.
+
+    PostgreSQL's clock makes `created_at`, an API's makes the id, somewhat earlier: the exact condition stays besides.
+    """
+    least = lowest_job_id(wanted.created_after - _CLOCKS_APART) if wanted.created_after is not None else None
+    bound = lowest_job_id(wanted.created_before + _CLOCKS_APART) if wanted.created_before is not None else None
+    return least, min((each for each in (before, bound) if each is not None), default=None)
 
 
 def _summary(row: dict[str, object]) -> JobSummary:
     renamed = {"metadata": row.pop("meta"), "state": JobState(str(row.pop("state")))}
     renamed["priority"] = Priority(str(row.pop("priority")))
     return JobSummary(**row, **renamed)  # type: ignore[arg-type]  # the columns above are the fields
+
+
+def _readable(row: asyncpg.Record, sealer: Sealer) -> JobRecord | Failed:
+    """One row's trouble is no other row's: they are read together, for many tenants."""
+    try:
+        return _record(row, sealer)
+    except (SealBroken, ValueError, TypeError, KeyError) as error:
+        name = show_job(JobId(row["id"]))
+        # Without its text, which may quote the row.
+        log.error("job_unreadable", job_id=name, error=type(error).__name__)  # noqa: TRY400
+        return Failed(JobUnreadable(f"{name} can't be read: it was stored with another INFERD_MASTER_KEY, or damaged."))
 
 
 def _record(row: asyncpg.Record, sealer: Sealer) -> JobRecord:

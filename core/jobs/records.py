@@ -44,10 +44,14 @@ class Inserted:
 
 @dataclass(frozen=True, slots=True)
 class KeyHeld:
-    """The idempotency key belongs to `job_id`, which was submitted with a body of this `fingerprint`."""
+    """The idempotency key belongs to `job_id`, which was submitted with a body of this `fingerprint`.
+
+    `state` is the job's; None: it was deleted.
+    """
 
     job_id: JobId
     fingerprint: bytes
+    state: JobState | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,9 @@ async def _held_keys(connection: Connection, jobs: Sequence[NewJob]) -> dict[tup
         statement("held_keys"), [job.tenant_id for job in jobs], [job.idempotency_key for job in jobs]
     )
     return {
-        (TenantId(record["tenant_id"]), record["key"]): KeyHeld(JobId(record["job_id"]), record["fingerprint"])
+        (TenantId(record["tenant_id"]), record["key"]): KeyHeld(
+            JobId(record["job_id"]), record["fingerprint"], JobState(record["state"]) if record["state"] else None
+        )
         for record in records
     }
 

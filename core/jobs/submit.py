@@ -9,16 +9,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import orjson
+import structlog
 from pydantic import JsonValue
 
 from core.db.faults import is_store_fault
-from core.domain.errors import AppError, Gone, InvalidParameter, Unavailable
+from core.domain.errors import AppError, Gone, Internal, InvalidParameter, Unavailable
 from core.domain.ids import JobId, TenantId, new_job_id, show_job
 from core.domain.job_state import JobState, Priority
 from core.domain.retry import NO_LIMITS, RetryLimits
 from core.jobs.context import JobContext
 from core.jobs.records import Inserted, JobRecord, KeyHeld, NewJob
+from core.jobs.turns import Turns
 from core.observability.metrics import SUBMITTED, count
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,15 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a submit of many says of one job that is stored."""
+
+    job_id: JobId
+    state: JobState
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """A draft, and the key under which asking twice makes one job. The fingerprint is of the body that came with it."""
 
@@ -67,14 +80,18 @@ async def submit_job(context: JobContext, tenant_id: TenantId, order: Order, *, 
 
 async def submit_jobs(
     context: JobContext, tenant_id: TenantId, orders: Sequence[Order], *, request_id: str | None
-) -> list[Submission | AppError]:
-    """As `submit_job`, for many: each has its own outcome, in the order asked. Raises Overloaded for all of them."""
-    jobs = [_new_job_or_error(context, tenant_id, order, request_id) for order in orders]
+) -> list[Accepted | AppError]:
+    """As `submit_job`, for many: each has its own outcome, in the order asked, whatever went wrong with the others.
+
+    Raises Overloaded, or BatcherClosed, for all of them, and then none is stored.
+    """
+    jobs = []
+    turns = Turns()
+    for order in orders:
+        jobs.append(_new_job_or_error(context, tenant_id, order, request_id))
+        await turns.give_way()
     outcomes = iter(await context.group_commit.inserts.submit_many([job for job in jobs if isinstance(job, NewJob)]))
-    return [
-        await _settled_or_error(context, job, order.draft, next(outcomes)) if isinstance(job, NewJob) else job
-        for job, order in zip(jobs, orders, strict=True)
-    ]
+    return [_accepted(job, next(outcomes)) if isinstance(job, NewJob) else job for job in jobs]
 
 
 def _new_job_or_error(
@@ -84,20 +101,36 @@ def _new_job_or_error(
         return _new_job(context, tenant_id, order, request_id)
     except AppError as error:
         return error
+    except Exception as error:  # noqa: BLE001 - it belongs to this line; the others go on
+        return _line_failed(error)
 
 
-async def _settled_or_error(
-    context: JobContext, job: NewJob, draft: Draft, outcome: Inserted | KeyHeld | BaseException
-) -> Submission | AppError:
-    """A batch of rows that PostgreSQL could not take refuses its own lines only; whatever else was raised is a bug."""
-    if isinstance(outcome, BaseException):
-        if is_store_fault(outcome):
-            return Unavailable("The database was out of reach for this job; send it again.", retry_after=1.0)
-        raise outcome
-    try:
-        return await _settled(context, job, draft, outcome)
-    except AppError as error:
-        return error
+def _accepted(job: NewJob, outcome: Inserted | KeyHeld | BaseException) -> Accepted | AppError:
+    match outcome:
+        case Inserted():
+            count(SUBMITTED, job.model.partition("/")[0], job.priority.value)
+            return Accepted(job.id, JobState.QUEUED, replayed=False)
+        case KeyHeld() if outcome.fingerprint != job.fingerprint:
+            return _key_reused()
+        case KeyHeld():
+            if outcome.state is None:
+                return _key_of_deleted(outcome.job_id)
+            return Accepted(outcome.job_id, outcome.state, replayed=True)
+        case BaseException():
+            return _line_failed(outcome)
+
+
+def _line_failed(error: BaseException) -> AppError:
+    if is_store_fault(error):
+        return Unavailable(
+            "The database went away while this job was stored, and it may be stored: send the line again, with an "
+            "idempotency_key if it must not run twice.",
+            retry_after=1.0,
+        )
+    log.error("line_failed", error=type(error).__name__, exc_info=error)
+    return Internal(
+        "This line could not be stored, by a bug of inferd. Report it with the x-request-id of this answer."
+    )
 
 
 async def _settled(context: JobContext, job: NewJob, draft: Draft, outcome: Inserted | KeyHeld) -> Submission:
@@ -108,17 +141,25 @@ async def _settled(context: JobContext, job: NewJob, draft: Draft, outcome: Inse
         case KeyHeld(job_id=held_by, fingerprint=first) if first == job.fingerprint:
             return Submission(await _held_job(context, job.tenant_id, held_by), replayed=True)
         case KeyHeld():
-            raise InvalidParameter(
-                "This Idempotency-Key was used before with another body. Send a new key for a new job.",
-                code="idempotency_key_reused",
-                param="Idempotency-Key",
-            )
+            raise _key_reused()
+
+
+def _key_reused() -> InvalidParameter:
+    return InvalidParameter(
+        "This Idempotency-Key was used before with another body. Send a new key for a new job.",
+        code="idempotency_key_reused",
+        param="Idempotency-Key",
+    )
+
+
+def _key_of_deleted(job_id: JobId) -> Gone:
+    return Gone(f"{show_job(job_id)}, which this Idempotency-Key made, was deleted. Send a new key for a new job.")
 
 
 async def _held_job(context: JobContext, tenant_id: TenantId, job_id: JobId) -> JobRecord:
     found = await context.group_commit.reads.submit((job_id, tenant_id))
     if found is None:
-        raise Gone(f"{show_job(job_id)}, which this Idempotency-Key made, was deleted. Send a new key for a new job.")
+        raise _key_of_deleted(job_id)
     return found
 
 
@@ -126,6 +167,12 @@ def _new_job(context: JobContext, tenant_id: TenantId, order: Order, request_id:
     draft = order.draft
     context.catalogue.validate(draft.model, draft.params)
     retry = _retry_limits(context, draft)
+    longest = context.settings.max_timeout_seconds
+    if draft.timeout_seconds is not None and draft.timeout_seconds > longest:
+        raise InvalidParameter(
+            f"timeout_seconds: must be at most {longest:g} on this server (INFERD_JOB_MAX_TIMEOUT_SECONDS).",
+            param="timeout_seconds",
+        )
     job_id = new_job_id()
     request = orjson.dumps({"messages": draft.messages, "params": draft.params})
     return NewJob(
@@ -138,7 +185,7 @@ def _new_job(context: JobContext, tenant_id: TenantId, order: Order, request_id:
         request_id=request_id,
         run_at=draft.run_at,
         deadline_seconds=draft.deadline_seconds,
-        timeout_seconds=draft.timeout_seconds or context.settings.timeout_seconds,
+        timeout_seconds=draft.timeout_seconds or min(context.settings.timeout_seconds, longest),
         max_attempts=retry.max_attempts or context.settings.max_attempts,
         retry_initial_seconds=retry.initial_seconds or context.settings.retry_initial_seconds,
         retry_max_seconds=retry.max_seconds or context.settings.retry_max_seconds,

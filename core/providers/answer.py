@@ -14,6 +14,7 @@ from core.domain.transitions import Billed
 from core.providers.faults import Fault, FaultCode
 
 _UNKNOWN: Final = "unknown"
+_MOST_TOKENS: Final = 2**31 - 1
 
 
 def read_answer(body: JsonValue, *, model: str, request_id: str | None = None) -> InferenceResult:
@@ -92,4 +93,7 @@ def _text(message: Mapping[str, JsonValue], finish_reason: str, billed: Billed) 
 
 def _count(members: JsonValue, name: str) -> int | None:
     value = members.get(name) if isinstance(members, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        return None
+    # A provider that counts wrong was paid all the same; the columns take no more.
+    return min(value, _MOST_TOKENS)

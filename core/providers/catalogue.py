@@ -24,6 +24,7 @@ from core.settings import ProviderSettings, Settings, SettingsError
 
 MODEL_ID: Final = re.compile(r"[a-z][a-z0-9-]*/[\w.:-]+(/[\w.:-]+)*", re.ASCII)
 MAX_MODEL_ID: Final = 200
+_MOST_COMPARED: Final = 200
 LOCAL_MODEL: Final = "smollm2-135m"
 # Known by name alone: what is missing is only the key.
 _KEY_VARIABLES: Final = {
@@ -112,7 +113,9 @@ class Catalogue:
         return provider, name
 
     def _not_found(self, what: str, model: str) -> InvalidParameter:
-        known = [entry.id for entry in self.models()]
+        # What is looked at is bounded: comparing is quadratic in the names' lengths, and blocks the event loop.
+        model = model[:MAX_MODEL_ID]
+        known = [entry.id for entry in self.models()[:_MOST_COMPARED]]
         open_ended = [f"{name}/…" for name, source in self._sources.items() if not source.models]
         # A bare name is compared with bare names, so that `smollm2` finds its provider.
         by_name = {entry.partition("/")[2]: entry for entry in known}

@@ -2,6 +2,7 @@
 
 import httpx2
 
+from tests.conftest import OwnerPool
 from tests.support.processes import RunningWorker
 from tests.support.tenants import Tenant
 
@@ -100,3 +101,37 @@ class TestSubmit:
             answer = await api.post("/v1/jobs/bulk", json={"jobs": lines})
             assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_parameter")
         assert (await api.get("/v1/jobs")).json()["data"] == []
+
+    async def test_a_replay_needs_no_second_look(self, api: httpx2.AsyncClient) -> None:
+        lines = [JOB | {"idempotency_key": key} for key in ("a", "b", "c")]
+        first = (await api.post("/v1/jobs/bulk", json={"jobs": lines})).json()["data"]
+        await api.post(f"/v1/jobs/{first[0]['id']}/cancel")
+        await api.delete(f"/v1/jobs/{first[1]['id']}")
+        again = (await api.post("/v1/jobs/bulk", json={"jobs": lines})).json()["data"]
+        assert [(line["status"], line["error"] and line["error"]["code"]) for line in again] == [
+            ("cancelled", None), (None, "gone"), ("queued", None),
+        ]  # fmt: skip
+
+    async def test_a_row_that_postgres_refuses_fails_its_own_line(
+        self, api: httpx2.AsyncClient, owner: OwnerPool
+    ) -> None:
+        """Whatever it is: the lines that are stored are told as stored, and no other is."""
+        await owner.execute(
+            """
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '22008'; END $$;
+            CREATE TRIGGER refuse BEFORE INSERT ON jobs FOR EACH ROW WHEN (NEW.max_attempts = 49)
+            EXECUTE FUNCTION refuse();
+            """
+        )
+        try:
+            lines = [JOB, JOB | {"max_attempts": 49}, JOB, JOB | {"max_attempts": 48}]
+            answer = await api.post("/v1/jobs/bulk", json={"jobs": lines})
+        finally:
+            await owner.execute("DROP TRIGGER refuse ON jobs; DROP FUNCTION refuse()")
+        data = answer.json()["data"]
+        assert (answer.status_code, [line["error"] and line["error"]["code"] for line in data]) == (
+            200, [None, "internal_error", None, None],
+        )  # fmt: skip
+        stored = {f"job_{row['id'].hex}" for row in await owner.fetch("SELECT id FROM jobs")}
+        assert stored == {line["id"] for line in data if line["id"]}

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.admission import Admission
 from api.hot_routes import HotRoutes
 from api.main import Api, create_app
 from api.middleware import RequestMiddleware
@@ -23,7 +24,8 @@ FRESH = ("x-request-id", "location", "etag")
 
 def served(app: Api, way: ASGIApp, runtime: ApiRuntime) -> ASGIApp:
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        await way({**scope, "app": app, "state": {"runtime": runtime}}, receive, send)
+        state = {"runtime": runtime, "admission": Admission(runtime.settings.api)}
+        await way({**scope, "app": app, "state": state}, receive, send)
 
     return call
 
@@ -133,6 +135,8 @@ async def test_other_methods_go_the_usual_way(ways: list[httpx2.AsyncClient]) ->
 def test_no_argument_is_forgotten() -> None:
     """Whoever adds an argument to one of the two routes must read it in api/hot_routes.py too."""
     assert list(inspect.signature(jobs.submit).parameters) == [
-        "runtime", "caller", "body", "request_id", "prefer", "idempotency_key",
+        "runtime", "admission", "caller", "body", "request_id", "prefer", "idempotency_key",
     ]  # fmt: skip
-    assert list(inspect.signature(jobs.get).parameters) == ["runtime", "caller", "job_id", "wait", "if_none_match"]
+    assert list(inspect.signature(jobs.get).parameters) == [
+        "runtime", "admission", "caller", "job_id", "wait", "if_none_match",
+    ]  # fmt: skip

@@ -1,8 +1,11 @@
 """GET /v1/jobs/{id}: polling, waiting, ETags, and whose job it is."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import httpx2
+import pytest
+from sqlalchemy.pool import QueuePool
 
 from tests.support.processes import RunningApi, RunningWorker
 from tests.support.tenants import Tenant
@@ -75,6 +78,20 @@ async def test_somebody_elses_job_is_not_found(api: httpx2.AsyncClient, other_te
         answer = await api.request(method, f"/v1/jobs/{job_id}{path}", headers=other_tenant.authorization)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found"), (method, path)
     assert (await api.get(f"/v1/jobs/{job_id}")).json()["status"] == "queued"
+
+
+async def test_when_every_session_is_in_use_the_caller_is_told_to_come_again(
+    api: httpx2.AsyncClient, shared_api: RunningApi, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = shared_api.runtime.database.engine.pool
+    assert isinstance(pool, QueuePool)
+    assert pool.timeout() <= 5
+    monkeypatch.setattr(pool, "_timeout", 0.05)
+    for _ in range(pool.size() + pool._max_overflow):
+        await stack.enter_async_context(shared_api.runtime.database.engine.connect())
+    answer = await api.get("/v1/jobs")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "1"
 
 
 async def test_an_id_that_is_none_is_not_found(api: httpx2.AsyncClient) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
+from core.db.batching import Failed
 from core.db.dedicated import DedicatedConnection
 from core.db.session import hot_transaction
 from core.domain.clock import SystemClock
@@ -179,7 +180,7 @@ async def test_f36_a_blocked_loop_starts_no_call_that_another_worker_may_have_ma
     calls = worker.jobs.group_commit.calls
     mark = calls.statement
 
-    async def mark_and_block(runs: Sequence[Run]) -> Sequence[bool | Exception]:
+    async def mark_and_block(runs: Sequence[Run]) -> Sequence[bool | Failed]:
         marked = await mark(runs)
         time.sleep(1.2)  # noqa: ASYNC251 - a blocked loop is what this is about
         blocked.set()

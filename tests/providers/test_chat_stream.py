@@ -158,6 +158,12 @@ def test_counts_are_counts_or_unknown() -> None:
     )
 
 
+def test_a_count_beyond_what_a_column_holds_is_the_most_that_it_holds() -> None:
+    usage = read_usage({"prompt_tokens": 10**12, "completion_tokens": 7})
+
+    assert (usage.input_tokens, usage.output_tokens) == (2**31 - 1, 7)
+
+
 def test_text_is_a_text_or_parts() -> None:
     assert text_of([{"type": "text", "text": "a"}, {"type": "image_url"}, {"type": "text", "text": "b"}]) == "ab"
     assert text_of(7) is None

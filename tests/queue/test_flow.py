@@ -7,6 +7,7 @@ from contextlib import suppress
 import httpx2
 import orjson
 
+from core.db.batching import Failed
 from core.jobs.reconcile import Reconciler
 from core.jobs.records import Inserted, KeyHeld, NewJob
 from core.queue.keys import PAYLOAD, Lane
@@ -29,7 +30,7 @@ async def test_a_job_is_rung_although_who_submitted_it_went_away(
     inserts = api_runtime.jobs.group_commit.inserts
     commit, going = inserts.statement, asyncio.Event()
 
-    async def told(rows: Sequence[NewJob]) -> Sequence[Inserted | KeyHeld | Exception]:
+    async def told(rows: Sequence[NewJob]) -> Sequence[Inserted | KeyHeld | Failed]:
         going.set()
         return await commit(rows)
 

@@ -9,7 +9,7 @@ import pytest
 from core.db.engine import Database
 from core.db.session import hot_transaction
 from core.domain.ids import JobId
-from core.domain.job_state import Priority
+from core.domain.job_state import JobState, Priority
 from core.jobs import store
 from core.jobs.records import Inserted, KeyHeld, NewJob
 from tests.conftest import OwnerPool
@@ -80,8 +80,8 @@ async def test_every_row_gets_its_own_answer_in_order(database: Database, tenant
     outcomes = await insert(database, *batch)
 
     assert [type(outcome) for outcome in outcomes] == [Inserted, KeyHeld, Inserted, Inserted, KeyHeld]
-    assert outcomes[1] == KeyHeld(first.id, b"one")
-    assert outcomes[4] == KeyHeld(batch[3].id, b"one")
+    assert outcomes[1] == KeyHeld(first.id, b"one", JobState.QUEUED)
+    assert outcomes[4] == KeyHeld(batch[3].id, b"one", JobState.QUEUED)
 
 
 async def test_a_key_is_taken_by_one_of_many_at_once(
@@ -119,7 +119,7 @@ async def test_keys_are_taken_in_one_order_so_that_batches_can_not_deadlock(
         await holder.rollback()
 
     held, inserted = await waiting
-    assert held == KeyHeld(other.id, b"two")
+    assert held == KeyHeld(other.id, b"two", JobState.QUEUED)
     assert isinstance(inserted, Inserted)
 
 
@@ -138,7 +138,7 @@ async def test_a_key_is_free_again_when_its_time_is_over(
     (held,) = await insert(database, third)
 
     assert isinstance(taken, Inserted)
-    assert held == KeyHeld(second.id, bytes([1]))
+    assert held == KeyHeld(second.id, bytes([1]), JobState.QUEUED)
     seconds = await owner.fetchval("SELECT extract(epoch FROM expires_at - now())::float8 FROM idempotency")
     assert 50 < seconds <= 60
     assert await rows.count("jobs") == 2

@@ -75,6 +75,28 @@ async def test_upgrading_what_is_new_changes_nothing(fresh_database: DatabaseSet
     assert await migrate.drift(fresh_database) == []
 
 
+async def test_the_metadata_of_jobs_that_are_there_can_be_looked_for(fresh_database: DatabaseSettings) -> None:
+    """Also that of jobs which the release before inserts, which knows nothing of the table."""
+    jobs = """
+        INSERT INTO jobs (id, tenant_id, model, request, meta, priority, run_at, timeout_seconds, max_attempts)
+        SELECT gen_random_uuid(), $1, 'echo/echo', '\\x00', meta, 'standard', now(), 1, 1
+        FROM unnest($2::text[]) AS given, CAST (given AS jsonb) AS meta
+    """
+    async with await open_database(fresh_database, name="operator", fleet=True) as database:
+        tenant_id = await create_tenant(database, make_sealer(None), "somebody")
+    await migrate.downgrade(fresh_database, "0006-1")
+    async with connected(fresh_database) as connection:
+        await connection.execute("SET app.fleet = 'on'")
+        await connection.execute(jobs, tenant_id, ['{"a": "1", "b": "2"}'] * 3 + ["{}"] * 6000)
+        await migrate.upgrade(fresh_database)
+        await connection.execute(jobs, tenant_id, ['{"a": "3"}', "{}"])
+        found = await connection.fetch("SELECT key, value, count(*) FROM job_metadata GROUP BY 1, 2 ORDER BY 1, 2")
+        assert [tuple(row) for row in found] == [("a", "1", 3), ("a", "3", 1), ("b", "2", 3)]
+
+        await connection.execute("DELETE FROM jobs")
+        assert await connection.fetchval("SELECT count(*) FROM job_metadata") == 0
+
+
 async def test_a_difference_between_tables_and_database_is_seen(fresh_database: DatabaseSettings) -> None:
     async with connected(fresh_database) as connection:
         await connection.execute(

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +38,12 @@ BATCH = 100
 # How many rows one node of a plan may look at: each of the batch a few times (an index may hold dead versions of it),
 # and the batch compared with itself. A scan of any table is more.
 MOST = BATCH * 4 + BATCH * BATCH
+# Of every job, a pair that half of them have and one of its own.
+PAIRS = """
+INSERT INTO job_metadata (job_id, tenant_id, key, value)
+SELECT id, tenant_id, 'half', CASE WHEN number % 2 = 0 THEN 'a' ELSE 'b' END FROM numbered
+UNION ALL SELECT id, tenant_id, 'own', number::text FROM numbered
+""".replace("numbered", "(SELECT id, tenant_id, row_number() OVER (ORDER BY id) AS number FROM jobs) AS numbered")
 BEGINNING = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
@@ -138,6 +144,10 @@ async def _fill(
             analyze=analyze,
             keep_indexes=keep_indexes,
         )
+        await connection.execute("SET app.fleet = 'on'")
+        await connection.execute(PAIRS)
+        if analyze:
+            await connection.execute("VACUUM (ANALYZE) job_metadata")
     finally:
         await connection.close()
 
@@ -293,8 +303,29 @@ async def test_rows_are_found_by_an_index_of_their_own(filled: Filled, name: str
         JobFilter(states=(JobState.FAILED,)),
         JobFilter(states=(JobState.QUEUED, JobState.RUNNING)),
         JobFilter(created_after=BEGINNING[0]),
+        JobFilter(created_before=datetime.now(UTC) - timedelta(days=50)),
+        JobFilter(metadata=(("half", "a"),)),
+        JobFilter(metadata=(("own", "30000"),)),
+        JobFilter(metadata=(("own", "none"),)),
+        JobFilter(metadata=(("half", "a"), ("own", "30000"))),
+        JobFilter(metadata=(("half", "a"),), states=(JobState.FAILED,)),
+        JobFilter(metadata=(("half", "a"),), states=(JobState.RUNNING,)),
+        JobFilter(metadata=(("half", "a"),), created_before=datetime.now(UTC) - timedelta(days=50)),
     ],
-    ids=["all", "failed", "active", "by time"],
+    ids=[
+        "all",
+        "failed",
+        "active",
+        "by time",
+        "old",
+        "half",
+        "own",
+        "none",
+        "half and own",
+        "half and failed",
+        "half and running",
+        "half and old",
+    ],
 )
 async def test_a_page_of_a_list_reads_a_page(filled: Filled, wanted: JobFilter) -> None:
     query = queries._narrowed(select(JobRow).with_only_columns(col(JobRow.id)), filled.tenant_id, wanted, None)

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -11,13 +12,13 @@ from core.db.engine import Database
 from core.db.sealed import make_sealer
 from core.db.session import hot_transaction, reading
 from core.domain import transitions
-from core.domain.errors import Gone, NotFound
-from core.domain.ids import JobId, new_job_id
+from core.domain.errors import Gone, JobUnreadable, NotFound
+from core.domain.ids import JobId, lowest_job_id, new_job_id
 from core.domain.job_state import JobState, Priority
 from core.jobs import queries, store
 from core.jobs.delete import delete_job
 from core.jobs.queries import JobFilter, JobSummary
-from core.jobs.records import Change
+from core.jobs.records import Change, JobRecord
 from core.runtime import ApiRuntime
 from tests.conftest import OwnerPool
 from tests.support import jobs
@@ -103,16 +104,23 @@ async def test_filters_narrow_and_add_up(database: Database, tenant: Tenant, own
 async def test_a_range_of_time_has_its_beginning_and_not_its_end(
     database: Database, tenant: Tenant, owner: OwnerPool
 ) -> None:
-    made = await insert(database, tenant, 3)
     noon = datetime.fromisoformat("2026-03-04T12:00:00Z")
-    for number, job_id in enumerate(made):
-        await owner.execute("UPDATE jobs SET created_at = $1 WHERE id = $2", noon + timedelta(hours=number), job_id)
+    made = []
+    for hour in range(3):
+        # The id is of a clock that is half an hour off: ids narrow what is looked at, and decide nothing.
+        job_id = JobId(UUID(int=lowest_job_id(noon + timedelta(hours=hour, minutes=30 * (-1) ** hour)).int + hour))
+        await insert(database, tenant, id=job_id)
+        await owner.execute("UPDATE jobs SET created_at = $1 WHERE id = $2", noon + timedelta(hours=hour), job_id)
+        made.append(job_id)
 
     wanted = JobFilter(created_after=noon + timedelta(hours=1), created_before=noon + timedelta(hours=2))
 
     assert [job.id for job in await listed(database, tenant, wanted)] == [made[1]]
     assert len(await listed(database, tenant, JobFilter(created_after=noon))) == 3
     assert len(await listed(database, tenant, JobFilter(created_before=noon))) == 0
+    assert [job.id for job in await listed(database, tenant, JobFilter(created_after=noon), before=made[1])] == [
+        made[0]
+    ]
 
 
 @pytest.mark.parametrize("value", ["'; DROP TABLE jobs; --", '"', "\\", "%", "_", "{}", "ünï\U0001f600", " ", ""])
@@ -150,7 +158,26 @@ async def test_whole_jobs_come_in_the_order_asked_and_for_their_tenant(
     async with hot_transaction(database, [tenant.id, other_tenant.id]) as connection:
         found = await queries.get_many(connection, make_sealer(None), wanted)
 
-    assert [job and job.id for job in found] == [second, None, first, None, second]
+    assert [job.id if isinstance(job, JobRecord) else job for job in found] == [second, None, first, None, second]
+
+
+async def test_a_row_that_can_not_be_read_is_nobody_elses_trouble(
+    api_runtime: ApiRuntime, database: Database, tenant: Tenant, other_tenant: Tenant, owner: OwnerPool
+) -> None:
+    """Sealed with another master key, or cut by a partial restore: its reader is told so, all others read on."""
+    sealed, damaged, good = [(await jobs.submit(api_runtime.jobs, tenant.id)).id for _ in range(3)]
+    theirs = (await jobs.submit(api_runtime.jobs, other_tenant.id)).id
+    await owner.execute("UPDATE jobs SET request = $1 WHERE id = $2", bytes([1]) * 40, sealed)
+    await owner.execute("UPDATE jobs SET request = $1 WHERE id = $2", b"\x00{", damaged)
+    reads = api_runtime.jobs.group_commit.reads
+    wanted = [(sealed, tenant.id), (damaged, tenant.id), (good, tenant.id), (theirs, other_tenant.id)]
+
+    found = await asyncio.gather(*(reads.submit(each) for each in wanted), return_exceptions=True)
+
+    assert [each.code if isinstance(each, JobUnreadable) else each and each.id for each in found] == [  # type: ignore[union-attr]
+        "job_unreadable", "job_unreadable", good, theirs,
+    ]  # fmt: skip
+    assert {job.id for job in await listed(database, tenant)} == {sealed, damaged, good}
 
 
 async def test_a_missing_job_is_gone_or_never_was(

@@ -29,8 +29,8 @@ from tests.support.tenants import Tenant
 
 TABLES = ("tenants", *TENANT_TABLES)
 SEED = """
-INSERT INTO jobs (id, tenant_id, model, request, priority, run_at, timeout_seconds, max_attempts)
-    VALUES ($1, $2, 'echo/echo', '\\x00', 'standard', now(), 1, 1);
+INSERT INTO jobs (id, tenant_id, model, request, priority, run_at, timeout_seconds, max_attempts, meta)
+    VALUES ($1, $2, 'echo/echo', '\\x00', 'standard', now(), 1, 1, '{"key": "value"}');
 INSERT INTO attempts (job_id, tenant_id, run_no, attempt, worker_id, provider) VALUES ($1, $2, 1, 1, 'w', 'echo');
 INSERT INTO results (job_id, tenant_id, run_no, output) VALUES ($1, $2, 1, '\\x00');
 INSERT INTO deleted_jobs (id, tenant_id) VALUES ($1, $2);

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import httpx2
 import uvicorn
 
-from api.main import create_app, make_server
+from api.admission import Admission
+from api.main import ApiServer, create_app, make_server
 from core.runtime import ApiRuntime, WorkerRuntime, open_api, open_worker
 from core.settings import Settings
 from tests.support.tenants import Tenant
@@ -24,6 +25,8 @@ class RunningApi:
     url: str
     settings: Settings
     runtime: ApiRuntime
+    admission: Admission
+    server: ApiServer
 
     @asynccontextmanager
     async def client(self, tenant: Tenant | None = None) -> AsyncIterator[httpx2.AsyncClient]:
@@ -46,7 +49,7 @@ async def serve_api(settings: Settings) -> AsyncIterator[RunningApi]:
         try:
             await eventually(lambda: server.started or serving.done(), what="the API starts")
             if not serving.done():
-                yield RunningApi(f"http://{host}:{port}", settings, app.state.runtime)
+                yield RunningApi(f"http://{host}:{port}", settings, app.state.runtime, app.state.admission, server)
         finally:
             server.stop()
             await serving

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
-from core.db.batching import Batcher, BatcherClosed, Overloaded
+from core.db.batching import Batcher, BatcherClosed, Failed, Overloaded
 
 
 class Statement:
@@ -89,8 +89,8 @@ async def test_a_locked_table_is_not_tried_row_by_row() -> None:
 
 
 async def test_an_exception_among_the_outcomes_is_its_rows_own() -> None:
-    async def statement(rows: Sequence[int]) -> list[int | Exception]:
-        return [ValueError("odd") if row % 2 else row for row in rows]
+    async def statement(rows: Sequence[int]) -> list[int | Failed]:
+        return [Failed(ValueError("odd")) if row % 2 else row for row in rows]
 
     outcomes = await submit_all(Batcher("test", statement), range(4))
 
@@ -248,3 +248,36 @@ async def test_a_flush_that_is_cancelled_leaves_nobody_waiting(statement: Statem
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [type(outcome) for outcome in outcomes] == [BatcherClosed, BatcherClosed, int]
+
+
+async def test_a_row_that_could_not_be_served_fails_alone_and_at_once() -> None:
+    async def statement(rows: Sequence[int]) -> list[int | Failed]:
+        return [Failed(KeyError(row)) if row < 0 else row * 2 for row in rows]
+
+    outcomes = await submit_all(Batcher("test", statement), [1, -1, 2])
+
+    assert (outcomes[0], type(outcomes[1]), outcomes[2]) == (2, KeyError, 4)
+
+
+async def test_a_group_is_bounded_in_bytes_too(statement: Statement) -> None:
+    batcher = Batcher("test", statement, size_of=lambda row: row, max_bytes=100)
+
+    assert await submit_all(batcher, [40, 60, 10, 500, 1, 2]) == [80, 120, 20, 1000, 2, 4]
+    assert statement.batches == [[40, 60], [10], [500], [1, 2]]
+
+
+async def test_what_waits_is_bounded_in_bytes_too(statement: Statement) -> None:
+    batcher = Batcher("test", statement, max_rows=1, size_of=lambda row: row, max_pending_bytes=100)
+    statement.open.clear()
+    tasks = await started(batcher, [1])
+    await asyncio.sleep(0)
+    # Alone it may be larger: it could never be stored otherwise.
+    tasks += await started(batcher, [150])
+    with pytest.raises(Overloaded):
+        await batcher.submit(1)
+    with pytest.raises(Overloaded):
+        await batcher.submit_many([1, 2])
+    statement.open.set()
+    await asyncio.gather(*tasks)
+
+    assert await batcher.submit(100) == 200

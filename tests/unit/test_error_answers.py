@@ -37,6 +37,7 @@ WEATHER: list[Exception] = [
     of_sqlalchemy(sqlalchemy.OperationalError),
     of_sqlalchemy(sqlalchemy.InterfaceError),
     of_sqlalchemy(sqlalchemy.DBAPIError),
+    sqlalchemy.TimeoutError("secret detail"),
     ConnectionRefusedError("secret detail"),
     TimeoutError("secret detail"),
     BatcherClosed("secret detail"),
@@ -57,6 +58,7 @@ BUGS: list[Exception] = [
     of_driver(asyncpg.InsufficientPrivilegeError),
     of_sqlalchemy(sqlalchemy.ProgrammingError),
     of_sqlalchemy(sqlalchemy.IntegrityError),
+    sqlalchemy.DBAPIError("SELECT secret", {}, asyncpg.DataError("secret detail")),
     KeyError("secret detail"),
     AssertionError("secret detail"),
     RuntimeError("secret detail"),
@@ -119,14 +121,14 @@ def test_an_invalid_body_is_422_and_names_the_field_without_its_value() -> None:
     told = invalid(number="hunter2")
 
     assert (told.status, told.code, told.param) == (422, "invalid_parameter", "number")
-    assert "valid integer" in told.message
+    assert told.message == "number: must be a whole number."
     assert "hunter2" not in told.message
 
 
 def test_an_unknown_field_a_nested_one_and_several_are_told() -> None:
     assert invalid(number=1, nmber=2).message == "nmber: there is no such field."
     assert invalid(number=1, inner={"a": "x"}).param == "inner.a"
-    assert "(1 more problems)" in invalid(number="x", other=1).message
+    assert invalid(number="x", other=1).message == "other: there is no such field; number: must be a whole number."
 
 
 def test_where_a_parameter_stood_is_not_part_of_its_name() -> None:

@@ -1,6 +1,7 @@
 """Bodies that PostgreSQL or a provider would choke on are refused with 400, and too large ones with 413."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 
 import orjson
@@ -11,7 +12,7 @@ from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
-from api.strict_json import parse_object, read_body
+from api.strict_json import parse_lines, parse_object, read_body
 from core.domain.errors import InvalidRequest, PayloadTooLarge
 
 LIMIT = 1024
@@ -171,3 +172,24 @@ async def test_a_connection_that_ends_early_is_the_clients_error() -> None:
         await read_body(request(b'{"a":', cut=True), LIMIT)
 
     assert refused.value.status == 400
+
+
+def test_what_a_text_holds_are_no_values() -> None:
+    text = ',"\\{}[]:' * 30_000
+    assert parse_object(json.dumps({"a": text}).encode()) == {"a": text}
+
+
+@pytest.mark.parametrize("value", ["1", "{}", '""', '"\\\\"', '"\\""'])
+def test_millions_of_values_are_not_even_made(value: str) -> None:
+    body = f'{{"a": [{",".join([value] * 1_000_000)}]}}'.encode()
+    tracemalloc.start()
+    with pytest.raises(InvalidRequest, match="more than 20000 values"):
+        parse_object(body)
+    assert tracemalloc.get_traced_memory()[1] < 4 * len(body) + 20_000_000
+    tracemalloc.stop()
+
+
+async def test_a_line_is_refused_by_its_number() -> None:
+    lines = [{"a": 1}, {"a": [1] * 11}]
+    with pytest.raises(InvalidRequest, match=r"^lines\.1: The body has more than 10 values"):
+        await parse_lines(json.dumps({"lines": lines}).encode(), "lines", most_values=100, most_per_line=10)

@@ -14,7 +14,7 @@ SQLModel.metadata.naming_convention = NAMING
 from core.db.tables.access import ApiKeyRow, TenantRow  # noqa: E402 - the naming convention must come first
 from core.db.tables.attempts import AttemptRow  # noqa: E402
 from core.db.tables.idempotency import IdempotencyRow  # noqa: E402
-from core.db.tables.jobs import DeletedJobRow, JobRow, ResultRow  # noqa: E402
+from core.db.tables.jobs import DeletedJobRow, JobMetadataRow, JobRow, ResultRow  # noqa: E402
 from core.db.tables.seals import SealRow  # noqa: E402
 from core.db.tables.webhooks import (  # noqa: E402
     DeliveryAttemptRow,
@@ -34,6 +34,7 @@ TENANT_TABLES = (
     "deliveries",
     "delivery_attempts",
     "idempotency",
+    "job_metadata",
     "jobs",
     "results",
     "retired_webhook_secrets",
@@ -49,6 +50,7 @@ __all__ = [
     "DeliveryAttemptRow",
     "DeliveryRow",
     "IdempotencyRow",
+    "JobMetadataRow",
     "JobRow",
     "RecoveryRow",
     "ResultRow",

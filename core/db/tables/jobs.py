@@ -1,4 +1,4 @@
-"""Jobs, their results (apart, because they are large and written once), and the ids of deleted ones.
+"""Jobs, their metadata by pair, their results (apart: large, and written once), and the ids of deleted ones.
 
 Written by core/jobs/store.py only. `request` and `output` are sealed bytes (core/db/sealed.py).
 """
@@ -91,6 +91,25 @@ class JobRow(SQLModel, table=True):
     error_class: str | None = Field(default=None, sa_type=TEXT)
     error_code: str | None = Field(default=None, sa_type=TEXT)
     error_message: str | None = Field(default=None, sa_type=TEXT)
+
+
+class JobMetadataRow(SQLModel, table=True):
+    """One pair of a job's `meta`, where an index can find it. Written by a trigger on jobs, never changed.
+
+    A GIN index on `meta` would be of no use: its `@>` is not leakproof, so PostgreSQL filters by tenant first.
+    """
+
+    __tablename__ = "job_metadata"
+    __table_args__ = (
+        ForeignKeyConstraint(["job_id", "tenant_id"], ["jobs.id", "jobs.tenant_id"], ondelete="CASCADE"),
+        # list and bulk changes by metadata, newest first
+        Index("ix_job_metadata_pair", "tenant_id", "key", "value", "job_id"),
+    )
+
+    job_id: UUID = uuid_key()
+    tenant_id: UUID = uuid_key()
+    key: str = Field(primary_key=True, sa_type=TEXT)
+    value: str = Field(sa_type=TEXT)
 
 
 class ResultRow(SQLModel, table=True):

@@ -15,12 +15,14 @@ TREE: dict[type[AppError], tuple[int, str, str, bool]] = {
     errors.Unauthenticated: (401, "authentication_error", "invalid_api_key", False),
     errors.NotFound: (404, "not_found_error", "not_found", False),
     errors.MethodNotAllowed: (405, "invalid_request_error", "method_not_allowed", False),
+    errors.RequestTimeout: (408, "invalid_request_error", "request_timeout", True),
     errors.Conflict: (409, "invalid_request_error", "conflict", False),
     errors.Gone: (410, "not_found_error", "gone", False),
     errors.PayloadTooLarge: (413, "invalid_request_error", "payload_too_large", False),
     errors.FailedDependency: (424, "invalid_request_error", "webhook_unanswered", False),
     errors.TooManyRequests: (429, "rate_limit_error", "queue_full", True),
     errors.Internal: (500, "server_error", "internal_error", False),
+    errors.JobUnreadable: (500, "server_error", "job_unreadable", False),
     errors.Unavailable: (503, "server_error", "unavailable", True),
 }
 

@@ -1,6 +1,7 @@
 """Ids that round-trip, sort by time and refuse everything else."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.domain import ids
-from core.domain.ids import InvalidId, new_job_id, new_uuid, parse, parse_job, show, show_job
+from core.domain.ids import InvalidId, lowest_job_id, new_job_id, new_uuid, parse, parse_job, show, show_job
 
 PREFIXES = [ids.JOB, ids.TENANT, ids.KEY, ids.ENDPOINT, ids.EVENT, ids.DELIVERY, ids.REQUEST]
 
@@ -79,3 +80,12 @@ def test_parsing_is_strict_for_any_text(text: str) -> None:
     except InvalidId:
         return
     assert show_job(parsed) == text
+
+
+def test_no_id_of_later_is_lower_than_the_lowest_of_a_moment() -> None:
+    before = datetime.now(UTC)
+    made = new_job_id()
+
+    assert lowest_job_id(before) <= made < lowest_job_id(datetime.now(UTC) + timedelta(milliseconds=1))
+    assert lowest_job_id(datetime(1969, 12, 31, tzinfo=UTC)) == UUID(int=0)
+    assert lowest_job_id(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=7)).hex.startswith("000000000007")

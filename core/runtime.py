@@ -25,7 +25,7 @@ from core.queue.connect import RedisClient, connect
 from core.queue.keys import Keys
 from core.queue.ring import Ring, open_ring
 from core.settings import Settings
-from core.webhooks.deliver import DeliverContext, open_deliveries
+from core.webhooks.context import DeliverContext, open_deliveries
 from core.webhooks.egress import Egress
 
 _HOUR: int = 3600

@@ -48,6 +48,9 @@ _REFUSALS: Final = (
     orjson.JSONEncodeError,
 )
 
+# Or a row that it names went away at this very moment: looked at again, it is gone for the whole statement.
+_AGAIN: Final = (*STORE_AWAY, Overloaded, asyncpg.ForeignKeyViolationError)
+
 # A write that takes longer than this may never come back: the answer is put in safety meanwhile.
 _PATIENCE_SECONDS: Final = 0.5
 
@@ -141,10 +144,10 @@ async def _write(context: RunContext, change: Change) -> Applied | None:
     # Nearly every write succeeds at once; what retries it costs as much as half of what a job does besides.
     try:
         return await context.group_commit.changes.submit(change)
-    except (*STORE_AWAY, Overloaded) as error:
+    except _AGAIN as error:
         log.warning("finish_waits_for_store", error=type(error).__name__)
     async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type((*STORE_AWAY, Overloaded)),
+        retry=retry_if_exception_type(_AGAIN),
         wait=wait_random_exponential(multiplier=0.1, max=2.0),
         sleep=asyncio.sleep,
         reraise=True,

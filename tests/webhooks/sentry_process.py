@@ -11,7 +11,7 @@ from ipaddress import ip_network
 import sentry_sdk
 from pydantic import SecretStr
 
-from core.domain.ids import new_job_id
+from core.domain.ids import TenantId, new_job_id, new_uuid
 from core.domain.inference import InferenceRequest
 from core.observability.sentry import configure_sentry
 from core.providers.faults import Fault
@@ -24,7 +24,7 @@ async def main(dsn: str, webhook_url: str, provider_url: str) -> None:
     configure_sentry(SentrySettings(dsn=SecretStr(dsn)), role="worker")
     settings = WebhookSettings(allow_http=True, allow_cidrs=(ip_network("127.0.0.0/8"),))
     async with Egress(settings) as egress:
-        await egress.post(webhook_url, {}, b"{}")
+        await egress.post(webhook_url, {}, b"{}", tenant_id=TenantId(new_uuid()))
     provider = OpenAICompatible(Endpoint(provider_url))
     request = InferenceRequest(new_job_id(), "m", ({"role": "user", "content": "hi"},), {}, 1, 1, 5.0)
     try:

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
 from aiohttp import web
 
-from core.domain.ids import DeliveryId, new_uuid
+from core.domain.ids import DeliveryId, TenantId, new_uuid
 from core.queue.keys import Lane
 from core.runtime import WorkerRuntime
 from core.settings import Settings
@@ -211,19 +212,22 @@ async def test_a_receiver_is_called_no_faster_than_it_asks(
         assert took >= (last - first) / 20 - 0.3, (first, last)
 
 
+TENANT = TenantId(UUID(int=1))
+
+
 def test_health_counts_silences_in_a_row() -> None:
     health = Health(quota=2)
     for silent in (True, True, False, True, True):
         health.begins("a.example")
-        health.ended("a.example", silent=silent)
+        health.ended("a.example", TENANT, silent=silent)
     assert health.suspects() == frozenset()
     health.begins("a.example")
     health.begins("b.example")
-    health.ended("a.example", silent=True)
+    health.ended("a.example", TENANT, silent=True)
     assert (set(health.suspects()), health.room()) == ({"a.example"}, 2)
     health.begins("a.example")
     assert health.room() == 1
-    health.ended("a.example", silent=False)
+    health.ended("a.example", TENANT, silent=False)
     assert (set(health.suspects()), health.room()) == (set(), 2)
 
 

@@ -4,6 +4,7 @@ Called wherever an id is made, shown or parsed. A prefix tells a reader what an 
 tells the database when it was made, so new rows land at the right-hand end of every index.
 """
 
+from datetime import datetime
 from typing import Final, NewType
 from uuid import UUID
 
@@ -28,6 +29,7 @@ RECOVERY: Final = "rcv"
 REQUEST: Final = "req"
 
 _HEX_DIGITS: Final = 32
+_RANDOM_BITS: Final = 80
 
 
 class InvalidId(ValueError):
@@ -37,6 +39,12 @@ class InvalidId(ValueError):
 def new_uuid() -> UUID:
     """A fresh UUIDv7 (RFC 9562): milliseconds first, then randomness."""
     return uuid7()
+
+
+def uuid_at(moment: datetime, *, before: float = 0.0) -> UUID:
+    """The smallest UUIDv7 of a moment, or of so many seconds before it: a bound for ids by time."""
+    milliseconds = max(0, int((moment.timestamp() - before) * 1000))
+    return UUID(int=milliseconds << _RANDOM_BITS)
 
 
 def show(prefix: str, value: UUID) -> str:

@@ -133,7 +133,7 @@ async def set_enabled(
 async def delete_endpoint(database: Database, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
     """At once, and nothing more is sent for it. Raises NotFound.
 
-    Its deliveries and their log, which nobody can read any more, are deleted in the background (core/webhooks/prune.py).
+    Its deliveries and their log can't be read any more, and are deleted in the background (core/webhooks/prune.py).
     """
     async with transaction(database, tenant_id) as session:
         await session.delete(await queries.endpoint_row(session, tenant_id, endpoint_id, lock=True))

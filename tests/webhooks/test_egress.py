@@ -198,6 +198,7 @@ async def test_tls_is_timed_apart_and_names_are_too(tmp_path: Path) -> None:
         answer = await out.post(receiver.url(HOST, "https"), {}, BODY, tenant_id=TENANT)
         again = await out.post(receiver.url(HOST, "https"), {}, BODY, tenant_id=TENANT)
     assert isinstance(answer, Answered), answer
+    assert isinstance(again, Answered), again
     timing = answer.timing
     parts = (timing.dns_ms, timing.connect_ms, timing.tls_ms, timing.first_byte_ms)
     assert all(part is not None and part > 0 for part in parts), timing

@@ -143,7 +143,9 @@ async def test_a_dead_receiver_delays_no_other(
     new_tenant: MakeTenant, make_settings: MakeSettings, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
     """One dead with a backlog, nine well: these are done while every attempt at the dead one is still under way."""
-    settings = make_settings(webhook=LOCAL | {"concurrency": 10, "per_endpoint": 4, "timeout_seconds": 30.0})
+    settings = make_settings(
+        webhook=LOCAL | {"concurrency": 10, "per_tenant": 10, "per_endpoint": 4, "timeout_seconds": 30.0}
+    )
     running = await stack.enter_async_context(serve_api(settings))
     api = await stack.enter_async_context(running.client(await new_tenant()))
     await stack.enter_async_context(run_worker(settings))
@@ -166,7 +168,7 @@ async def test_many_dead_receivers_leave_half_of_the_slots_to_others(
     new_tenant: MakeTenant, make_settings: MakeSettings, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
     """More dead ones than there are slots: known as such, they get one try at a time, and half of the slots at most."""
-    webhook = LOCAL | {"concurrency": 6, "per_endpoint": 4, "timeout_seconds": 0.5}
+    webhook = LOCAL | {"concurrency": 6, "per_tenant": 6, "per_endpoint": 4, "timeout_seconds": 0.5}
     settings = make_settings(webhook=webhook, worker={"sweep_seconds": 0.2})
     running = await stack.enter_async_context(serve_api(settings))
     api = await stack.enter_async_context(running.client(await new_tenant()))

@@ -39,7 +39,7 @@ def delivery(**changes: Any) -> ClaimedDelivery:
         "job_id": JobId(new_uuid()), "lease_token": LeaseToken(new_uuid()), "event_id": EventId(new_uuid()),
         "event_type": "job.succeeded", "url": "https://example.com/", "host": "example.com", "body": b"{}",
         "attempts": 1, "slots_used": 1, "trigger": "scheduled", "secret": b"", "retired_secrets": (),
-        "includes_result": False, "output": None,
+        "includes_result": False, "result_is_gone": False, "output": None,
     }  # fmt: skip
     return ClaimedDelivery(**(given | changes))
 

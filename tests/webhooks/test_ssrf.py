@@ -222,7 +222,9 @@ async def test_no_answer_of_a_nameserver_leads_to_it(
 ) -> None:
     async with egress(says) as out:
         for _ in range(4):
-            await asyncio.gather(*(out.post(f"http://{NAME}:{listener.port}/", {}, b"{}", tenant_id=TENANT) for _ in range(at_once)))
+            await asyncio.gather(
+                *(out.post(f"http://{NAME}:{listener.port}/", {}, b"{}", tenant_id=TENANT) for _ in range(at_once))
+            )
     assert listener.forbidden == []
     assert only_allowed(connects, PUBLIC), connects
 

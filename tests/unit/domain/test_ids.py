@@ -1,6 +1,7 @@
 """Ids that round-trip, sort by time and refuse everything else."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -79,3 +80,12 @@ def test_parsing_is_strict_for_any_text(text: str) -> None:
     except InvalidId:
         return
     assert show_job(parsed) == text
+
+
+def test_a_moment_bounds_the_ids_that_were_made_around_it() -> None:
+    now = datetime.now(UTC)
+    made = new_uuid()
+
+    assert ids.uuid_at(now, before=1) < made < ids.uuid_at(now, before=-60)
+    assert ids.uuid_at(datetime.min.replace(tzinfo=UTC)) == UUID(int=0)
+    assert ids.uuid_at(datetime.max.replace(tzinfo=UTC), before=-3600) > made

@@ -197,6 +197,8 @@ def deleting(world: World, tenant_id: TenantId, job_id: UUID) -> Operation:
         job = model.jobs.get(job_id)
         if job is None or job.tenant_id != tenant_id:
             return False
+        # Cancelled first, if it has not ended: who asked for it is told.
+        job.cancel(transitions.cancel())
         model.delete(job_id)
         return True
 

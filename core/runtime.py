@@ -29,7 +29,7 @@ from core.queue.ring import Ring, open_ring
 from core.routing.router import Router
 from core.settings import Settings
 from core.version import VERSION
-from core.webhooks.deliver import DeliverContext, open_deliveries
+from core.webhooks.context import DeliverContext, open_deliveries
 from core.webhooks.egress import Egress
 
 _HOUR: int = 3600

@@ -159,6 +159,18 @@ class WebhookSettings(_Group):
         default=8, ge=1, description="Deliveries in flight to one endpoint, or to one host for the jobs of one tenant."
     )
     per_host: int = Field(default=32, ge=1, description="Deliveries in flight to one host, for all tenants together.")
+    per_address: int = Field(
+        default=64,
+        ge=2,
+        description="Deliveries in flight from one worker process to one IP address, whatever the hosts are called "
+        "that lead to it; one tenant's are half of them at most.",
+    )
+    per_tenant: float = Field(
+        default=0.25,
+        gt=0,
+        description="Deliveries in flight of one tenant: below 1 a share of each worker process's concurrency, and "
+        "so of the fleet's; from 1 on a number for each worker process.",
+    )
     retry_seconds: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(), description="The waits between attempts, as JSON; unset: those of docs/reference/webhooks.md."
     )

@@ -155,7 +155,8 @@ def backfill(table: str, assignments: str, where: str) -> None:
 def copy(statement: str, start: object) -> None:
     """Runs `statement` batch by batch, each in a transaction of its own, with a pause after each as long as it took.
 
-    `$1` is where a batch begins, `start` at first; the statement returns where the next one does, and no row at the end.
+    `$1` is where a batch begins, `start` at first; the statement returns where the next one does,
+    or no row at the end.
     What it writes must be harmless to write twice: another run begins at `start` again.
     """
     position: object | None = start

@@ -43,7 +43,9 @@ class JobEventData(_Event):
     result: dict[str, Any] | None = Field(
         default=None, description="Of a success, for an endpoint with `include_result`: the job's output."
     )
-    result_omitted: Literal["too_large"] | None = Field(default=None, description="Why `result` is not there.")
+    result_omitted: Literal["too_large", "job_deleted"] | None = Field(
+        default=None, description="Why `result` is not there."
+    )
     test: Literal[True] | None = Field(default=None, description="A sample: there is no such job.")
 
 

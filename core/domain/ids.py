@@ -4,7 +4,7 @@ Called wherever an id is made, shown or parsed. A prefix tells a reader what an 
 tells the database when it was made, so new rows land at the right-hand end of every index.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final, NewType
 from uuid import UUID
 
@@ -29,8 +29,7 @@ RECOVERY: Final = "rcv"
 REQUEST: Final = "req"
 
 _HEX_DIGITS: Final = 32
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
+_RANDOM_BITS: Final = 80
 
 
 class InvalidId(ValueError):
@@ -40,6 +39,12 @@ class InvalidId(ValueError):
 def new_uuid() -> UUID:
     """A fresh UUIDv7 (RFC 9562): milliseconds first, then randomness."""
     return uuid7()
+
+
+def uuid_at(moment: datetime, *, before: float = 0.0) -> UUID:
+    """The smallest UUIDv7 of a moment, or of so many seconds before it: a bound for ids by time."""
+    milliseconds = max(0, int((moment.timestamp() - before) * 1000))
+    return UUID(int=milliseconds << _RANDOM_BITS)
 
 
 def show(prefix: str, value: UUID) -> str:
@@ -64,12 +69,6 @@ def new_job_id() -> JobId:
 
 def show_job(job_id: JobId) -> str:
     return show(JOB, job_id)
-
-
-def lowest_job_id(at: datetime) -> JobId:
-    """No job id made at or after this moment, by the clock of its maker, is lower. Any time after 1970 has one."""
-    milliseconds = (at - _EPOCH) // _MILLISECOND
-    return JobId(UUID(int=min(max(milliseconds, 0), 2**48 - 1) << 80))
 
 
 def parse_job(text: str) -> JobId:

@@ -60,7 +60,7 @@ def tell(context: JobContext, changes: Sequence[Changed]) -> None:
     """After the commit: rings for deliveries and requeued jobs, wakes who waits, closes calls that run for nothing."""
     for changed in changes:
         job, transition = changed.job, changed.transition
-        context.ring.ring(*map(ring_delivery, changed.applied.delivery_ids))
+        context.ring.ring(*(ring_delivery(each, job.tenant_id) for each in changed.applied.delivery_ids))
         if job.state == JobState.RUNNING:
             context.ring.announce_cancel(job.id)
         else:

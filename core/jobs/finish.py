@@ -40,7 +40,6 @@ STORE_AWAY: Final = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.LockNotAvailableError,
 )
-_AGAIN: Final = (*STORE_AWAY, Overloaded, RowLocked)
 # PostgreSQL is there and refuses these very values: the same write can never work.
 _REFUSALS: Final = (
     asyncpg.DataError,
@@ -49,6 +48,9 @@ _REFUSALS: Final = (
     UnicodeEncodeError,
     orjson.JSONEncodeError,
 )
+
+# Or a row that it names went away at this very moment: looked at again, it is gone for the whole statement.
+_AGAIN: Final = (*STORE_AWAY, Overloaded, RowLocked, asyncpg.ForeignKeyViolationError)
 
 # A write that takes longer than this may never come back: the answer is put in safety meanwhile.
 _PATIENCE_SECONDS: Final = 0.5

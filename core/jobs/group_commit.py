@@ -63,7 +63,8 @@ def open_group_commit(
     async def claim(job_ids: Sequence[JobId]) -> list[ClaimedJob | NotDue | None]:
         async with hot_statement(database) as connection:
             outcomes = await store.claim(connection, job_ids, worker_id=claimant())
-        ring.ring(*_rings_of_deliveries([each for each in outcomes if isinstance(each, ClaimedJob)]))
+        claimed = [each for each in outcomes if isinstance(each, ClaimedJob)]
+        ring.ring(*(ringing for each in claimed for ringing in _rings_of_deliveries(each.tenant_id, each)))
         return outcomes
 
     async def call(runs: Sequence[Run]) -> list[bool]:
@@ -73,7 +74,10 @@ def open_group_commit(
     async def change(changes: Sequence[Change]) -> list[Applied | Failed | None]:
         async with hot_statement(database) as connection:
             outcomes = await store.apply(connection, changes)
-        ring.ring(*_rings_of_deliveries([each for each in outcomes if isinstance(each, Applied)]))
+        applied = [
+            (asked.tenant_id, each) for asked, each in zip(changes, outcomes, strict=True) if isinstance(each, Applied)
+        ]
+        ring.ring(*(ringing for tenant_id, each in applied for ringing in _rings_of_deliveries(tenant_id, each)))
         return [Failed(each) if isinstance(each, RowLocked) else each for each in outcomes]
 
     return GroupCommit(
@@ -104,8 +108,8 @@ def _rings_of_new(jobs: Sequence[NewJob], outcomes: Sequence[Inserted | KeyHeld]
             tenant_id=job.tenant_id,
         )
         for job, inserted in made
-    ] + _rings_of_deliveries([inserted for _, inserted in made])
+    ] + [ringing for job, inserted in made for ringing in _rings_of_deliveries(job.tenant_id, inserted)]
 
 
-def _rings_of_deliveries(outcomes: Sequence[Inserted | ClaimedJob | Applied]) -> list[Ringing]:
-    return [ring_delivery(delivery_id) for outcome in outcomes for delivery_id in outcome.delivery_ids]
+def _rings_of_deliveries(tenant_id: TenantId, outcome: Inserted | ClaimedJob | Applied) -> list[Ringing]:
+    return [ring_delivery(delivery_id, tenant_id) for delivery_id in outcome.delivery_ids]

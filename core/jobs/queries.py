@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from core.db.sealed import SealBroken, Sealer
 from core.db.session import Connection, ReadSession
 from core.db.tables import DeletedJobRow, JobMetadataRow, JobRow
 from core.domain.errors import Gone, JobUnreadable, NotFound
-from core.domain.ids import DeliveryId, JobId, TenantId, lowest_job_id, show_job
+from core.domain.ids import DeliveryId, JobId, TenantId, show_job, uuid_at
 from core.domain.job_state import JobState, Priority
 from core.jobs.records import AttemptRecord, DeliveryRecord, JobRecord
 from core.jobs.statements import statement
@@ -27,7 +27,7 @@ from core.jobs.statements import statement
 log = structlog.get_logger(__name__)
 
 # How far the clocks of an API and of PostgreSQL may be apart, with the time that a submit may take.
-_CLOCKS_APART: Final = timedelta(hours=1)
+_CLOCKS_APART_SECONDS: Final = 3600.0
 
 Query = TypeVar("Query", bound="Select[*tuple[Any, ...]]")
 
@@ -139,13 +139,17 @@ def _exactly(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return func.coalesce(condition, true())
 
 
+def _id_at(moment: datetime | None, *, before: float) -> JobId | None:
+    return None if moment is None else JobId(uuid_at(moment, before=before))
+
+
 def _id_bounds(wanted: JobFilter, before: JobId | None) -> tuple[JobId | None, JobId | None]:
     """Ids sort by time, so a range of time is a range of ids: the lowest, and the one below which all are.
 
     PostgreSQL's clock makes `created_at`, an API's makes the id, somewhat earlier: the exact condition stays besides.
     """
-    least = lowest_job_id(wanted.created_after - _CLOCKS_APART) if wanted.created_after is not None else None
-    bound = lowest_job_id(wanted.created_before + _CLOCKS_APART) if wanted.created_before is not None else None
+    least = _id_at(wanted.created_after, before=_CLOCKS_APART_SECONDS)
+    bound = _id_at(wanted.created_before, before=-_CLOCKS_APART_SECONDS)
     return least, min((each for each in (before, bound) if each is not None), default=None)
 
 

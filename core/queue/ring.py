@@ -48,8 +48,9 @@ def ring_job(job_id: JobId, lane: Lane, delay: float = 0.0, *, tenant_id: Tenant
     return Ringing(lane, job_member(job_id), RUN_JOB, delay, "" if tenant_id is None else tenant_id.hex)
 
 
-def ring_delivery(delivery_id: DeliveryId, delay: float = 0.0) -> Ringing:
-    return Ringing(Lane.DELIVERIES, delivery_member(delivery_id), DELIVER_WEBHOOK, delay)
+def ring_delivery(delivery_id: DeliveryId, tenant_id: TenantId, delay: float = 0.0) -> Ringing:
+    """As a job, a delivery takes turns with those of other tenants."""
+    return Ringing(Lane.DELIVERIES, delivery_member(delivery_id), DELIVER_WEBHOOK, delay, tenant_id.hex)
 
 
 def open_ring(redis: ArqRedis, keys: Keys, timeout: float) -> "Ring":

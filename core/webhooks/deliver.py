@@ -1,45 +1,34 @@
 """Stop 9 of 9 · from worker/tasks/deliver_webhook.py · to the receiver
 
 Sends one delivery and records how it went: lease it, sign it, POST it with no transaction open, write the outcome under
-the lease's token, ring for those that waited behind it. A sender that dies is taken over when its lease runs out; the
+the lease's token, enqueue those that waited behind it. A sender that dies is taken over when its lease runs out; the
 receiver then sees the same `webhook-id` twice and can tell.
 """
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final, assert_never
 
+import asyncpg
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from core.access.webhook_secrets import open_secret
-from core.db.batching import Batcher, Overloaded
-from core.db.engine import Database
+from core.db.batching import Overloaded
 from core.db.faults import STORE_FAULTS
-from core.db.sealed import SealBroken, Sealer
-from core.db.session import hot_transaction
-from core.domain.clock import Clock
-from core.domain.ids import DELIVERY, EVENT, DeliveryId, EventId, new_uuid, show
+from core.db.sealed import SealBroken
+from core.domain.ids import DELIVERY, EVENT, DeliveryId, show
 from core.observability.context import bound
 from core.observability.metrics import DELIVERIES, DELIVERY_TIME, count
-from core.queue.ring import Ring, ring_delivery
-from core.settings import WebhookSettings
-from core.webhooks import store
-from core.webhooks.egress import Egress
-from core.webhooks.events import DISABLED, disabled_event
-from core.webhooks.exchange import Answered, NoAnswer, Timing
-from core.webhooks.health import Health
+from core.webhooks.context import DeliverContext
+from core.webhooks.exchange import Answered, Crowded, NoAnswer, Timing
 from core.webhooks.payload import body_of
-from core.webhooks.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, Successor
-from core.webhooks.schedule import WAITS, next_wait
+from core.webhooks.records import ClaimedDelivery, DeliveryNotDue, Ended, PutBack
+from core.webhooks.schedule import next_wait
 from core.webhooks.signing import sign
 
 _THROTTLING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
-# For what follows the exchange; less where exchanges are short.
-_LEASE_MARGIN_SECONDS: Final = 10.0
 # A receiver that says 429 or 503 is left alone as a whole, not only by the delivery that it said it to.
 _PAUSING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _LONGEST_PAUSE_SECONDS: Final = 60.0
@@ -48,100 +37,38 @@ _SILENT: Final = {"unreachable", "timeout"}
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class DeliverContext:
-    """What a delivery is handed: made by core/runtime.py, once per worker."""
-
-    claims: Batcher[DeliveryId, ClaimedDelivery | DeliveryNotDue | None]
-    records: Batcher[Ended, bool]
-    egress: Egress
-    sealer: Sealer
-    clock: Clock
-    ring: Ring
-    health: Health
-    waits: Sequence[float]
-    margin_seconds: float
-
-
-def open_deliveries(
-    database: Database,
-    egress: Egress,
-    sealer: Sealer,
-    clock: Clock,
-    ring: Ring,
-    settings: WebhookSettings,
-    *,
-    worker_id: str,
-) -> DeliverContext:
-    """A lease is longer than an exchange may last, so that no second sender starts during it."""
-    margin_seconds = min(_LEASE_MARGIN_SECONDS, max(1.0, settings.timeout_seconds))
-    lease_seconds = settings.timeout_seconds + margin_seconds
-    health = Health(quota=max(1, settings.concurrency // 2))
-
-    async def claim(ids: Sequence[DeliveryId]) -> list[ClaimedDelivery | DeliveryNotDue | None]:
-        caps = Caps(settings.per_endpoint, settings.per_host, health.suspects(), health.room())
-        # A claim that a crash of PostgreSQL undoes is made again.
-        opening = ("SET LOCAL synchronous_commit = off", store.CLAIM_ALONE)
-        async with hot_transaction(database, None, *opening) as connection:
-            return await store.claim(connection, ids, caps, lease_seconds=lease_seconds)
-
-    async def record(rows: Sequence[Ended]) -> list[bool]:
-        told: list[DeliveryId] = []
-        async with hot_transaction(database, None) as connection:
-            batch = await store.record(connection, rows, worker_id=worker_id)
-            if batch.disabled:
-                await store.skip(connection, [(each.id, each.tenant_id) for each in batch.disabled])
-                ids = [EventId(new_uuid()) for _ in batch.disabled]
-                events = [
-                    (each, event_id, disabled_event(event_id, each, clock.now()))
-                    for each, event_id in zip(batch.disabled, ids, strict=True)
-                ]
-                told = await store.tell_disabled(connection, DISABLED, events)
-            following = await store.successors(connection, batch, per_target=settings.per_endpoint)
-        _ring(ring, following, told)
-        for each in batch.disabled:
-            log.warning(
-                "webhook_endpoint_disabled", endpoint_id=each.id.hex, reason=each.reason, failures=each.failures
-            )
-        return [row.delivery.id in batch.written for row in rows]
-
-    return DeliverContext(
-        claims=Batcher("delivery_claim", claim),
-        records=Batcher("delivery_record", record),
-        egress=egress,
-        sealer=sealer,
-        clock=clock,
-        ring=ring,
-        health=health,
-        waits=settings.retry_seconds or WAITS,
-        margin_seconds=margin_seconds,
-    )
-
-
-def _ring(ring: Ring, following: Sequence[Successor], told: Sequence[DeliveryId]) -> None:
-    ring.ring(*(ring_delivery(each.id, each.delay) for each in following), *map(ring_delivery, told))
-
-
 async def deliver_webhook(context: DeliverContext, delivery_id: DeliveryId) -> float | None:
-    """One attempt. Answers after how many seconds the next one is due, or None."""
+    """One attempt. Returns after how many seconds the next one is due, or None."""
     match await context.claims.submit(delivery_id):
         case None:
             return None
         case DeliveryNotDue(seconds=seconds):
             return seconds
         case ClaimedDelivery() as delivery:
-            with bound(delivery_id=show(DELIVERY, delivery.id), attempt=delivery.attempts):
-                ended = await _attempt(context, delivery)
-                written = await _record(context, ended)
-                count(DELIVERIES, ended.state)
-                log.info("webhook_attempt", state=ended.state, status=ended.status, error=ended.error)
-                return ended.delay if written else None
+            try:
+                with bound(delivery_id=show(DELIVERY, delivery.id), attempt=delivery.attempts):
+                    return await _deliver(context, delivery)
+            finally:
+                context.done(delivery.tenant_id)
+
+
+async def _deliver(context: DeliverContext, delivery: ClaimedDelivery) -> float | None:
+    match await _attempt(context, delivery):
+        case PutBack() as crowded:
+            log.info("webhook_put_back", seconds=crowded.delay)
+            return crowded.delay if await context.put_backs.submit(crowded) else None
+        case Ended() as ended:
+            written = await _record(context, ended)
+            count(DELIVERIES, ended.state)
+            log.info("webhook_attempt", state=ended.state, status=ended.status, error=ended.error)
+            return ended.delay if written else None
 
 
 async def _record(context: DeliverContext, ended: Ended) -> bool:
     """Tries for as long as the lease may hold: what is not recorded is sent again."""
     async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type((*STORE_FAULTS, Overloaded)),
+        # A delivery that goes with its endpoint at this moment leaves nothing to be recorded the next time.
+        retry=retry_if_exception_type((*STORE_FAULTS, Overloaded, asyncpg.ForeignKeyViolationError)),
         wait=wait_random_exponential(multiplier=0.1, max=1.0),
         stop=stop_after_delay(context.margin_seconds),
         reraise=True,
@@ -151,7 +78,7 @@ async def _record(context: DeliverContext, ended: Ended) -> bool:
     raise AssertionError("retries end by an answer or an exception")
 
 
-async def _attempt(context: DeliverContext, delivery: ClaimedDelivery) -> Ended:
+async def _attempt(context: DeliverContext, delivery: ClaimedDelivery) -> Ended | PutBack:
     started_at = context.clock.now()
     try:
         body = body_of(context.sealer, delivery)
@@ -167,10 +94,14 @@ async def _attempt(context: DeliverContext, delivery: ClaimedDelivery) -> Ended:
     context.health.begins(delivery.host)
     silent = False
     try:
-        answer = await context.egress.post(delivery.url, {"content-type": "application/json", **headers}, body)
+        answer = await context.egress.post(
+            delivery.url, {"content-type": "application/json", **headers}, body, tenant_id=delivery.tenant_id
+        )
         silent = isinstance(answer, NoAnswer) and answer.problem in _SILENT
     finally:
-        context.health.ended(delivery.host, silent=silent)
+        context.health.ended(delivery.host, delivery.tenant_id, silent=silent)
+    if isinstance(answer, Crowded):
+        return PutBack(delivery, answer.seconds)
     if answer.timing.total_ms is not None:
         DELIVERY_TIME.observe(answer.timing.total_ms / 1000)
     return _ended(context, delivery, started_at, answer)

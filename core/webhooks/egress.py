@@ -20,9 +20,11 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.resolver import AsyncResolver
 from yarl import URL
 
+from core.domain.ids import TenantId
 from core.settings import WebhookSettings
 from core.webhooks.addresses import is_allowed
-from core.webhooks.exchange import Answered, NoAnswer, Problem
+from core.webhooks.crowds import Crowds
+from core.webhooks.exchange import Answered, Crowded, NoAnswer, Problem
 from core.webhooks.stopwatch import Stopwatch, TimedConnector, current, tracing
 
 _READ_BYTES: Final = 16 * 1024
@@ -36,6 +38,10 @@ class Blocked(OSError):
     """The address may not be reached."""
 
 
+class Full(OSError):
+    """As many as may be are on their way to the address."""
+
+
 class Egress:
     """One guarded pool for a process; open it with `async with`. `resolver` is for tests with a DNS of their own."""
 
@@ -43,6 +49,7 @@ class Egress:
         self._settings = settings
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
+        self._crowds = Crowds(settings.per_address, settings.timeout_seconds)
         # Hosts that led to an address which only this deployment lets us reach.
         self._private: set[str] = set()
 
@@ -52,10 +59,11 @@ class Egress:
         self._session = aiohttp.ClientSession(
             connector=TimedConnector(
                 socket_factory=self._guarded,
+                reused=self._enter,
                 resolver=resolver,
                 ssl=_trust(settings),
                 use_dns_cache=False,
-                # How many are in flight, and where to, is core/webhooks/sql/claim.sql's to say.
+                # How many are in flight is for core/webhooks/sql/claim.sql to say, and to an address for _enter.
                 limit=0,
                 limit_per_host=0,
             ),
@@ -74,14 +82,23 @@ class Egress:
         if self._session is not None:
             await self._session.close()
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answered | NoAnswer:
-        """One POST. Never raises for what the receiver or the network does.
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, tenant_id: TenantId
+    ) -> Answered | NoAnswer | Crowded:
+        """One POST for a tenant. Never raises for what the receiver or the network does.
 
         Who reached nobody is answered after the connect's timeout, whatever the reason: a tenant can't learn from us
         which ports of somebody else's are closed and which are filtered, nor what our names resolve to.
         """
         watch = Stopwatch()
-        answer = await self._post(url, headers, body, watch)
+        watch.tenant_id = tenant_id
+        try:
+            answer = await self._post(url, headers, body, watch)
+        finally:
+            for address in watch.addresses:
+                self._crowds.leave(address, tenant_id)
+        if isinstance(answer, NoAnswer) and watch.crowded is not None and not watch.reached:
+            return Crowded(self._crowds.wait(watch.crowded, asyncio.get_running_loop().time()))
         if isinstance(answer, NoAnswer) and answer.problem == "unreachable":
             await asyncio.sleep(self._settings.connect_timeout_seconds - watch.seconds())
         return answer
@@ -121,7 +138,18 @@ class Egress:
             if len(self._private) >= _MOST_HOSTS:
                 self._private.clear()
             self._private.add(watch.host)
+        self._enter(host)
         return socket.socket(family, kind, protocol)
+
+    def _enter(self, address: str) -> None:
+        """Takes a place at the address for the current exchange. Raises Full."""
+        watch = current.get()
+        if watch.tenant_id is None or address in watch.addresses:
+            return
+        if not self._crowds.enter(address, watch.tenant_id):
+            watch.crowded = address
+            raise Full("too many on their way to this address")
+        watch.addresses.add(address)
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

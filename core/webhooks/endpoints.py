@@ -26,6 +26,8 @@ from core.webhooks.signing import Signature, hint_of, new_signing_secret, verify
 MOST_ENDPOINTS: Final = 50
 OVERLAP: Final = timedelta(hours=24)
 _MOST_RETIRED: Final = 9
+# Deliveries that wait, in the request that disables or moves their endpoint; the sweep goes on.
+SETTLED_AT_ONCE: Final = 500
 
 
 async def create_endpoint(
@@ -88,7 +90,7 @@ async def update_endpoint(
 ) -> EndpointRecord:
     """Changes the fields of an EndpointDraft that are named. Raises NotFound.
 
-    A new URL is also where the deliveries go that were made for the old one.
+    A new URL is also where the deliveries go that were made for the old one: each when it is sent.
     """
     async with transaction(database, tenant_id) as session:
         row = await queries.endpoint_row(session, tenant_id, endpoint_id, lock=True)
@@ -99,16 +101,20 @@ async def update_endpoint(
         row.name, row.url, row.event_types = draft.name, draft.url, list(draft.event_types)
         row.include_result, row.max_per_second = draft.include_result, draft.max_per_second
         row.updated_at, row.send_after = clock.now(), None
-        await session.flush()
         if draft.url != before.draft.url:
-            await queries.run(session, "move", endpoint_id, tenant_id, draft.url)
+            row.unsettled_at = row.updated_at
+        await session.flush()
+        await queries.run(session, "settle", SETTLED_AT_ONCE, endpoint_id)
     return queries.endpoint_record(row)
 
 
 async def set_enabled(
     database: Database, clock: Clock, tenant_id: TenantId, endpoint_id: EndpointId, *, enabled: bool
 ) -> EndpointRecord:
-    """Turned off, what waits is skipped; turned on, it starts with a clean record. Raises NotFound."""
+    """Turned off, what waits is skipped: some at once, the rest in the background, none of it sent meanwhile.
+
+    Turned on, it starts with a clean record. Raises NotFound.
+    """
     async with transaction(database, tenant_id) as session:
         row = await queries.endpoint_row(session, tenant_id, endpoint_id, lock=True)
         if row.enabled == enabled:
@@ -117,14 +123,18 @@ async def set_enabled(
         row.updated_at = clock.now()
         row.disabled_at = None if enabled else row.updated_at
         row.failures, row.failing_since, row.send_after = 0, None, None
-        await session.flush()
         if not enabled:
-            await queries.run(session, "skip", [endpoint_id], [tenant_id])
+            row.unsettled_at = row.updated_at
+        await session.flush()
+        await queries.run(session, "settle", SETTLED_AT_ONCE, endpoint_id)
     return queries.endpoint_record(row)
 
 
 async def delete_endpoint(database: Database, tenant_id: TenantId, endpoint_id: EndpointId) -> None:
-    """With its deliveries and their log. Raises NotFound."""
+    """At once, and nothing more is sent for it. Raises NotFound.
+
+    Its deliveries and their log can't be read any more, and are deleted in the background (core/webhooks/prune.py).
+    """
     async with transaction(database, tenant_id) as session:
         await session.delete(await queries.endpoint_row(session, tenant_id, endpoint_id, lock=True))
 

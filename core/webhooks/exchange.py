@@ -57,6 +57,13 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Crowded:
+    """Nothing was sent: too many are on their way to the same address. There may be room in `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class NoAnswer:
     """There was none. `problem` is for the tenant; `reason` is for the operator's log alone."""
 

@@ -1,7 +1,7 @@
 """The exact bytes of one delivery: the stored event, with the job's result in it where the endpoint asked for that.
 
 A result is not stored a second time: it is spliced in when it is sent, and a job that has succeeded never changes, so
-every attempt sends the same bytes. Called by core/webhooks/deliver.py.
+every attempt sends the same bytes, until the job is deleted and its result with it. Called by core/webhooks/deliver.py.
 """
 
 from typing import Final
@@ -24,4 +24,5 @@ def body_of(sealer: Sealer, delivery: ClaimedDelivery) -> bytes:
         whole = orjson.dumps({**event, "data": {**event["data"], "result": orjson.loads(output)}})
         if len(whole) <= LARGEST_BODY:
             return whole
-    return orjson.dumps({**event, "data": {**event["data"], "result_omitted": "too_large"}})
+    why = "job_deleted" if delivery.result_is_gone else "too_large"
+    return orjson.dumps({**event, "data": {**event["data"], "result_omitted": why}})

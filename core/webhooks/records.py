@@ -14,19 +14,24 @@ from core.webhooks.signing import Signature
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """How many deliveries may be in flight: to one target, to one host, and from here to hosts that seem dead."""
+    """How many deliveries may be in flight: to one target, to one host, and from here to hosts that seem dead and of
+    one tenant; `sending` are those of each tenant that are in flight from here.
+    """
 
     per_target: int
     per_host: int
     suspects: frozenset[str]
     suspect_room: int
+    per_tenant: int
+    sending: Mapping[TenantId, int]
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
     """A delivery that this sender owns until its lease runs out. Secrets and `output` are sealed.
 
-    `output` is the job's result, for an endpoint that wants it with the event; None when it is too large for that.
+    `output` is the job's result, for an endpoint that wants it with the event; None when it is too large for that, or
+    is gone with its job.
     """
 
     id: DeliveryId
@@ -45,6 +50,7 @@ class ClaimedDelivery:
     secret: bytes
     retired_secrets: tuple[bytes, ...]
     includes_result: bool
+    result_is_gone: bool
     output: bytes | None
 
 
@@ -70,6 +76,14 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class PutBack:
+    """A delivery that was not sent and is tried again in `delay` seconds, at no cost."""
+
+    delivery: ClaimedDelivery
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
 class DisabledEndpoint:
     """An endpoint that failed for too long, or said that it is gone."""
 
@@ -81,9 +95,9 @@ class DisabledEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class RecordedBatch:
-    """The deliveries that were still their senders', each with its host and target; and who was disabled."""
+    """The deliveries that were still their senders', each with its tenant, host and target; and who was disabled."""
 
-    written: Mapping[DeliveryId, tuple[str, UUID]]
+    written: Mapping[DeliveryId, tuple[TenantId, str, UUID]]
     disabled: Sequence[DisabledEndpoint]
 
 
@@ -92,7 +106,8 @@ class Successor:
     """A delivery that may go, `delay` seconds from now."""
 
     id: DeliveryId
-    delay: float
+    tenant_id: TenantId
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from core.domain.ids import RECOVERY, DeliveryId, EndpointId, RecoveryId, Tenant
 from core.queue.ring import Ring, ring_delivery
 from core.webhooks import queries
 from core.webhooks.records import RecoveryRecord
-from core.webhooks.store import statement
+from core.webhooks.store import MOST_ATTEMPTS, statement
 
-_BATCH: Final = 500
+_BATCH: Final = 1000
 # A sweep has other things to do.
 _BATCHES_A_SWEEP: Final = 10
 
@@ -77,10 +77,11 @@ async def advance_recoveries(database: Database, ring: Ring) -> int:
     """Carries on with what is running, for some batches. Answers how many those were."""
     for batches in range(_BATCHES_A_SWEEP):
         async with hot_transaction(database, None) as connection:
-            row = await connection.fetchrow(statement("recover"), _BATCH)
+            row = await connection.fetchrow(statement("recover"), _BATCH, MOST_ATTEMPTS)
         if row is None:
             return batches
-        ring.ring(*(ring_delivery(DeliveryId(each)) for each in row["delivery_ids"]))
+        tenant_id = TenantId(row["tenant_id"])
+        ring.ring(*(ring_delivery(DeliveryId(each), tenant_id) for each in row["delivery_ids"]))
         if row["state"] == "completed":
             log.info("webhook_recovery_completed", recovery_id=show(RECOVERY, row["id"]), requeued=row["requeued"])
     return _BATCHES_A_SWEEP

@@ -10,6 +10,7 @@ from core.domain.errors import Conflict
 from core.domain.ids import DeliveryId, EndpointId, TenantId
 from core.queue.ring import Ring, ring_delivery
 from core.webhooks import queries
+from core.webhooks.store import MOST_ATTEMPTS
 
 
 async def redeliver(database: Database, ring: Ring, clock: Clock, tenant_id: TenantId, delivery_id: DeliveryId) -> None:
@@ -18,9 +19,13 @@ async def redeliver(database: Database, ring: Ring, clock: Clock, tenant_id: Ten
         row = await queries.delivery_row(session, tenant_id, delivery_id, lock=True)
         if row.lease_expires_at is not None and row.lease_expires_at > clock.now():
             raise Conflict("The delivery is being sent right now. Look again in a moment.")
+        if row.attempts >= MOST_ATTEMPTS:
+            raise Conflict(
+                f"The delivery has been sent {row.attempts} times, which is the most. Look at its log for why."
+            )
         if row.endpoint_id is not None:
             endpoint = await queries.endpoint_row(session, tenant_id, EndpointId(row.endpoint_id))
             if not endpoint.enabled:
                 raise Conflict("The webhook endpoint is disabled. Enable it first.")
         await queries.run(session, "requeue", delivery_id, tenant_id)
-    ring.ring(ring_delivery(delivery_id))
+    ring.ring(ring_delivery(delivery_id, tenant_id))

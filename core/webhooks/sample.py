@@ -47,7 +47,7 @@ async def send_sample(
         await queries.run(
             session, "insert_sample", delivery_id, tenant_id, endpoint_id, event_id, event_type, row.url, body
         )
-    ring.ring(ring_delivery(delivery_id))
+    ring.ring(ring_delivery(delivery_id, tenant_id))
     ended = await _ended(database, tenant_id, delivery_id, wait_seconds)
     if ended is None:
         raise _silent("No worker has sent it yet. Is one running?")

@@ -11,9 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
-from aiohttp import ClientSession, TraceConfig
+from aiohttp import ClientRequest, ClientSession, TraceConfig
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
+from core.domain.ids import TenantId
 from core.webhooks.exchange import Timing
 
 
@@ -27,6 +30,12 @@ class Stopwatch:
         """Whether it goes there by TLS."""
         self.blocked = False
         """Whether it led to an address that may not be reached."""
+        self.tenant_id: TenantId | None = None
+        """On whose behalf it is."""
+        self.addresses: set[str] = set()
+        """Where it has a place (core/webhooks/crowds.py)."""
+        self.crowded: str | None = None
+        """An address at which there was none."""
         self._started = time.perf_counter()
         self._dns: tuple[float, float] | None = None
         self._connecting: float | None = None
@@ -83,10 +92,11 @@ current: ContextVar[Stopwatch] = ContextVar("stopwatch")
 
 
 class TimedConnector(aiohttp.TCPConnector):
-    """Tells the current stopwatch when TCP is connected."""
+    """Tells the current stopwatch when TCP is connected, and `reused` that a connection was kept, with its address."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, reused: Callable[[str], None], **options: Any) -> None:
         super().__init__(**options)
+        self._reused = reused
         make = self._factory
 
         def timed() -> ResponseHandler:
@@ -95,6 +105,18 @@ class TimedConnector(aiohttp.TCPConnector):
             return make()
 
         self._factory = timed  # type: ignore[assignment]  # a partial there, a function here
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's signature
+        """A connection, new or kept. Raises what `reused` raises."""
+        connection = await super().connect(req, traces, timeout)
+        watch = current.get(None)
+        if watch is not None and not watch.addresses and connection.transport is not None:
+            try:
+                self._reused(str(connection.transport.get_extra_info("peername")[0]))
+            except BaseException:
+                connection.release()
+                raise
+        return connection
 
 
 def tracing() -> TraceConfig:

@@ -18,13 +18,19 @@ from core.webhooks.records import (
     DeliveryNotDue,
     DisabledEndpoint,
     Ended,
+    PutBack,
     RecordedBatch,
     Successor,
 )
 
 # Claims are one at a time over the fleet, so that what is in flight can be counted. Each takes a millisecond or two.
-CLAIM_ALONE: Final = f"SELECT pg_advisory_xact_lock({0x1FE4D_0002})"
+# Whoever stands still with the lock is not waited for: LockNotAvailableError, and the claim is made without it.
+CLAIM_ALONE: Final = f"SET LOCAL lock_timeout = '1s'; SELECT pg_advisory_xact_lock({0x1FE4D_0002})"
 _PLACE_TAKEN_SECONDS: Final = 0.5
+# By the claim's verdict: it has just been moved to another host, with caps of its own; its endpoint's row is locked.
+_AGAIN_SECONDS: Final = {"move": 0.0, "wait": 0.5}
+# Far below what the columns hold: the schedule's own attempts behind the last one by hand fit in as well.
+MOST_ATTEMPTS: Final = 10_000
 DISABLING_FAILURES: Final = 20
 DISABLING_SECONDS: Final = 5 * 86_400.0
 
@@ -42,8 +48,8 @@ async def claim(
 ) -> list[_Claim]:
     """Leases those that are due and have room; None for one that is done, is sent by another, or has to wait its turn.
 
-    In a transaction that began with CLAIM_ALONE.
-    Whoever is in front of one that waits rings for it when it ends (`successors`).
+    In a transaction that began with CLAIM_ALONE, or else the caps may be passed by what others claim meanwhile.
+    Whoever is in front of one that waits enqueues it when it ends (`successors`).
     """
     records = await connection.fetch(
         statement("claim"),
@@ -53,6 +59,9 @@ async def claim(
         caps.per_host,
         list(caps.suspects),
         caps.suspect_room,
+        caps.per_tenant,
+        list(caps.sending),
+        list(caps.sending.values()),
     )
     found: dict[DeliveryId, _Claim] = {}
     paced: set[object] = set()
@@ -63,11 +72,13 @@ async def claim(
 
 
 def _waiting(record: asyncpg.Record, paced: set[object]) -> DeliveryNotDue | None:
+    if record["verdict"] in _AGAIN_SECONDS:
+        return DeliveryNotDue(_AGAIN_SECONDS[record["verdict"]])
     if not record["is_due"]:
         return DeliveryNotDue(record["seconds_until_due"]) if record["seconds_until_due"] > 0 else None
     if record["trigger"] == "test":
         return DeliveryNotDue(_PLACE_TAKEN_SECONDS)
-    # One of those that wait for their receiver's rate is enough: it rings for the next.
+    # One of those that wait for their receiver's rate is enough: it enqueues the next.
     if record["seconds_until_clear"] > 0 and record["target"] not in paced:
         paced.add(record["target"])
         return DeliveryNotDue(record["seconds_until_clear"])
@@ -93,6 +104,7 @@ def _claimed(delivery_id: DeliveryId, record: asyncpg.Record) -> ClaimedDelivery
         secret=record["secret"],
         retired_secrets=tuple(record["retired_secrets"]),
         includes_result=record["includes_result"],
+        result_is_gone=record["result_is_gone"],
         output=record["output"],
     )
 
@@ -106,32 +118,39 @@ async def record(connection: Connection, rows: Sequence[Ended], *, worker_id: st
         DISABLING_FAILURES,
         DISABLING_SECONDS,
     )
-    written = {each["id"]: (each["host"], each["target"]) for each in records if each["tenant_id"] is None}
+    written = {
+        DeliveryId(each["id"]): (TenantId(each["tenant_id"]), each["host"], each["target"])
+        for each in records
+        if each["reason"] is None
+    }
     disabled = [
         DisabledEndpoint(EndpointId(each["id"]), TenantId(each["tenant_id"]), each["reason"], each["failures"])
         for each in records
-        if each["tenant_id"] is not None
+        if each["reason"] is not None
     ]
-    return RecordedBatch({DeliveryId(key): value for key, value in written.items()}, disabled)
+    return RecordedBatch(written, disabled)
+
+
+async def put_back(connection: Connection, rows: Sequence[PutBack]) -> set[DeliveryId]:
+    """Gives up leases under which nothing was sent. Returns the deliveries that were still their sender's."""
+    records = await connection.fetch(
+        statement("put_back"),
+        *_columns([(row.delivery.id, row.delivery.tenant_id, row.delivery.lease_token, row.delay) for row in rows]),
+    )
+    return {DeliveryId(each["id"]) for each in records}
 
 
 async def successors(connection: Connection, ended: RecordedBatch, *, per_target: int) -> list[Successor]:
     """Which deliveries may go now that these have ended."""
-    hosts, targets = zip(*set(ended.written.values()), strict=True) if ended.written else ((), ())
-    records = await connection.fetch(statement("successors"), list(hosts), list(targets), per_target)
-    return [Successor(DeliveryId(each["id"]), each["delay"]) for each in records]
-
-
-async def skip(connection: Connection, endpoints: Sequence[tuple[EndpointId, TenantId]]) -> None:
-    """Takes what waits for disabled endpoints out of the schedule."""
-    await connection.execute(
-        statement("skip"), [endpoint for endpoint, _ in endpoints], [tenant for _, tenant in endpoints]
-    )
+    if not ended.written:
+        return []
+    records = await connection.fetch(statement("successors"), *_columns(list(set(ended.written.values()))), per_target)
+    return [Successor(DeliveryId(each["id"]), TenantId(each["tenant_id"]), each["delay"]) for each in records]
 
 
 async def tell_disabled(
     connection: Connection, event_type: str, events: Sequence[tuple[DisabledEndpoint, EventId, bytes]]
-) -> list[DeliveryId]:
+) -> list[Successor]:
     """Makes the deliveries that say that endpoints were disabled."""
     records = await connection.fetch(
         statement("tell_disabled"),
@@ -141,7 +160,7 @@ async def tell_disabled(
         event_type,
         [body for _, _, body in events],
     )
-    return [DeliveryId(each["id"]) for each in records]
+    return [Successor(DeliveryId(each["id"]), TenantId(each["tenant_id"])) for each in records]
 
 
 def _ended_row(row: Ended) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 import inspect
 
 from core.settings import ApiSettings, JobSettings, WebhookSettings, WorkerSettings
-from core.webhooks import deliver
+from core.webhooks import context
 from worker.tasks import sweep
 
 _JITTER = 1.2
@@ -23,7 +23,7 @@ def test_three_heartbeats_may_fail() -> None:
 
 def test_a_sender_keeps_its_lease_for_the_whole_exchange() -> None:
     webhook = WebhookSettings()
-    assert deliver._LEASE_MARGIN_SECONDS > 0
+    assert context._LEASE_MARGIN_SECONDS > 0
     assert webhook.connect_timeout_seconds < webhook.timeout_seconds
 
 

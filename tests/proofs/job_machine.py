@@ -7,23 +7,25 @@ a run must not depend on who won it.
 import asyncio
 from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from core.domain import transitions
-from core.domain.ids import JobId, TenantId
+from core.domain.ids import DELIVERY, DeliveryId, JobId, TenantId, parse
 from core.domain.job_state import ACTIVE, TERMINAL, JobState
 from core.jobs.records import ClaimedJob
 from core.queue.claims import Acquired, Finished
 from core.queue.keys import IN_PROGRESS, JOB_LANES, PAYLOAD, Lane, job_member, parse_member
 from core.queue.ring import ring_job
-from core.webhooks.records import ClaimedDelivery
+from core.webhooks.exchange import Timing
+from core.webhooks.records import ClaimedDelivery, Ended
 from tests.proofs import invariants
 from tests.proofs import operations as do
 from tests.proofs.chances import CHANCE, EVENT, Chance, transition_of
-from tests.proofs.job_model import Job, Model
+from tests.proofs.job_model import Delivery, Job, Model
 from tests.proofs.operations import Operation, Wish, outcomes
 from tests.proofs.world import World
 from tests.support.jobs import answer
@@ -304,15 +306,33 @@ class JobMachine(RuleBasedStateMachine):
             for delivery in job.deliveries:
                 delivery.lease_alive = False
         self.execute("UPDATE deliveries SET lease_expires_at = now() - interval '1 s' WHERE lease_token IS NOT NULL")
-        while any(each.state == "pending" for job in self.model.jobs.values() for each in job.deliveries):
+        while any(each.state == "pending" for each in self.announced()):
             self.run(self.world.let_redis_lapse())
             self.run(self.world.reconciler.reconcile())
             acquired, *_ = self.run(self.world.delivery_claims.claim([50]))
             assert acquired
             for each in acquired:
-                if (place := self.run(self.world.place_of(each.member))) is not None:
+                place = self.run(self.world.place_of(each.member))
+                if place is not None and place[0] in self.model.jobs:
                     self.deliver(*place)
+                elif place is not None:
+                    self.deliver_of_deleted(place[0], each.member)
                 self.run(self.world.delivery_claims.finish([Finished(each, None)]))
+
+    def announced(self) -> list[Delivery]:
+        """Of the jobs that there are, and of those that were deleted with something still to be sent."""
+        of_jobs = [each for job in self.model.jobs.values() for each in job.deliveries]
+        return of_jobs + [each for deliveries in self.model.outliving.values() for each in deliveries]
+
+    def deliver_of_deleted(self, job_id: UUID, member: str) -> None:
+        """A job that is gone has no n-th delivery any more: it is known by its event."""
+        deliveries = self.world.workers[0].deliveries
+        claimed = self.run(deliveries.claims.submit(DeliveryId(parse(DELIVERY, member))))
+        if isinstance(claimed, ClaimedDelivery):
+            ended = Ended(claimed, "delivered", datetime.now(UTC), Timing(), status=200)
+            assert self.run(deliveries.records.submit(ended))
+            waiting = [each for each in self.model.outliving[job_id] if each.state == "pending"]
+            next(each for each in waiting if each.event_type == claimed.event_type).state = "delivered"
 
     def deliver(self, job_id: UUID, index: int) -> None:
         """If it may be sent by now."""

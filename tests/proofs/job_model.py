@@ -207,10 +207,12 @@ class Model:
 
     jobs: dict[UUID, Job] = field(default_factory=dict)
     deleted: set[UUID] = field(default_factory=set)
+    outliving: dict[UUID, list[Delivery]] = field(default_factory=dict)
+    """What was still to be sent of deleted jobs."""
     keys: dict[tuple[UUID, str], HeldKey] = field(default_factory=dict)
 
     def delete(self, job_id: UUID) -> None:
-        del self.jobs[job_id]
+        self.outliving[job_id] = [each for each in self.jobs.pop(job_id).deliveries if each.state == "pending"]
         self.deleted.add(job_id)
 
     def view(self) -> dict[UUID, JobView]:

@@ -201,6 +201,8 @@ def deleting(world: World, tenant_id: TenantId, job_id: UUID) -> Operation:
         job = model.jobs.get(job_id)
         if job is None or job.tenant_id != tenant_id:
             return False
+        # Cancelled first, if it has not ended: who asked for it is told.
+        job.cancel(transitions.cancel())
         model.delete(job_id)
         return True
 
@@ -279,11 +281,14 @@ def recording(worker: WorkerRuntime, job_id: UUID, index: int, sent: ClaimedDeli
         return await worker.deliveries.records.submit(ended)
 
     def expect(model: Model) -> bool:
-        if job_id not in model.jobs:
+        if job_id in model.jobs:
+            known = [model.jobs[job_id].deliveries[index]]
+        else:
+            known = [each for each in model.outliving.get(job_id, ()) if each.event_type == sent.event_type]
+        held = [each for each in known if each.leased_for == sent.attempts and each.state == "pending"]
+        if not held:
             return False
-        delivery = model.jobs[job_id].deliveries[index]
-        if delivery.leased_for != sent.attempts or delivery.state != "pending":
-            return False
+        delivery = held[0]
         delivery.state, delivery.leased_for, delivery.lease_alive = state, None, False
         return True
 

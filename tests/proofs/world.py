@@ -85,7 +85,7 @@ class World:
 
     async def clean(self) -> None:
         """No jobs, no keys, nothing in Redis."""
-        for table in ("jobs", "deleted_jobs", "idempotency"):
+        for table in ("deliveries", "jobs", "deleted_jobs", "idempotency"):
             await self.owner.execute(f"DELETE FROM {table}")
         await self.forget()
 

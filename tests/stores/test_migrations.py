@@ -84,7 +84,7 @@ async def test_the_metadata_of_jobs_that_are_there_can_be_looked_for(fresh_datab
     """
     async with await open_database(fresh_database, name="operator", fleet=True) as database:
         tenant_id = await create_tenant(database, make_sealer(None), "somebody")
-    await migrate.downgrade(fresh_database, "0006-1")
+    await migrate.downgrade(fresh_database, "0005-1")
     async with connected(fresh_database) as connection:
         await connection.execute("SET app.fleet = 'on'")
         await connection.execute(jobs, tenant_id, ['{"a": "1", "b": "2"}'] * 3 + ["{}"] * 6000)

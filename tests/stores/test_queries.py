@@ -13,7 +13,7 @@ from core.db.sealed import make_sealer
 from core.db.session import hot_transaction, reading
 from core.domain import transitions
 from core.domain.errors import Gone, JobUnreadable, NotFound
-from core.domain.ids import JobId, lowest_job_id, new_job_id
+from core.domain.ids import JobId, new_job_id, uuid_at
 from core.domain.job_state import JobState, Priority
 from core.jobs import queries, store
 from core.jobs.delete import delete_job
@@ -108,7 +108,7 @@ async def test_a_range_of_time_has_its_beginning_and_not_its_end(
     made = []
     for hour in range(3):
         # The id is of a clock that is half an hour off: ids narrow what is looked at, and decide nothing.
-        job_id = JobId(UUID(int=lowest_job_id(noon + timedelta(hours=hour, minutes=30 * (-1) ** hour)).int + hour))
+        job_id = JobId(UUID(int=uuid_at(noon + timedelta(hours=hour, minutes=30 * (-1) ** hour)).int + hour))
         await insert(database, tenant, id=job_id)
         await owner.execute("UPDATE jobs SET created_at = $1 WHERE id = $2", noon + timedelta(hours=hour), job_id)
         made.append(job_id)

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from core.domain.ids import TenantId, new_uuid
 from core.settings import WebhookSettings
 from core.webhooks.egress import Egress
-from core.webhooks.exchange import Answered, NoAnswer
+from core.webhooks.exchange import Answered, Crowded, NoAnswer
 from tests.support.nameserver import Nameserver, serve_names
 from tests.webhooks.certificates import make_authority, self_signed
 from tests.webhooks.raw_receiver import (
@@ -26,6 +27,7 @@ from tests.webhooks.raw_receiver import (
 )
 
 CONNECT, TOTAL = 0.2, 0.6
+TENANT = TenantId(new_uuid())
 BODY = b'{"type":"webhook.ping"}'
 
 
@@ -47,7 +49,9 @@ async def egress(names: Nameserver | None = None, **more: Any) -> AsyncIterator[
 
 async def post(behave: Behaviour) -> tuple[Answered | NoAnswer, RawReceiver]:
     async with receive_raw(behave) as receiver, egress() as out:
-        return await out.post(receiver.url(), {"webhook-id": "evt_1"}, BODY), receiver
+        answer = await out.post(receiver.url(), {"webhook-id": "evt_1"}, BODY, tenant_id=TENANT)
+        assert not isinstance(answer, Crowded)
+        return answer, receiver
 
 
 @pytest.mark.parametrize(
@@ -126,18 +130,18 @@ async def test_a_gzip_bomb_stays_packed() -> None:
 async def test_a_good_connection_is_kept_and_a_spoilt_one_is_not() -> None:
     async with receive_raw(answering("200 OK", body=b"fine")) as receiver, egress() as out:
         for _ in range(3):
-            await out.post(receiver.url(), {}, BODY)
+            await out.post(receiver.url(), {}, BODY, tenant_id=TENANT)
         assert (receiver.connections, len(receiver.exchanges)) == (1, 3)
         receiver.behave = answering("200 OK", body=b"x" * 2_000_000)
         for _ in range(2):
-            await out.post(receiver.url(), {}, BODY)
+            await out.post(receiver.url(), {}, BODY, tenant_id=TENANT)
         assert receiver.connections == 2
 
 
 async def test_cookies_are_neither_kept_nor_sent() -> None:
     async with receive_raw(answering("200 OK", "set-cookie: a=b; Path=/")) as receiver, egress() as out:
         for _ in range(2):
-            await out.post(receiver.url(), {}, BODY)
+            await out.post(receiver.url(), {}, BODY, tenant_id=TENANT)
     assert b"cookie" not in receiver.exchanges[1].request.lower()
 
 
@@ -152,7 +156,7 @@ async def test_nobody_there_looks_the_same_whatever_the_reason(unused_port: Call
         found = {}
         for host in ("127.0.0.1", "closed.test", "nowhere.test", "silent.test", "private.test", "10.0.0.1"):
             started = time.monotonic()
-            answer = await out.post(f"http://{host}:{port}/", {}, BODY)
+            answer = await out.post(f"http://{host}:{port}/", {}, BODY, tenant_id=TENANT)
             assert isinstance(answer, NoAnswer)
             found[host] = answer, time.monotonic() - started
     assert {answer.problem for answer, _ in found.values()} == {"unreachable"}
@@ -191,9 +195,10 @@ async def over_tls(tls: ssl.SSLContext, ca_file: Path, behave: Behaviour) -> Asy
 async def test_tls_is_timed_apart_and_names_are_too(tmp_path: Path) -> None:
     authority = make_authority(tmp_path)
     async with over_tls(authority.server(HOST), authority.file, answering("200 OK")) as (out, receiver):
-        answer = await out.post(receiver.url(HOST, "https"), {}, BODY)
-        again = await out.post(receiver.url(HOST, "https"), {}, BODY)
+        answer = await out.post(receiver.url(HOST, "https"), {}, BODY, tenant_id=TENANT)
+        again = await out.post(receiver.url(HOST, "https"), {}, BODY, tenant_id=TENANT)
     assert isinstance(answer, Answered), answer
+    assert isinstance(again, Answered), again
     timing = answer.timing
     parts = (timing.dns_ms, timing.connect_ms, timing.tls_ms, timing.first_byte_ms)
     assert all(part is not None and part > 0 for part in parts), timing
@@ -213,7 +218,7 @@ async def test_a_certificate_that_is_not_good_is_refused(tmp_path: Path, bad: st
         "of another host": lambda: authority.server("another.test"),
     }[bad]()
     async with over_tls(tls, authority.file, answering("200 OK")) as (out, receiver):
-        answer = await out.post(receiver.url(HOST, "https"), {}, BODY)
+        answer = await out.post(receiver.url(HOST, "https"), {}, BODY, tenant_id=TENANT)
     assert isinstance(answer, NoAnswer)
     assert answer.problem == "tls"
     assert receiver.exchanges == []
@@ -228,6 +233,6 @@ async def test_a_receiver_that_speaks_no_tls_is_told_so(tmp_path: Path) -> None:
     server = await asyncio.start_server(plain, "127.0.0.1", 0)
     async with server, egress(ca_file=make_authority(tmp_path).file) as out:
         port = server.sockets[0].getsockname()[1]
-        answer = await out.post(f"https://127.0.0.1:{port}/", {}, BODY)
+        answer = await out.post(f"https://127.0.0.1:{port}/", {}, BODY, tenant_id=TENANT)
     assert isinstance(answer, NoAnswer)
     assert answer.problem == "tls"

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
 from aiohttp import web
 
-from core.domain.ids import DeliveryId, new_uuid
+from core.domain.ids import DeliveryId, TenantId, new_uuid
 from core.queue.keys import Lane
 from core.runtime import WorkerRuntime
 from core.settings import Settings
@@ -142,7 +143,9 @@ async def test_a_dead_receiver_delays_no_other(
     new_tenant: MakeTenant, make_settings: MakeSettings, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
     """One dead with a backlog, nine well: these are done while every attempt at the dead one is still under way."""
-    settings = make_settings(webhook=LOCAL | {"concurrency": 10, "per_endpoint": 4, "timeout_seconds": 30.0})
+    settings = make_settings(
+        webhook=LOCAL | {"concurrency": 10, "per_tenant": 10, "per_endpoint": 4, "timeout_seconds": 30.0}
+    )
     running = await stack.enter_async_context(serve_api(settings))
     api = await stack.enter_async_context(running.client(await new_tenant()))
     await stack.enter_async_context(run_worker(settings))
@@ -165,7 +168,7 @@ async def test_many_dead_receivers_leave_half_of_the_slots_to_others(
     new_tenant: MakeTenant, make_settings: MakeSettings, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
     """More dead ones than there are slots: known as such, they get one try at a time, and half of the slots at most."""
-    webhook = LOCAL | {"concurrency": 6, "per_endpoint": 4, "timeout_seconds": 0.5}
+    webhook = LOCAL | {"concurrency": 6, "per_tenant": 6, "per_endpoint": 4, "timeout_seconds": 0.5}
     settings = make_settings(webhook=webhook, worker={"sweep_seconds": 0.2})
     running = await stack.enter_async_context(serve_api(settings))
     api = await stack.enter_async_context(running.client(await new_tenant()))
@@ -211,19 +214,22 @@ async def test_a_receiver_is_called_no_faster_than_it_asks(
         assert took >= (last - first) / 20 - 0.3, (first, last)
 
 
+TENANT = TenantId(UUID(int=1))
+
+
 def test_health_counts_silences_in_a_row() -> None:
     health = Health(quota=2)
     for silent in (True, True, False, True, True):
         health.begins("a.example")
-        health.ended("a.example", silent=silent)
+        health.ended("a.example", TENANT, silent=silent)
     assert health.suspects() == frozenset()
     health.begins("a.example")
     health.begins("b.example")
-    health.ended("a.example", silent=True)
+    health.ended("a.example", TENANT, silent=True)
     assert (set(health.suspects()), health.room()) == ({"a.example"}, 2)
     health.begins("a.example")
     assert health.room() == 1
-    health.ended("a.example", silent=False)
+    health.ended("a.example", TENANT, silent=False)
     assert (set(health.suspects()), health.room()) == (set(), 2)
 
 

@@ -21,6 +21,7 @@ from core.webhooks.schedule import WAITS
 from tests.conftest import MakeSettings, OwnerPool
 from tests.support.processes import RunningWorker, run_worker
 from tests.support.receiver import receive
+from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
 from tests.webhooks.conftest import LOCAL
 from tests.webhooks.steps import deliveries_in, detail, register, run_job
@@ -38,7 +39,7 @@ def delivery(**changes: Any) -> ClaimedDelivery:
         "job_id": JobId(new_uuid()), "lease_token": LeaseToken(new_uuid()), "event_id": EventId(new_uuid()),
         "event_type": "job.succeeded", "url": "https://example.com/", "host": "example.com", "body": b"{}",
         "attempts": 1, "slots_used": 1, "trigger": "scheduled", "secret": b"", "retired_secrets": (),
-        "includes_result": False, "output": None,
+        "includes_result": False, "result_is_gone": False, "output": None,
     }  # fmt: skip
     return ClaimedDelivery(**(given | changes))
 
@@ -134,7 +135,7 @@ def test_a_test_is_tried_once(worker_runtime: WorkerRuntime) -> None:
 
 
 async def test_ten_attempts_at_the_published_times(
-    api: httpx2.AsyncClient, worker: RunningWorker, owner: OwnerPool
+    api: httpx2.AsyncClient, worker: RunningWorker, owner: OwnerPool, tenant: Tenant
 ) -> None:
     """The schedule end to end; where it would wait, time is moved on."""
     async with receive("", lambda _: web.Response(status=500)) as receiver:
@@ -145,7 +146,7 @@ async def test_ten_attempts_at_the_published_times(
         for number in range(1, 11):
             await eventually(partial(_with_log, api, made["id"], number), what=f"attempt {number}")
             await owner.execute("UPDATE deliveries SET next_attempt_at = now() WHERE id = $1", row)
-            worker.runtime.jobs.ring.ring(ring_delivery(DeliveryId(row)))
+            worker.runtime.jobs.ring.ring(ring_delivery(DeliveryId(row), tenant.id))
         (exhausted,) = await deliveries_in(api, endpoint, "exhausted", 1)
         log = (await detail(api, exhausted["id"]))["log"]
     assert len({each.id for each in receiver.received}) == 1

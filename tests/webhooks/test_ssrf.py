@@ -17,12 +17,14 @@ from typing import Any
 import pytest
 
 from core.domain.errors import InvalidParameter
+from core.domain.ids import TenantId, new_uuid
 from core.settings import WebhookSettings
 from core.webhooks.egress import Egress
-from core.webhooks.exchange import Answered, NoAnswer
+from core.webhooks.exchange import Answered, Crowded, NoAnswer
 from core.webhooks.url_policy import check_url
 from tests.support.nameserver import Says, serve_names
 
+TENANT = TenantId(new_uuid())
 PUBLIC = "127.0.0.2"
 OPEN = f"{PUBLIC}/32"
 NAME = "hooks.test"
@@ -122,7 +124,13 @@ async def listener() -> AsyncIterator[Listener]:
 
 def settings(*cidrs: str, connect: float = 0.05) -> WebhookSettings:
     return WebhookSettings.model_validate(
-        {"allow_http": True, "allow_cidrs": cidrs, "connect_timeout_seconds": connect, "timeout_seconds": connect + 1}
+        {
+            "allow_http": True,
+            "allow_cidrs": cidrs,
+            "connect_timeout_seconds": connect,
+            "timeout_seconds": connect + 1,
+            "per_address": 1000,
+        }
     )
 
 
@@ -153,9 +161,9 @@ def refused_at_registration(url: str) -> bool:
 async def test_no_way_of_writing_an_address_reaches_it(listener: Listener, connects: list[tuple[Any, ...]]) -> None:
     async with egress() as out:
 
-        async def posts(host: str) -> list[Answered | NoAnswer]:
+        async def posts(host: str) -> list[Answered | NoAnswer | Crowded]:
             url = f"http://{host}:{listener.port}/hook"
-            return list(await asyncio.gather(*(out.post(url, {}, b"{}") for _ in range(3))))
+            return list(await asyncio.gather(*(out.post(url, {}, b"{}", tenant_id=TENANT) for _ in range(3))))
 
         hosts = [*LOOPBACK, *ELSEWHERE]
         found = dict(zip(hosts, await asyncio.gather(*map(posts, hosts)), strict=True))
@@ -172,7 +180,7 @@ async def test_these_ways_do_reach_it_where_it_is_allowed(listener: Listener) ->
     async with egress(None, "0.0.0.0/0", "::/0") as out:
         for host in LOOPBACK:
             before = len(listener.reached)
-            await out.post(f"http://{host}:{listener.port}/hook", {}, b"{}")
+            await out.post(f"http://{host}:{listener.port}/hook", {}, b"{}", tenant_id=TENANT)
             reached[host] = len(listener.reached) > before
     assert {"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "127.0.0.3"} <= {
         host for host, came in reached.items() if came
@@ -182,7 +190,7 @@ async def test_these_ways_do_reach_it_where_it_is_allowed(listener: Listener) ->
 async def test_no_malformed_url_reaches_it(listener: Listener, connects: list[tuple[Any, ...]]) -> None:
     urls = [trick.format(port=listener.port) for trick in TRICKS]
     async with egress() as out:
-        await asyncio.gather(*(out.post(url, {}, b"{}") for url in urls * 2))
+        await asyncio.gather(*(out.post(url, {}, b"{}", tenant_id=TENANT) for url in urls * 2))
     assert len(set(urls)) > 35
     assert listener.forbidden == []
     assert only_allowed(connects, PUBLIC), connects
@@ -214,7 +222,9 @@ async def test_no_answer_of_a_nameserver_leads_to_it(
 ) -> None:
     async with egress(says) as out:
         for _ in range(4):
-            await asyncio.gather(*(out.post(f"http://{NAME}:{listener.port}/", {}, b"{}") for _ in range(at_once)))
+            await asyncio.gather(
+                *(out.post(f"http://{NAME}:{listener.port}/", {}, b"{}", tenant_id=TENANT) for _ in range(at_once))
+            )
     assert listener.forbidden == []
     assert only_allowed(connects, PUBLIC), connects
 
@@ -225,9 +235,9 @@ async def test_a_thousand_rebindings_lead_nowhere(listener: Listener, connects: 
     turns = itertools.cycle(([PUBLIC], ["127.0.0.1"], [PUBLIC, "127.0.0.1"], ["127.0.0.1", PUBLIC], ["::1"]))
     async with egress(lambda _name, _n: next(turns), connect=0.5) as out:
         url = f"http://{NAME}:{listener.port}/"
-        answers: list[Answered | NoAnswer] = []
+        answers: list[Answered | NoAnswer | Crowded] = []
         for _ in range(4):
-            answers += await asyncio.gather(*(out.post(url, {}, b"{}") for _ in range(250)))
+            answers += await asyncio.gather(*(out.post(url, {}, b"{}", tenant_id=TENANT) for _ in range(250)))
     assert len(answers) == 1000
     assert listener.forbidden == []
     assert only_allowed(connects, PUBLIC)
@@ -249,7 +259,7 @@ async def test_no_answer_of_a_receiver_leads_to_it(listener: Listener, connects:
             said = header.format(port=listener.port)
             listener.answer = f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\n{said}\r\n\r\n".encode()
             for _ in range(2):
-                answer = await out.post(f"http://{PUBLIC}:{listener.port}/", {}, b"{}")
+                answer = await out.post(f"http://{PUBLIC}:{listener.port}/", {}, b"{}", tenant_id=TENANT)
                 assert isinstance(answer, Answered)
                 assert answer.status == status
                 asked += 1
@@ -263,12 +273,12 @@ async def test_a_kept_connection_is_to_where_it_was_checked(
 ) -> None:
     async with egress(ANSWERS["rebinding"]) as out:
         for _ in range(3):
-            assert isinstance(await out.post(f"http://{NAME}:{listener.port}/", {}, b"{}"), Answered)
+            assert isinstance(await out.post(f"http://{NAME}:{listener.port}/", {}, b"{}", tenant_id=TENANT), Answered)
         assert listener.reached == [PUBLIC]
         listener.answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-        await out.post(f"http://{NAME}:{listener.port}/", {}, b"{}")
+        await out.post(f"http://{NAME}:{listener.port}/", {}, b"{}", tenant_id=TENANT)
         # Now a new connection has to be made, and the name leads elsewhere.
-        assert isinstance(await out.post(f"http://{NAME}:{listener.port}/", {}, b"{}"), NoAnswer)
+        assert isinstance(await out.post(f"http://{NAME}:{listener.port}/", {}, b"{}", tenant_id=TENANT), NoAnswer)
     assert listener.forbidden == []
     assert only_allowed(connects, PUBLIC)
 
@@ -287,9 +297,9 @@ async def test_the_environment_changes_nothing(
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("HOME", str(tmp_path))
     async with egress() as out:
-        assert isinstance(await out.post(f"http://{PUBLIC}:{listener.port}/", {}, b"{}"), Answered)
-        await out.post("http://127.0.0.1:1/", {}, b"{}")
-        await out.post("https://127.0.0.1:1/", {}, b"{}")
+        assert isinstance(await out.post(f"http://{PUBLIC}:{listener.port}/", {}, b"{}", tenant_id=TENANT), Answered)
+        await out.post("http://127.0.0.1:1/", {}, b"{}", tenant_id=TENANT)
+        await out.post("https://127.0.0.1:1/", {}, b"{}", tenant_id=TENANT)
     assert listener.forbidden == []
     assert only_allowed(connects, PUBLIC)
     assert b"authorization" not in listener.requests[0].lower()
@@ -297,7 +307,7 @@ async def test_the_environment_changes_nothing(
 
 async def test_what_an_operator_opens_is_open_and_metadata_is_not(listener: Listener) -> None:
     async with egress(None, "0.0.0.0/0", "::/0") as out:
-        assert isinstance(await out.post(f"http://127.0.0.1:{listener.port}/", {}, b"{}"), Answered)
+        assert isinstance(await out.post(f"http://127.0.0.1:{listener.port}/", {}, b"{}", tenant_id=TENANT), Answered)
         for host in (
             "169.254.169.254",
             "[::ffff:169.254.169.254]",
@@ -305,6 +315,6 @@ async def test_what_an_operator_opens_is_open_and_metadata_is_not(listener: List
             "100.100.100.200",
             "192.0.0.192",
         ):
-            answer = await out.post(f"http://{host}/latest/meta-data/", {}, b"{}")
+            answer = await out.post(f"http://{host}/latest/meta-data/", {}, b"{}", tenant_id=TENANT)
             assert isinstance(answer, NoAnswer)
             assert answer.reason == "Blocked", host

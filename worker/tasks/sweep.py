@@ -13,6 +13,7 @@ from core.jobs.reconcile import Reconciler
 from core.jobs.sweep import BATCH, declare_dead, expire_jobs, rescue_jobs
 from core.runtime import WorkerRuntime
 from core.webhooks.recover import advance_recoveries
+from core.webhooks.settle import settle_endpoints
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +27,7 @@ async def sweep(runtime: WorkerRuntime) -> None:
         await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))
         await _step("expire", lambda: _all(lambda: expire_jobs(runtime.jobs)))
         await _step("recover", lambda: advance_recoveries(runtime.database, runtime.jobs.ring))
+        await _step("settle", lambda: settle_endpoints(runtime.database))
         await _step("reconcile", reconciler.reconcile)
         # Jitter keeps a fleet that was started together from sweeping together.
         await asyncio.sleep(period * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret

@@ -20,7 +20,8 @@ class WebhookEndpointRow(SQLModel, table=True):
     """A URL that a tenant registered for some event types. `secret` is sealed.
 
     `failures` counts failed attempts since the last success; `send_after` is when the endpoint may be called again, for
-    one with a rate; `follows` says that it asked for steps before a job's end.
+    one with a rate; `follows` says that it asked for steps before a job's end; `unsettled_at` is when it was disabled
+    or moved, until its waiting deliveries are as it is.
     """
 
     __tablename__ = "webhook_endpoints"
@@ -32,6 +33,8 @@ class WebhookEndpointRow(SQLModel, table=True):
         Index("ix_webhook_endpoints_list", "tenant_id", "id"),
         # who is told of the steps before a job's end: nobody, most of the time
         Index("ix_webhook_endpoints_following", "tenant_id", postgresql_where=text("follows")),
+        # settle: those whose waiting deliveries are not yet as the endpoint is
+        Index("ix_webhook_endpoints_unsettled", "unsettled_at", postgresql_where=text("unsettled_at IS NOT NULL")),
     )
 
     id: UUID = uuid_key()
@@ -50,6 +53,7 @@ class WebhookEndpointRow(SQLModel, table=True):
     disabled_at: datetime | None = optional_instant()
     failures: int = Field(sa_column_kwargs={"server_default": "0"})
     failing_since: datetime | None = optional_instant()
+    unsettled_at: datetime | None = optional_instant()
     follows: bool | None = Field(default=None, nullable=False, sa_column_args=(Computed(_FOLLOWS, persisted=True),))
     created_at: datetime = instant(default_now=True)
     updated_at: datetime = instant(default_now=True)
@@ -79,17 +83,12 @@ class DeliveryRow(SQLModel, table=True):
 
     `host` and `target` are what the caps on deliveries in flight count by: where it goes, and on whose behalf.
     `slots_used` counts the attempts that the schedule made; `trigger` is what makes the next one.
+    No foreign key names the job or the endpoint: what is to be sent outlives its job, and a job's end must not wait for
+    whoever deletes an endpoint. What is left of either goes in batches (core/jobs/prune.py, core/webhooks/prune.py).
     """
 
     __tablename__ = "deliveries"
     __table_args__ = (
-        ForeignKeyConstraint(["job_id", "tenant_id"], ["jobs.id", "jobs.tenant_id"], ondelete="CASCADE"),
-        ForeignKeyConstraint(
-            ["endpoint_id", "tenant_id"],
-            ["webhook_endpoints.id", "webhook_endpoints.tenant_id"],
-            name="fk_deliveries_endpoint_id_tenant_id",
-            ondelete="CASCADE",
-        ),
         one_of("state", DELIVERY_STATES),
         one_of("trigger", DELIVERY_TRIGGERS),
         CheckConstraint("(lease_token IS NULL) = (lease_expires_at IS NULL)", name="lease_is_whole"),
@@ -109,6 +108,16 @@ class DeliveryRow(SQLModel, table=True):
             "ix_deliveries_ready",
             "host",
             "target",
+            "next_attempt_at",
+            "id",
+            postgresql_where=text("state = 'pending' AND lease_token IS NULL"),
+        ),
+        # sweep, successors and settle: the same by tenants, so that they take turns
+        Index(
+            "ix_deliveries_turns",
+            "tenant_id",
+            "target",
+            "host",
             "next_attempt_at",
             "id",
             postgresql_where=text("state = 'pending' AND lease_token IS NULL"),

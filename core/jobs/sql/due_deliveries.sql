@@ -1,34 +1,61 @@
--- Deliveries that are due and in nobody's hands: two for each target, which ring for the rest as they end, and those
--- whose sender died; goes on behind ($2, $3). Read-only: Redis is asked next.
-WITH RECURSIVE lane AS (
-    -- From one target to the next by the index, however many wait for each.
+-- Deliveries that are due and in nobody's hands, of the next $1 tenants behind $2: two for each target, which enqueue
+-- the rest as they end. Of each tenant $3 targets are looked at, behind where the last look at it ended ($4 to $6), so
+-- that no tenant's backlog stands before another's, however many hosts it has. Read-only: Redis is asked next.
+WITH RECURSIVE known AS (
     (
-        SELECT host, target FROM deliveries WHERE state = 'pending' AND lease_token IS NULL
-        ORDER BY host, target
+        SELECT tenant_id FROM deliveries
+        WHERE state = 'pending' AND lease_token IS NULL AND tenant_id > $2
+        ORDER BY tenant_id
         LIMIT 1
     )
     UNION ALL
-    SELECT next.host, next.target
-    FROM lane CROSS JOIN LATERAL (
-        SELECT host, target FROM deliveries
-        WHERE state = 'pending' AND lease_token IS NULL AND (host, target) > (lane.host, lane.target)
-        ORDER BY host, target
+    SELECT next.tenant_id
+    FROM known CROSS JOIN LATERAL (
+        SELECT tenant_id FROM deliveries
+        WHERE state = 'pending' AND lease_token IS NULL AND tenant_id > known.tenant_id
+        ORDER BY tenant_id
         LIMIT 1
     ) AS next
-), due AS (
-    SELECT first.id, first.due_at
-    FROM lane CROSS JOIN LATERAL (
-        SELECT id, next_attempt_at AS due_at FROM deliveries
-        WHERE host = lane.host AND target = lane.target AND state = 'pending' AND lease_token IS NULL
-            AND next_attempt_at <= now()
-        ORDER BY next_attempt_at, id
-        LIMIT 2
-    ) AS first
-    UNION ALL
-    SELECT id, next_attempt_at FROM deliveries
-    WHERE lease_token IS NOT NULL AND lease_expires_at < now() AND state = 'pending'
+), tenant AS (
+    SELECT known.tenant_id, coalesce(last.target, '00000000-0000-0000-0000-000000000000') AS target,
+        coalesce(last.host, '') AS host
+    FROM (SELECT tenant_id FROM known LIMIT $1) AS known
+    LEFT JOIN unnest($4::uuid[], $5::uuid[], $6::text[]) AS last (tenant_id, target, host) USING (tenant_id)
 )
-SELECT id, due_at FROM due
-WHERE (due_at, id) > ($2, $3)
-ORDER BY due_at, id
-LIMIT $1
+SELECT tenant.tenant_id, look.*
+FROM tenant CROSS JOIN LATERAL (
+    WITH RECURSIVE turn AS (
+        (
+            SELECT target, host, 1 AS step FROM deliveries
+            WHERE tenant_id = tenant.tenant_id AND (target, host) > (tenant.target, tenant.host)
+                AND state = 'pending' AND lease_token IS NULL
+            ORDER BY target, host
+            LIMIT 1
+        )
+        UNION ALL
+        SELECT next.target, next.host, turn.step + 1
+        FROM turn CROSS JOIN LATERAL (
+            SELECT target, host FROM deliveries
+            WHERE tenant_id = tenant.tenant_id AND (target, host) > (turn.target, turn.host)
+                AND state = 'pending' AND lease_token IS NULL
+            ORDER BY target, host
+            LIMIT 1
+        ) AS next
+        WHERE turn.step < $3
+    )
+    SELECT
+        count(*) AS looked_at,
+        (array_agg(turn.target ORDER BY turn.step DESC))[1] AS target,
+        (array_agg(turn.host ORDER BY turn.step DESC))[1] AS host,
+        array(
+            SELECT first.id
+            FROM turn CROSS JOIN LATERAL (
+                SELECT id FROM deliveries
+                WHERE tenant_id = tenant.tenant_id AND target = turn.target AND host = turn.host
+                    AND state = 'pending' AND lease_token IS NULL AND next_attempt_at <= now()
+                ORDER BY next_attempt_at, id
+                LIMIT 2
+            ) AS first
+        ) AS delivery_ids
+    FROM turn
+) AS look

@@ -13,6 +13,10 @@ WITH old AS (
 ), gone AS (
     DELETE FROM jobs USING old WHERE jobs.id = old.id AND jobs.tenant_id = old.tenant_id
     RETURNING jobs.id, jobs.tenant_id
+), sent AS (
+    -- One that is sent again by hand at this moment goes with the memory of its job (prune_deleted.sql).
+    DELETE FROM deliveries USING gone
+    WHERE deliveries.tenant_id = gone.tenant_id AND deliveries.job_id = gone.id AND deliveries.state <> 'pending'
 )
 INSERT INTO deleted_jobs (id, tenant_id) SELECT id, tenant_id FROM gone
 ON CONFLICT DO NOTHING

@@ -47,7 +47,10 @@ WITH ended AS (
         disabled_at = CASE
             WHEN endpoint.enabled AND judged.verdict IS NOT NULL THEN now() ELSE endpoint.disabled_at
         END,
-        updated_at = CASE WHEN endpoint.enabled AND judged.verdict IS NOT NULL THEN now() ELSE endpoint.updated_at END
+        updated_at = CASE WHEN endpoint.enabled AND judged.verdict IS NOT NULL THEN now() ELSE endpoint.updated_at END,
+        unsettled_at = CASE
+            WHEN endpoint.enabled AND judged.verdict IS NOT NULL THEN now() ELSE endpoint.unsettled_at
+        END
     FROM judged
     WHERE endpoint.id = judged.id AND endpoint.tenant_id = judged.tenant_id
     RETURNING endpoint.id, endpoint.tenant_id, endpoint.disabled_reason, endpoint.failures,
@@ -67,7 +70,7 @@ WITH ended AS (
     FROM ended
     WHERE delivery.id = ended.id AND delivery.tenant_id = ended.tenant_id
         AND delivery.lease_token = ended.token AND delivery.state = 'pending'
-    RETURNING delivery.id, delivery.host, delivery.target, delivery.next_attempt_at, delivery.state
+    RETURNING delivery.id, delivery.tenant_id, delivery.host, delivery.target, delivery.next_attempt_at, delivery.state
 ), logged AS (
     -- Also an attempt whose lease was lost: it did go out.
     INSERT INTO delivery_attempts (
@@ -84,6 +87,6 @@ WITH ended AS (
     -- A commit whose answer was lost is written again.
     ON CONFLICT DO NOTHING
 )
-SELECT id, host, target, NULL::uuid AS tenant_id, NULL AS reason, NULL::int AS failures FROM written
+SELECT id, tenant_id, host, target, NULL AS reason, NULL::int AS failures FROM written
 UNION ALL
-SELECT id, NULL, NULL, tenant_id, disabled_reason, failures FROM changed WHERE disabled_now
+SELECT id, tenant_id, NULL, NULL, disabled_reason, failures FROM changed WHERE disabled_now

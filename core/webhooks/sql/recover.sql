@@ -1,17 +1,34 @@
--- The next deliveries of one recovery, $1 at most: sent again as by hand, the older ones first. The recovery remembers
--- how far it is, so whoever goes on with it, and after whatever crash, no delivery is taken twice and none is left out.
+-- The next $1 deliveries of one recovery's endpoint: those in its range are sent again as by hand, the older ones first,
+-- unless they had $2 attempts already. The recovery remembers how far it is, so whoever goes on with it, and after
+-- whatever crash, no delivery is taken twice and none is left out.
 WITH recovery AS (
     SELECT * FROM webhook_recoveries WHERE state = 'running' ORDER BY id LIMIT 1
     FOR UPDATE SKIP LOCKED
-), batch AS (
+), bounds AS (
+    SELECT
+        coalesce(position, (
+            lpad(to_hex((greatest(extract(epoch FROM since) - 3600, 0) * 1000)::bigint), 12, '0') || repeat('0', 20)
+        )::uuid) AS first,
+        (
+            lpad(to_hex((greatest(extract(epoch FROM until) + 3600, 0) * 1000)::bigint), 12, '0') || repeat('0', 20)
+        )::uuid AS last
+    FROM recovery
+), page AS (
+    -- So many are looked at, however few of them are to be sent.
     SELECT delivery.id, delivery.tenant_id
-    FROM recovery JOIN deliveries AS delivery
+    FROM recovery CROSS JOIN bounds JOIN deliveries AS delivery
         ON delivery.tenant_id = recovery.tenant_id AND delivery.endpoint_id = recovery.endpoint_id
-    WHERE delivery.created_at >= recovery.since AND delivery.created_at < recovery.until
-        AND delivery.state = ANY (recovery.statuses) AND delivery.trigger <> 'test'
-        AND (recovery.position IS NULL OR delivery.id > recovery.position)
+    -- An id tells when it was made, nearly: an hour is more than any transaction takes.
+    WHERE delivery.id > bounds.first
+        AND delivery.id < bounds.last
     ORDER BY delivery.id
     LIMIT $1
+), batch AS (
+    SELECT delivery.id, delivery.tenant_id
+    FROM recovery, page JOIN deliveries AS delivery USING (id, tenant_id)
+    WHERE delivery.created_at >= recovery.since AND delivery.created_at < recovery.until
+        AND delivery.state = ANY (recovery.statuses) AND delivery.trigger <> 'test' AND delivery.attempts < $2
+    ORDER BY delivery.id
     FOR UPDATE OF delivery
 ), requeued AS (
     UPDATE deliveries AS delivery
@@ -30,12 +47,13 @@ WITH recovery AS (
 )
 UPDATE webhook_recoveries AS row
 SET requeued = recovery.requeued + (SELECT count(*) FROM requeued),
-    position = coalesce((SELECT id FROM batch ORDER BY id DESC LIMIT 1), recovery.position),
-    state = CASE WHEN (SELECT count(*) FROM batch) < $1 THEN 'completed' ELSE 'running' END,
-    finished_at = CASE WHEN (SELECT count(*) FROM batch) < $1 THEN now() END
+    total = greatest(recovery.total, recovery.requeued + (SELECT count(*) FROM requeued)),
+    position = coalesce((SELECT id FROM page ORDER BY id DESC LIMIT 1), recovery.position),
+    state = CASE WHEN (SELECT count(*) FROM page) < $1 THEN 'completed' ELSE 'running' END,
+    finished_at = CASE WHEN (SELECT count(*) FROM page) < $1 THEN now() END
 FROM recovery
 WHERE row.id = recovery.id AND row.tenant_id = recovery.tenant_id
 RETURNING
-    row.id, row.requeued, row.state,
-    -- The first ones ring for the rest as they end.
+    row.id, row.tenant_id, row.requeued, row.state,
+    -- The first ones enqueue the rest as they end.
     array(SELECT id FROM requeued ORDER BY id LIMIT 2) AS delivery_ids

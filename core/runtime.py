@@ -158,7 +158,7 @@ async def _open_shared(stack: AsyncExitStack, settings: Settings, *, name: str, 
     redis = connect(settings.redis)
     stack.push_async_callback(redis.aclose, close_connection_pool=True)
     keys = Keys(settings.redis.prefix)
-    ring = open_ring(redis, keys, settings.redis.ring_timeout_seconds)
+    ring = open_ring(redis, keys, settings.redis.ring_timeout_seconds, settings.redis.lane_limit)
     stack.push_async_callback(ring.aclose)
     catalogue = open_catalogue(settings)
     stack.push_async_callback(catalogue.aclose)

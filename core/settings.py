@@ -67,6 +67,11 @@ class RedisSettings(_Group):
     ring_timeout_seconds: float = Field(
         default=0.05, gt=0, le=5, description="How long a submit may wait for Redis; the sweep rings later otherwise."
     )
+    lane_limit: int = Field(
+        default=100_000,
+        ge=100,
+        description="Waiting ids that Redis holds for each lane, about 370 bytes each; the sweep adds the rest.",
+    )
 
 
 class ApiSettings(_Group):
@@ -113,6 +118,15 @@ class WorkerSettings(_Group):
     drain_seconds: float = Field(default=25.0, ge=0, description="How long running jobs may finish after SIGTERM.")
     metrics_port: int | None = Field(
         default=None, ge=0, le=65535, description="Where the worker serves /metrics and /livez; unset: nowhere."
+    )
+
+
+class TenantSettings(_Group):
+    slot_share: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="The share of all workers' slots that one tenant may use at once while there are others.",
     )
 
 
@@ -185,6 +199,7 @@ class Settings(BaseSettings):
     job: JobSettings = JobSettings()
     retention: RetentionSettings = RetentionSettings()
     worker: WorkerSettings = WorkerSettings()
+    tenant: TenantSettings = TenantSettings()
     webhook: WebhookSettings = WebhookSettings()
     log: LogSettings = LogSettings()
     sentry: SentrySettings = SentrySettings()

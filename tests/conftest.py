@@ -111,6 +111,7 @@ async def clean(
     yield used
     problems = [] if request.node.get_closest_marker("untidy") else await aftermath(owner, used)
     await owner.execute("DELETE FROM tenants")
+    await owner.execute("DELETE FROM sweep_turns")
     for settings in used:
         await _empty_queue(settings)
     assert not problems

@@ -5,6 +5,7 @@ back at no cost. Called by worker/main.py.
 """
 
 import asyncio
+import random
 import signal
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -14,7 +15,11 @@ from typing import Final
 import structlog
 
 from core.domain.ids import InvalidId, JobId, parse_job
+from core.jobs.fallback import DueDeliveries, DueJobs
+from core.jobs.fleet import read_fleet
 from core.observability.metrics import SLOTS
+from core.queue.fallback import Source
+from core.queue.fleet import TenantCaps
 from core.queue.keys import JOB_LANES, Lane
 from core.queue.payload import DELIVER_WEBHOOK, RUN_JOB
 from core.queue.subscription import listen
@@ -28,16 +33,18 @@ from worker.tasks.sweep import sweep
 
 _PUT_BACK_SECONDS: Final = 5.0
 _CANCEL_SECONDS: Final = 1.0
+_FLEET_SECONDS: Final = 3.0
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """The two arq workers of a process."""
+    """The two arq workers of a process, and the caps that the jobs' one holds tenants to."""
 
     jobs: QueueWorker
     deliveries: QueueWorker
+    caps: TenantCaps
 
     def stop(self) -> None:
         self.jobs.stop()
@@ -54,6 +61,7 @@ class Workers:
 def make_workers(runtime: WorkerRuntime) -> Workers:
     """Built, not yet running."""
     settings, leases = runtime.settings, runtime.jobs.leases
+    caps = TenantCaps(settings.tenant.slot_share)
 
     def still_ours(member: str) -> bool:
         try:
@@ -62,7 +70,13 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
             return False
 
     def make(
-        lanes: Sequence[Lane], tasks: Mapping[str, Task], default: str, slots: int, **more: Callable[[str], bool]
+        lanes: Sequence[Lane],
+        tasks: Mapping[str, Task],
+        default: str,
+        slots: int,
+        source: Source,
+        caps: TenantCaps | None = None,
+        still_ours: Callable[[str], bool] = lambda _: True,
     ) -> QueueWorker:
         return QueueWorker(
             redis=runtime.redis,
@@ -74,13 +88,31 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
             # What a dead worker held in Redis must be free again when its lease in PostgreSQL is.
             lease_seconds=settings.worker.lease_seconds,
             context={"runtime": runtime},
-            **more,
+            still_ours=still_ours,
+            caps=caps,
+            name=runtime.worker_id,
+            source=source,
         )
 
     deliver = {DELIVER_WEBHOOK: deliver_webhook}
     return Workers(
-        jobs=make(JOB_LANES, {RUN_JOB: run_job}, RUN_JOB, settings.worker.concurrency, still_ours=still_ours),
-        deliveries=make([Lane.DELIVERIES], deliver, DELIVER_WEBHOOK, settings.webhook.concurrency),
+        jobs=make(
+            JOB_LANES,
+            {RUN_JOB: run_job},
+            RUN_JOB,
+            settings.worker.concurrency,
+            DueJobs(runtime.database, caps),
+            caps,
+            still_ours,
+        ),
+        deliveries=make(
+            [Lane.DELIVERIES],
+            deliver,
+            DELIVER_WEBHOOK,
+            settings.webhook.concurrency,
+            DueDeliveries(runtime.database),
+        ),
+        caps=caps,
     )
 
 
@@ -96,6 +128,7 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
             _named("deliveries", workers.deliveries.main()),
             _named("subscription", _subscribe(runtime, workers)),
             _named("heartbeat", runtime.jobs.leases.keep(lambda: _gauge(workers))),
+            _named("fleet", _keep_fleet(runtime, workers)),
             _named("sweep", sweep(runtime)),
             _named("prune", prune_forever(runtime)),
         ]
@@ -128,15 +161,29 @@ async def _end(tasks: "Collection[asyncio.Task[None]]") -> None:
 async def _subscribe(runtime: WorkerRuntime, workers: Workers) -> None:
     checks: set[asyncio.Task[None]] = set()
 
-    def rung(lane: str) -> None:
-        (workers.deliveries if lane == Lane.DELIVERIES.value else workers.jobs).wake()
-
     def cancelled(members: str) -> None:
         check = asyncio.create_task(runtime.jobs.leases.check(_job_ids(members)))
         checks.add(check)
         check.add_done_callback(checks.discard)
 
-    await listen(runtime.redis, {runtime.keys.wake: rung, runtime.keys.cancelled: cancelled}, on_connect=workers.wake)
+    keys, name = runtime.keys, runtime.worker_id
+    handlers: dict[str, Callable[[str], None]] = {
+        keys.wake_one(JOB_LANES[0], name): lambda _: workers.jobs.wake(),
+        keys.wake_one(Lane.DELIVERIES, name): lambda _: workers.deliveries.wake(),
+        keys.wake: lambda _: workers.wake(),
+        keys.cancelled: cancelled,
+    }
+    await listen(runtime.redis, handlers, on_connect=workers.wake)
+
+
+async def _keep_fleet(runtime: WorkerRuntime, workers: Workers) -> None:
+    """Reads what the caps of tenants are counted from, every few seconds."""
+    while True:
+        try:
+            workers.caps.set(await read_fleet(runtime.database, workers.jobs.max_jobs))
+        except Exception as error:  # noqa: BLE001 - what was read last goes on being true enough
+            log.warning("fleet_not_read", error=type(error).__name__)
+        await asyncio.sleep(_FLEET_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret
 
 
 def _job_ids(members: str) -> list[JobId]:

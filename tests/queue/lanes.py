@@ -1,6 +1,7 @@
 """Lanes in a real Valkey, and workers that serve them with plain functions: the queue without PostgreSQL."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -82,12 +83,14 @@ class Lanes:
             "slots": 10,
             "lease_seconds": LEASE_SECONDS,
             "context": {},
-        }
+            "name": uuid.uuid4().hex[:8],
+        } | changes
         async with connected(self.url) as redis:
-            worker = QueueWorker(redis=redis, keys=self.keys, **(given | changes))
+            worker = QueueWorker(redis=redis, keys=self.keys, **given)
             parts = [asyncio.create_task(worker.main())]
             if listening:
-                parts.append(asyncio.create_task(listen(redis, {self.keys.wake: lambda _: worker.wake()}, worker.wake)))
+                channel = self.keys.wake_one(given["lanes"][0], given["name"])
+                parts.append(asyncio.create_task(listen(redis, {channel: lambda _: worker.wake()}, worker.wake)))
             try:
                 yield worker
             finally:

@@ -20,7 +20,7 @@ async def test_every_table_is_a_tenants_or_says_nothing_of_tenants(owner: OwnerP
     every = await owner.fetch("SELECT tablename::text AS name FROM pg_tables WHERE schemaname = 'public'")
 
     assert sorted(row["name"] for row in found) == sorted(TENANT_TABLES)
-    assert {row["name"] for row in every} - set(TENANT_TABLES) == {"tenants", "alembic_version"}
+    assert {row["name"] for row in every} - set(TENANT_TABLES) == {"tenants", "sweep_turns", "alembic_version"}
     assert await owner.fetchval("SELECT count(*) FROM pg_views WHERE schemaname = 'public'") == 0
 
 
@@ -76,7 +76,7 @@ async def test_the_apps_role_has_no_more_rights_than_rows_need(owner: OwnerPool)
     for row in grants:
         found.setdefault(row["name"], set()).add(row["right"])
     rows = {"SELECT", "INSERT", "UPDATE", "DELETE"}
-    assert found == {**dict.fromkeys(TABLES, rows), "alembic_version": {"SELECT"}}
+    assert found == {**dict.fromkeys([*TABLES, "sweep_turns"], rows), "alembic_version": {"SELECT"}}
     assert await owner.fetchval("SELECT count(*) FROM pg_auth_members WHERE member = $1::regrole", APP_ROLE) == 0
 
 
@@ -107,7 +107,7 @@ async def test_no_unique_index_tells_one_tenant_of_another(owner: OwnerPool) -> 
     )
 
     alone = {row["name"] for row in indexes if "tenant_id" not in row["columns"]}
-    assert alone == {"pk_tenants", "uq_tenants_name", "ix_api_keys_public_id", "alembic_version_pkc"}
+    assert alone == {"pk_tenants", "uq_tenants_name", "ix_api_keys_public_id", "pk_sweep_turns", "alembic_version_pkc"}
 
 
 @pytest.mark.parametrize(

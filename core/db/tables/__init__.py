@@ -15,6 +15,7 @@ from core.db.tables.access import ApiKeyRow, TenantRow  # noqa: E402 - the namin
 from core.db.tables.attempts import AttemptRow  # noqa: E402
 from core.db.tables.idempotency import IdempotencyRow  # noqa: E402
 from core.db.tables.jobs import DeletedJobRow, JobRow, ResultRow  # noqa: E402
+from core.db.tables.sweep import SweepTurnRow  # noqa: E402
 from core.db.tables.webhooks import (  # noqa: E402
     DeliveryAttemptRow,
     DeliveryRow,
@@ -51,6 +52,7 @@ __all__ = [
     "RecoveryRow",
     "ResultRow",
     "RetiredSecretRow",
+    "SweepTurnRow",
     "TenantRow",
     "WebhookEndpointRow",
     "metadata",

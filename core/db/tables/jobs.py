@@ -38,6 +38,8 @@ class JobRow(SQLModel, table=True):
         Index("ix_jobs_list_state", "tenant_id", "state", "id"),
         # sweep: due and not in Redis; lane order for a rebuild
         Index("ix_jobs_due", "priority", "run_at", "id", postgresql_where=text("state = 'queued'")),
+        # sweep and fallback: who has jobs waiting in a lane, and which of them come first
+        Index("ix_jobs_waiting", "priority", "tenant_id", "run_at", "id", postgresql_where=text("state = 'queued'")),
         # sweep: leases that ran out
         Index("ix_jobs_lease", "lease_expires_at", postgresql_where=text("state = 'running'")),
         # sweep: deadlines that passed

@@ -180,7 +180,9 @@ async def _keep_fleet(runtime: WorkerRuntime, workers: Workers) -> None:
     """Reads what the caps of tenants are counted from, every few seconds."""
     while True:
         try:
-            workers.caps.set(await read_fleet(runtime.database, workers.jobs.max_jobs))
+            # Taken for alike: every worker listens on this channel.
+            ((_, listening),) = await runtime.redis.pubsub_numsub(runtime.keys.wake)
+            workers.caps.set(await read_fleet(runtime.database, max(1, listening) * workers.jobs.max_jobs))
         except Exception as error:  # noqa: BLE001 - what was read last goes on being true enough
             log.warning("fleet_not_read", error=type(error).__name__)
         await asyncio.sleep(_FLEET_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret

@@ -27,7 +27,8 @@ from core.queue.shares import Shares, kept_free, rooms
 
 _MAX_BATCH: Final = 500
 _TICK_SECONDS: Final = 1.0
-_FAULT_SECONDS: Final = 0.1
+# After a fault, and after one that goes on.
+_FAULT_SECONDS: Final = (0.1, 0.1, 0.2, 0.5, 1.0)
 # A task that this worker can't run now, because of itself or of a store: not at once, and not lost.
 _LATER_SECONDS: Final = 2.0
 
@@ -109,11 +110,15 @@ class QueueWorker(Worker):
         parts = [asyncio.create_task(self._keep_holds(), name="queue-heartbeat")]
         if self._fallback.source is not None:
             parts.append(asyncio.create_task(self._fallback.run(self._take_unclaimed), name="queue-fallback"))
+        faults = 0
         try:
             while self.allow_pick_jobs:
-                if not await self._poll_safely():
-                    end_if_cancelled()
-                    await self._wait(_FAULT_SECONDS)
+                if await self._poll_safely(first=faults == 0):
+                    faults = 0
+                    continue
+                end_if_cancelled()
+                await self._wait(_FAULT_SECONDS[min(faults, len(_FAULT_SECONDS) - 1)])
+                faults += 1
             await self._leave()
             while self.tasks:
                 await asyncio.wait(list(self.tasks.values()))
@@ -143,12 +148,14 @@ class QueueWorker(Worker):
     def _rooms(self) -> list[int]:
         return rooms(self.max_jobs, [self._running[lane] for lane in self._lanes])
 
-    async def _poll_safely(self) -> bool:
+    async def _poll_safely(self, *, first: bool) -> bool:
+        """`first` is whether a fault would be news."""
         try:
             await self._poll_iteration()
         except RedisFault as error:
             self._fallback.redis_failed()
-            log.warning("queue_poll_failed", error=type(error).__name__)
+            if first:
+                log.warning("queue_poll_failed", error=type(error).__name__)
             return False
         except Exception:
             log.exception("queue_poll_crashed")

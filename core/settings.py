@@ -123,10 +123,7 @@ class WorkerSettings(_Group):
 
 class TenantSettings(_Group):
     slot_share: float = Field(
-        default=0.8,
-        gt=0,
-        le=1,
-        description="The share of all workers' slots that one tenant may use at once while there are others.",
+        default=0.8, gt=0, le=1, description="The share of all workers' slots that one of several tenants may use."
     )
 
 

@@ -107,10 +107,10 @@ class Claims:
         ]
         return Claimed(acquired, None if due_in_ms < 0 else due_in_ms / 1000, bool(contested), bool(full))
 
-    async def finish(self, rows: Sequence[Finished], *, leaving: bool = False) -> None:
+    async def finish(self, rows: Sequence[Finished], *, leaving: bool = False) -> int:
         """Lets go of what is still held; the rest was taken by somebody else and stays theirs.
 
-        A worker that is `leaving` claims nothing more: what it makes room for is for others.
+        Returns how many of tenants at their caps may run now. A worker that is `leaving` leaves them to others.
         """
         arguments: list[str | bytes | int] = [self._group, int(leaving)]
         for row in rows:
@@ -118,11 +118,11 @@ class Claims:
             delay = "" if row.delay is None else int((row.delay or AT_THE_FRONT) * 1000)
             arguments += [self.keys.lane(held.lane), _raw(held.member), held.token, delay, self._counted_flow(held)]
         try:
-            await self.finish_script(keys=self._lane_keys, args=arguments)
+            return int(await self.finish_script(keys=self._lane_keys, args=arguments))
         except RedisFault:
             # The script may have run or not; it may run twice.
             await asyncio.sleep(_AGAIN_SECONDS)
-            await self.finish_script(keys=self._lane_keys, args=arguments)
+            return int(await self.finish_script(keys=self._lane_keys, args=arguments))
 
     async def renew(self, held: Sequence[Acquired]) -> int:
         """Holds on to those that were not taken by somebody else; answers how many that are."""

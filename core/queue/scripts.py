@@ -223,7 +223,8 @@ return {{due_in, found > 1 and 1 or 0, full, unpack(claimed)}}
 # KEYS: lanes in order of preference.  ARGV: group, whether the worker takes no more (1 or 0), then (lane key, member,
 # token, delay ms or '', flow or '' when flows are not counted) for each.
 # Only the token's holder may finish: a member that was rung again since stays for its next run. One that nobody holds
-# (Redis lost its memory) still gets the later run that it asks for. Answers how many were held.
+# (Redis lost its memory) still gets the later run that it asks for. Answers how many came back to their lanes because a
+# slot of their flow's is free.
 FINISH: Final = (
     NOW
     + WAKE
@@ -231,7 +232,7 @@ FINISH: Final = (
     + BUSY
     + PARK
     + f"""
-local finished, for_others = 0, 0
+local unparked, for_others = 0, 0
 local parking = redis.call('EXISTS', group .. ':parked') == 1
 -- A negative delay is before all that waits.
 local function later(delay) return tonumber(delay) < 0 and 0 or now + delay end
@@ -240,7 +241,6 @@ for i = 3, #ARGV, 5 do
     local holder = redis.call('GET', '{IN_PROGRESS}' .. member)
     if holder == token then
         redis.call('DEL', '{IN_PROGRESS}' .. member)
-        finished = finished + 1
         if delay ~= '' then
             redis.call('ZADD', lane, later(delay), member)
         else
@@ -252,13 +252,13 @@ for i = 3, #ARGV, 5 do
     end
     if flow ~= '' and (holder == token or not holder) then
         release(flow, member)
-        -- The worker whose slot this was claims next, unless it is on its way out.
-        if parking then for_others = for_others + unpark(flow, 1) * ARGV[2] end
+        if parking then unparked = unparked + unpark(flow, 1) end
     end
     if delay ~= '' and tonumber(delay) <= 0 then for_others = for_others + 1 end
 end
-wake(group, for_others)
-return finished
+-- The worker whose slots these were claims next, unless it is on its way out.
+wake(group, for_others + unparked * ARGV[2])
+return unparked
 """
 )
 

@@ -78,6 +78,7 @@ class QueueWorker(Worker):
         self.held: dict[str, Acquired] = {}
         self._still_ours = still_ours
         self._contested = False
+        self._left_some = True
         self._lanes = tuple(lanes)
         self._running = dict.fromkeys(lanes, 0)
         self._shares = Shares([LANE_WEIGHTS[lane] for lane in lanes])
@@ -176,6 +177,7 @@ class QueueWorker(Worker):
             self._shares.split(wanted - kept), kept, self._rooms()
         )
         self._fallback.redis_answered(full=full)
+        self._left_some = True
         if not self.allow_pick_jobs:
             # Stopped while the claim was under way: others may have them now.
             await self._claims.finish([Finished(each, 0.0) for each in acquired], leaving=True)
@@ -183,6 +185,7 @@ class QueueWorker(Worker):
         for each in acquired:
             self._start(each)
         if len(acquired) < wanted:
+            self._left_some = self._contested or 0 in self._rooms()
             await self._wait(tick if due_in is None else min(tick, max(due_in, 0.001)))
 
     def _start(self, acquired: Acquired) -> None:
@@ -206,9 +209,10 @@ class QueueWorker(Worker):
         self._release_sem_dec_counter_on_complete()
 
     def _release_sem_dec_counter_on_complete(self) -> None:
-        """A freed slot wakes the loop at once."""
+        """A freed slot wakes the loop at once, where the last claim left something behind that a slot may be for."""
         self.job_counter -= 1
-        self.wake()
+        if self._left_some:
+            self.wake()
 
     async def run_job(self, job_id: str, score: int) -> None:  # noqa: ARG002 - arq's signature
         """Runs one member's task and lets go of it in Redis. Never raises: a job's failure is not the worker's."""
@@ -255,9 +259,9 @@ class QueueWorker(Worker):
         return delay
 
     async def _finish_many(self, rows: Sequence[Finished]) -> list[None]:
-        await self._claims.finish(rows, leaving=not self.allow_pick_jobs)
-        if any(row.delay is not None for row in rows):
-            # The next due time may have come closer.
+        unparked = await self._claims.finish(rows, leaving=not self.allow_pick_jobs)
+        if unparked or any(row.delay is not None for row in rows):
+            # There is more to take, or the next due time may have come closer.
             self.wake()
         return [None] * len(rows)
 

@@ -42,9 +42,9 @@ async def test_it_claims_at_once_when_redis_is_back(
     monkeypatch.setattr(queue_worker, "_TICK_SECONDS", 3600.0)
     runs = Runs()
     async with open_lanes(valkey.url, keys) as lanes, lanes.worker(runs, listening=False) as worker:
-        await valkey.kill()
         failed = asyncio.Event()
         monkeypatch.setattr(queue_worker.log, "warning", lambda *_, **__: failed.set())
+        await valkey.kill()
         worker.wake()
         await asyncio.wait_for(failed.wait(), 10)
         await valkey.start()

@@ -1,7 +1,8 @@
-"""`inferd tenants create|list` and `inferd webhook-secret`."""
+"""`inferd tenants create|list|limit` and `inferd webhook-secret`."""
 
 import json
 import shlex
+from typing import Final
 
 from cli.exit_codes import CommandFailed, ExitCode
 from cli.operators import operate
@@ -10,6 +11,8 @@ from core.access import tenants
 from core.db.sealed import SealBroken
 from core.domain.ids import TENANT, TenantId, show
 from core.runtime import OperatorRuntime
+
+_MOST_SLOTS: Final = 1_000_000
 
 
 def create(name: str, *, as_json: bool) -> None:
@@ -28,9 +31,14 @@ def create(name: str, *, as_json: bool) -> None:
 
 
 def list_all(*, as_json: bool) -> None:
-    async def work(operator: OperatorRuntime) -> list[dict[str, str]]:
+    async def work(operator: OperatorRuntime) -> list[dict[str, str | int | None]]:
         return [
-            {"id": show(TENANT, row.id), "name": row.name, "created_at": row.created_at.isoformat(timespec="seconds")}
+            {
+                "id": show(TENANT, row.id),
+                "name": row.name,
+                "created_at": row.created_at.isoformat(timespec="seconds"),
+                "max_slots": row.max_slots,
+            }
             for row in await tenants.list_tenants(operator.database)
         ]
 
@@ -38,7 +46,23 @@ def list_all(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        print_table(("id", "name", "created_at"), rows)
+        shown = [{name: "share" if value is None else str(value) for name, value in row.items()} for row in rows]
+        print_table(("id", "name", "created_at", "max_slots"), shown)
+
+
+def limit(name: str, slots: str) -> None:
+    """`slots` is a number or "none". Raises NotFound for an unknown tenant."""
+    if slots != "none" and (not slots.isascii() or not slots.isdigit() or not 0 < int(slots) <= _MOST_SLOTS):
+        raise CommandFailed(f"--slots takes a number from 1 to {_MOST_SLOTS}, or none.", ExitCode.USAGE)
+    max_slots = None if slots == "none" else int(slots)
+
+    async def work(operator: OperatorRuntime) -> None:
+        tenant_id = await tenants.find_tenant(operator.database, name)
+        await tenants.limit_tenant(operator.database, tenant_id, max_slots)
+
+    operate(work)
+    what = "its share of all slots" if max_slots is None else f"{max_slots} slots at once"
+    progress().print(f"{name} may use {what}; workers know within seconds.", soft_wrap=True)
 
 
 def print_webhook_secret(tenant: str) -> None:

@@ -16,6 +16,7 @@ from core.db.dedicated import DedicatedConnection
 from core.db.engine import Database, open_database
 from core.db.sealed import Sealer, make_sealer
 from core.domain.clock import Clock, SystemClock
+from core.domain.ids import new_uuid
 from core.jobs.context import JobContext, RunContext
 from core.jobs.group_commit import GroupCommit, open_group_commit
 from core.jobs.heartbeat import Leases
@@ -167,7 +168,7 @@ async def _open_shared(
     redis = connect(settings.redis)
     stack.push_async_callback(redis.aclose, close_connection_pool=True)
     keys = Keys(settings.redis.prefix)
-    ring = open_ring(redis, keys, settings.redis.ring_timeout_seconds)
+    ring = open_ring(redis, keys, settings.redis.ring_timeout_seconds, settings.redis.lane_limit)
     stack.push_async_callback(ring.aclose)
     catalogue = open_catalogue(settings)
     stack.push_async_callback(catalogue.aclose)
@@ -186,7 +187,8 @@ def _worker_lease(settings: Settings) -> WorkerLease:
     """Not registered yet: the first renewal does it (worker/tasks/beat.py)."""
     return WorkerLease(
         connection=DedicatedConnection(settings.database, "beat"),
-        name=f"{socket.gethostname()}-{os.getpid()}",
+        # Process ids are the same in every container.
+        name=f"{socket.gethostname()}-{os.getpid()}-{new_uuid().hex[-4:]}",
         version=VERSION,
         lease_seconds=settings.worker.lease_seconds,
         heartbeat_seconds=settings.worker.heartbeat_seconds,

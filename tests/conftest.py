@@ -121,7 +121,7 @@ async def clean(
     used = [shared_settings]
     yield used
     problems = [] if request.node.get_closest_marker("untidy") else await aftermath(owner, used)
-    await owner.execute("DELETE FROM tenants; DELETE FROM seals")
+    await owner.execute("DELETE FROM tenants; DELETE FROM seals; DELETE FROM sweep_turns")
     for settings in used:
         await _empty_queue(settings)
     assert not problems

@@ -5,6 +5,7 @@ back at no cost. Called by worker/main.py.
 """
 
 import asyncio
+import random
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -15,8 +16,13 @@ import structlog
 
 from core.db.faults import STORE_FAULTS
 from core.domain.ids import InvalidId, JobId, parse_job
+from core.jobs.due_deliveries import DeliveryWalk
+from core.jobs.fallback import DueDeliveries, DueJobs
+from core.jobs.fleet import read_fleet
 from core.observability.metrics import SLOTS
 from core.process import end_tasks
+from core.queue.fallback import Source
+from core.queue.fleet import TenantCaps
 from core.queue.keys import JOB_LANES, Lane
 from core.queue.payload import DELIVER_WEBHOOK, RUN_JOB
 from core.queue.subscription import listen
@@ -30,16 +36,18 @@ from worker.tasks.run_job import run_job
 from worker.tasks.sweep import sweep
 
 _PUT_BACK_SECONDS: Final = 5.0
+_FLEET_SECONDS: Final = 3.0
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """The two arq workers of a process."""
+    """The two arq workers of a process, and the caps that the jobs' one holds tenants to."""
 
     jobs: QueueWorker
     deliveries: QueueWorker
+    caps: TenantCaps
 
     def stop(self) -> None:
         self.jobs.stop()
@@ -56,6 +64,7 @@ class Workers:
 def make_workers(runtime: WorkerRuntime) -> Workers:
     """Built, not yet running."""
     settings, leases = runtime.settings, runtime.jobs.leases
+    caps = TenantCaps(settings.tenant.slot_share)
 
     def still_ours(member: str) -> bool:
         try:
@@ -64,7 +73,14 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
             return False
 
     def make(
-        lanes: Sequence[Lane], tasks: Mapping[str, Task], default: str, slots: int, **more: Callable[..., bool]
+        lanes: Sequence[Lane],
+        tasks: Mapping[str, Task],
+        default: str,
+        slots: int,
+        source: Source,
+        caps: TenantCaps | None = None,
+        still_ours: Callable[[str], bool] = lambda _: True,
+        may_claim: Callable[[], bool] = lambda: True,
     ) -> QueueWorker:
         return QueueWorker(
             redis=runtime.redis,
@@ -76,7 +92,11 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
             # What a dead worker held in Redis must be free again when its lease in PostgreSQL is.
             lease_seconds=settings.worker.lease_seconds,
             context={"runtime": runtime},
-            **more,
+            still_ours=still_ours,
+            may_claim=may_claim,
+            caps=caps,
+            name=leases.worker.name,
+            source=source,
         )
 
     deliver = {DELIVER_WEBHOOK: deliver_webhook}
@@ -86,10 +106,19 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
             {RUN_JOB: run_job},
             RUN_JOB,
             settings.worker.concurrency,
-            still_ours=still_ours,
-            may_claim=lambda: leases.worker.may_claim,
+            DueJobs(runtime.database, caps),
+            caps,
+            still_ours,
+            lambda: leases.worker.may_claim,
         ),
-        deliveries=make([Lane.DELIVERIES], deliver, DELIVER_WEBHOOK, settings.webhook.concurrency),
+        deliveries=make(
+            [Lane.DELIVERIES],
+            deliver,
+            DELIVER_WEBHOOK,
+            settings.webhook.concurrency,
+            DueDeliveries(DeliveryWalk(runtime.database)),
+        ),
+        caps=caps,
     )
 
 
@@ -119,6 +148,7 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
             _named("subscription", _subscribe(runtime, workers)),
             _named("renew", renew_forever(runtime, beaten)),
             _named("look", look_forever(runtime)),
+            _named("fleet", _keep_fleet(runtime, workers)),
             _named("sweep", sweep(runtime)),
             _named("prune", prune_forever(runtime)),
         ]
@@ -147,15 +177,30 @@ async def _drain(runtime: WorkerRuntime, workers: Workers) -> None:
 async def _subscribe(runtime: WorkerRuntime, workers: Workers) -> None:
     checks: set[asyncio.Task[None]] = set()
 
-    def rung(lane: str) -> None:
-        (workers.deliveries if lane == Lane.DELIVERIES.value else workers.jobs).wake()
-
     def cancelled(members: str) -> None:
         check = asyncio.create_task(runtime.jobs.leases.check(_job_ids(members)))
         checks.add(check)
         check.add_done_callback(checks.discard)
 
-    await listen(runtime.redis, {runtime.keys.wake: rung, runtime.keys.cancelled: cancelled}, on_connect=workers.wake)
+    keys, name = runtime.keys, runtime.jobs.leases.worker.name
+    handlers: dict[str, Callable[[str], None]] = {
+        keys.wake_one(JOB_LANES[0], name): lambda _: workers.jobs.wake(),
+        keys.wake_one(Lane.DELIVERIES, name): lambda _: workers.deliveries.wake(),
+        keys.wake: lambda _: workers.wake(),
+        keys.cancelled: cancelled,
+    }
+    await listen(runtime.redis, handlers, on_connect=workers.wake)
+
+
+async def _keep_fleet(runtime: WorkerRuntime, workers: Workers) -> None:
+    """Reads what the caps of tenants are counted from, every few seconds."""
+    while True:
+        try:
+            slots = workers.jobs.max_jobs + runtime.jobs.leases.worker.other_slots
+            workers.caps.set(await read_fleet(runtime.database, slots))
+        except Exception as error:  # noqa: BLE001 - what was read last goes on being true enough
+            log.warning("fleet_not_read", error=type(error).__name__)
+        await asyncio.sleep(_FLEET_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret
 
 
 def _job_ids(members: str) -> list[JobId]:

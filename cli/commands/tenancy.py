@@ -36,6 +36,17 @@ def list_tenants(output: OutputOption = Output.TEXT) -> None:
     list_all(as_json=output is Output.JSON)
 
 
+@tenants.command("limit")
+def limit_tenant(
+    name: Annotated[str, typer.Argument(help="The tenant's name.")],
+    slots: Annotated[str, typer.Option(help="Worker slots that it may use at once, or none for its share of all.")],
+) -> None:
+    """Cap the worker slots that a tenant uses at once."""
+    from cli.tenants import limit
+
+    limit(name, slots)
+
+
 @keys.command("create")
 def create_key(
     tenant: TenantOption = _DEFAULT,

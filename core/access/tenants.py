@@ -44,6 +44,12 @@ async def list_tenants(database: Database) -> Sequence[TenantRow]:
         return (await session.exec(select(TenantRow).order_by(col(TenantRow.created_at)))).all()
 
 
+async def limit_tenant(database: Database, tenant_id: TenantId, max_slots: int | None) -> None:
+    """How many worker slots the tenant may use at once; None: its share. Workers know it within seconds."""
+    async with transaction(database, None) as session:
+        await session.exec(update(TenantRow).where(col(TenantRow.id) == tenant_id).values(max_slots=max_slots))
+
+
 async def find_tenant(database: Database, name: str) -> TenantId:
     """Raises NotFound."""
     async with reading(database, None) as session:

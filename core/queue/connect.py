@@ -1,23 +1,53 @@
 """Connections to Redis that notice a dead peer: timeouts on every command, keep-alive, and a ping on idle ones."""
 
 import asyncio
-from typing import Final
+import time
+from typing import Any, Final
 
+import structlog
 from arq.connections import ArqRedis
 from redis.asyncio import BlockingConnectionPool
+from redis.asyncio.connection import Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from core.settings import RedisSettings
 
-# The client's type, for those who hold one and need not know that it is arq's.
-RedisClient = ArqRedis
+_log = structlog.get_logger(__name__)
 
 # Everything that a command to Redis may raise when Redis is not there, full, read-only or half-open.
 RedisFault: Final = (RedisError, OSError, TimeoutError)
 
 _COMMAND_SECONDS: Final = 2.0
+# Commands that were under way together fail together: one drop is for all of them.
+_DROP_PAUSE_SECONDS: Final = 0.5
+
+
+class RedisClient(ArqRedis):
+    """Leaves a server that became a replica.
+
+    After a failover a demoted primary may keep its connections and refuse every write; only a new connection resolves
+    the name anew. All are dropped then, those of the process's subscription too.
+    """
+
+    _dropped_at = -_DROP_PAUSE_SECONDS
+
+    async def parse_response(self, connection: Connection, command_name: str, **options: Any) -> Any:  # type: ignore[override]
+        try:
+            return await super().parse_response(connection, command_name, **options)
+        except ResponseError as error:
+            # Before Redis 7 a script's error only quotes it.
+            if isinstance(error, ReadOnlyError) or "READONLY" in str(error):
+                await self._leave_server()
+            raise
+
+    async def _leave_server(self) -> None:
+        now = time.monotonic()
+        if now - self._dropped_at >= _DROP_PAUSE_SECONDS:
+            self._dropped_at = now
+            _log.warning("redis_is_read_only")
+            await self.connection_pool.disconnect(inuse_connections=True)
 
 
 def connect(settings: RedisSettings, *, connections: int = 20) -> RedisClient:
@@ -36,7 +66,7 @@ def connect(settings: RedisSettings, *, connections: int = 20) -> RedisClient:
         # A command whose answer was lost may have run; the scripts are idempotent, so the callers decide.
         retry=Retry(NoBackoff(), 0),
     )
-    return ArqRedis(pool)
+    return RedisClient(pool)
 
 
 def end_if_cancelled() -> None:

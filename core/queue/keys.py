@@ -59,16 +59,32 @@ def parse_member(member: str) -> JobId | DeliveryId | None:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The names that start with the configured prefix."""
+    """The names that start with the configured prefix.
+
+    A group is the lanes that the same workers serve. Its name begins those of what these share, made in Lua:
+    `:idle` (workers with open slots), `:wake:<worker>` (channels), `:flows` and `:busy:<flow>` (who uses slots),
+    `:parked` (flows at their cap) and `:alarm`. What is parked is beside its lane: `<lane>:parked:<flow>`.
+    """
 
     prefix: str
+
+    def group(self, lane: Lane) -> str:
+        return f"{self.prefix}:{'deliveries' if lane is Lane.DELIVERIES else 'jobs'}"
+
+    def wake_one(self, lane: Lane, worker: str) -> str:
+        """Channel: there is work in the lane's group for this worker."""
+        return f"{self.group(lane)}:wake:{worker}"
+
+    def parked(self, lane: Lane, flow: str) -> str:
+        """What a flow at its cap has waiting in the lane."""
+        return f"{self.lane(lane)}:parked:{flow}"
 
     def lane(self, lane: Lane) -> str:
         return f"{self.prefix}:queue:{lane.value}"
 
     @property
     def wake(self) -> str:
-        """Channel: something was rung; the message is the lane."""
+        """Channel that every worker listens on, to be counted; a message on it wakes them all."""
         return f"{self.prefix}:wake"
 
     @property

@@ -37,8 +37,14 @@ def payload(function: str, member: str, flow: str = "") -> bytes:
 
 def function_of(data: bytes) -> str | None:
     """The function a payload names; None when it is missing or not ours."""
+    return read(data)[0]
+
+
+def read(data: bytes) -> tuple[str | None, str]:
+    """The function and the flow that a payload names; None and "" where it names none."""
     try:
-        name = loads(data).get("f")
+        body = loads(data)
     except ValueError:
-        return None
-    return name if isinstance(name, str) else None
+        return None, ""
+    name, flow = body.get("f"), body.get(FLOW)
+    return name if isinstance(name, str) else None, flow if isinstance(flow, str) else ""

@@ -53,9 +53,9 @@ def ring_delivery(delivery_id: DeliveryId, tenant_id: TenantId, delay: float = 0
     return Ringing(Lane.DELIVERIES, delivery_member(delivery_id), DELIVER_WEBHOOK, delay, tenant_id.hex)
 
 
-def open_ring(redis: ArqRedis, keys: Keys, timeout: float) -> "Ring":
-    """`timeout` bounds a flush, in seconds."""
-    return Ring(redis, keys, timeout, redis.register_script(scripts.RING))
+def open_ring(redis: ArqRedis, keys: Keys, timeout: float, lane_limit: int = 100_000) -> "Ring":
+    """`timeout` bounds a flush, in seconds; `lane_limit` is how many ids a lane holds."""
+    return Ring(redis, keys, timeout, lane_limit, redis.register_script(scripts.RING))
 
 
 @dataclass(slots=True)
@@ -65,6 +65,7 @@ class Ring:
     redis: ArqRedis
     keys: Keys
     timeout: float
+    lane_limit: int
     script: AsyncScript
     _pending: list[Ringing] = field(default_factory=list)
     _cancelled: list[str] = field(default_factory=list)
@@ -88,13 +89,17 @@ class Ring:
         self._cancelled.append(job_member(job_id))
         self.announce_change(job_id)
 
-    async def ring_now(self, ringings: Sequence[Ringing]) -> None:
-        """Rings and waits for Redis: the sweep's way. Raises one of RedisFault."""
+    async def ring_now(self, ringings: Sequence[Ringing]) -> int:
+        """Enqueues and waits for Redis: the sweep's way. Raises one of RedisFault.
+
+        Returns how many were left out because their lane is full; the sweep enqueues them when there is room.
+        """
         by_lane: dict[Lane, list[Ringing]] = defaultdict(list)
         for ringing in ringings:
             by_lane[ringing.lane].append(ringing)
+        left_out = 0
         for lane, batch in by_lane.items():
-            arguments: list[str | bytes | int] = [self.keys.wake, lane.value, PAYLOAD_LIFE_MS]
+            arguments: list[str | bytes | int] = [self.keys.group(lane), PAYLOAD_LIFE_MS, self.lane_limit]
             for each in batch:
                 arguments += [
                     each.member,
@@ -102,8 +107,11 @@ class Ring:
                     payload(each.function, each.member, each.flow),
                     each.flow,
                 ]
-            await self.script(keys=[self.keys.lane(lane)], args=arguments)
-        count(RINGS, "ok", by=len(ringings))
+            left_out += int(await self.script(keys=[self.keys.lane(lane)], args=arguments))
+        count(RINGS, "ok", by=len(ringings) - left_out)
+        if left_out:
+            count(RINGS, "lane_full", by=left_out)
+        return left_out
 
     async def missing(self, lane: Lane, ringings: Sequence[Ringing]) -> list[Ringing]:
         """Those of `ringings`, which are due, that Redis does not know or has put off. Raises one of RedisFault."""
@@ -112,7 +120,19 @@ class Ring:
         seconds, _ = await self.redis.time()
         latest = (seconds + _PUT_OFF_SECONDS) * 1000
         scores = await self.redis.zmscore(self.keys.lane(lane), [each.member for each in ringings])
-        return [each for each, score in zip(ringings, scores, strict=True) if score is None or score > latest]
+        absent = [each for each, score in zip(ringings, scores, strict=True) if score is None or score > latest]
+        by_flow: dict[str, list[Ringing]] = defaultdict(list)
+        for each in absent:
+            by_flow[each.flow].append(each)
+        found: list[Ringing] = []
+        for flow, members in by_flow.items():
+            parked = await self.redis.zmscore(self.keys.parked(lane, flow), [each.member for each in members])
+            found += [each for each, score in zip(members, parked, strict=True) if score is None]
+        return found
+
+    async def has_room(self, lane: Lane) -> bool:
+        """Whether the lane takes more ids. Raises one of RedisFault."""
+        return int(await self.redis.zcard(self.keys.lane(lane))) < self.lane_limit
 
     async def epoch_is_gone(self) -> bool:
         """Whether Redis has lost its memory since the epoch was marked. Raises one of RedisFault."""

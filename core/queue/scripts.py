@@ -7,83 +7,110 @@ due. Keys are built inside the scripts, as arq's own are: not for Redis Cluster 
 
 from typing import Final
 
+from core.queue.fragments import BUSY, FAIR, NOW, PARK, WAKE
 from core.queue.keys import IN_PROGRESS, PAYLOAD
-from core.queue.payload import FLOW
 
-# Scores below are virtual time; real times in ms have been above since 2001, and a lane never counts so far.
-VIRTUAL_SCORES: Final = 10**12
-TAGS_LIFE_MS: Final = 86_400_000
 # In one claim and lane: what is due beyond it gets its tag in the next one.
 MAX_LINED_UP: Final = 500
+# In one claim, of what its flow has no slots for; and how much of a flow's is let back at once when a cap has risen.
+MAX_PARKED: Final = 500
+MAX_UNPARKED: Final = 200
+# A full lane still takes the ids of flows that have fewer than this waiting, up to a quarter more than the limit.
+_SMALL_BACKLOG: Final = 100
+# An idle worker looks again for a time as near as this; the tick covers what is further.
+_SOON_MS: Final = 1000
 
-_NOW: Final = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
-
-# Start-time fair queueing (Goyal, Vin, Cheng 1996): what waits has a tag of virtual time as its score, far below every
-# real time. Each flow (a tenant) counts its own tags from where service stands, so a flood waits behind itself alone.
-# Whoever has fallen behind service waits half a tag before it: that is how a kept slot tells who asks for little.
-# The tags live beside the lane until nothing waits in it; lost, they begin anew and nobody waits longer for it.
-_FAIR: Final = (
-    _NOW
-    + f"""
-local VIRTUAL, FRONT = {VIRTUAL_SCORES}, 0
-local function service(lane)
-    return math.max(1, tonumber(redis.call('HGET', lane .. ':tags', 'served') or 0))
-end
-local function tag(lane, flow, kind)
-    local flows = lane .. ':tags' .. kind
-    local now_served, own = service(lane), tonumber(redis.call('HGET', flows, flow) or 0)
-    local start = math.max(now_served, own)
-    redis.call('HSET', flows, flow, start + 1)
-    redis.call('PEXPIRE', flows, {TAGS_LIFE_MS})
-    return own < now_served and start - 0.5 or start
-end
-local function served(lane, score)
-    local tags = lane .. ':tags'
-    if redis.call('ZCOUNT', lane, '-inf', '(' .. VIRTUAL) == 0 then
-        redis.call('DEL', tags, tags .. ':again')
-    elseif score > service(lane) then
-        redis.call('HSET', tags, 'served', score)
-        redis.call('PEXPIRE', tags, {TAGS_LIFE_MS})
-    end
-end
-"""
-)
-
-# KEYS: lane.  ARGV: wake channel, wake message, payload life ms, then (member, delay ms, payload, flow) for each. A
+# KEYS: lane.  ARGV: group, payload life ms, most ids in the lane, then (member, delay ms, payload, flow) for each. A
 # negative delay puts the member before those that wait. One that waits keeps its place.
 # PostgreSQL says that the member waits, so whoever holds it in Redis does so no longer: its token goes.
+# Answers how many were not written because the lane is full: the sweep enqueues them when there is room.
 RING: Final = (
-    _FAIR
+    FAIR
+    + WAKE
+    + "local group = ARGV[1]"
+    + BUSY
+    + PARK
     + f"""
-for i = 4, #ARGV, 4 do
-    local member, delay = ARGV[i], tonumber(ARGV[i + 1])
-    redis.call('SET', '{PAYLOAD}' .. member, ARGV[i + 2], 'PX', math.max(0, delay) + ARGV[3])
-    redis.call('DEL', '{IN_PROGRESS}' .. member)
-    local score = delay < 0 and FRONT or now + delay
-    if delay == 0 then
-        local place = tonumber(redis.call('ZSCORE', KEYS[1], member) or VIRTUAL)
-        score = place < VIRTUAL and place or tag(KEYS[1], ARGV[i + 3], '')
-    end
-    redis.call('ZADD', KEYS[1], score, member)
+local lane, limit = KEYS[1], tonumber(ARGV[3])
+local parking, size = {{}}, redis.call('ZCARD', lane)
+for _, flow in ipairs(redis.call('ZRANGE', group .. ':parked', 0, 99)) do
+    parking[flow] = redis.call('ZCARD', lane .. ':parked:' .. flow)
+    size = size + parking[flow]
 end
-redis.call('PUBLISH', ARGV[1], ARGV[2])
+local function is_full(flow)
+    if size < limit then return false end
+    local backlog = tonumber(redis.call('HGET', lane .. ':tags', flow) or 0) - service(lane)
+    return size >= limit * 1.25 or backlog >= {_SMALL_BACKLOG}
+end
+local written, refused = 0, 0
+for i = 4, #ARGV, 4 do
+    local member, delay, flow = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 3]
+    local place = tonumber(redis.call('ZSCORE', lane, member) or nil)
+    local parked = parking[flow] and redis.call('ZSCORE', lane .. ':parked:' .. flow, member)
+    if not place and not parked and delay >= 0 and is_full(flow) then
+        refused = refused + 1
+    else
+        redis.call('SET', '{PAYLOAD}' .. member, ARGV[i + 2], 'PX', math.max(0, delay) + ARGV[2])
+        if redis.call('DEL', '{IN_PROGRESS}' .. member) == 1 and flow ~= '' then release(flow, member) end
+        if not place and not parked then size = size + 1 end
+        if delay ~= 0 or not parked then
+            if parked then redis.call('ZREM', lane .. ':parked:' .. flow, member) end
+            local score = delay < 0 and FRONT or now + delay
+            if delay == 0 then score = place and place < VIRTUAL and place or tag(lane, flow, '') end
+            if delay == 0 and parking[flow] and (not place or place >= VIRTUAL) then
+                -- Its flow is at its cap: a worker that is woken for it could only put it aside.
+                park(lane, flow, member, score)
+            else
+                redis.call('ZADD', lane, score, member)
+                written = written + 1
+            end
+        end
+    end
+end
+wake(group, written)
+return refused
 """
 )
 
-# KEYS: lanes in order of preference.  ARGV: token, lease ms, slots kept free, then the share of each lane.
+# KEYS: lanes in order of preference.  ARGV: token, lease ms, group, worker ('' for one that nobody wakes), slots kept
+# free, whether flows are counted (1 or 0), a flow's cap (-1: none), the flows' own caps as JSON or '', then the share
+# of each lane, then for each lane how many may be taken from it and all after it.
 # A slot that is kept free takes nothing but what has fallen behind service: a tenant that asks for little.
 # What had a time and is due gets a tag first, in a flow of its tenant's own: a retry does not wait behind the tenant's
 # whole backlog, and many of them do not stand before everybody else's.
-# Answers [ms until the next time comes (-1: none will), whether tenants wait beside each other (1 or 0), then (lane's
-# index, member, payload) for each].
+# Answers [ms until the next time comes (-1: none will, or another worker looks then), whether two flows or more run or
+# wait (1 or 0), whether Redis is out of memory (1 or 0), then (lane's index, member, payload) for each].
 CLAIM: Final = (
-    _FAIR
+    FAIR
+    + WAKE
+    + """
+local token, lease, group, worker = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local kept, counted, cap = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
+local caps = ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}
+-- Asked before the first write: a script that has written may go on without new memory being refused, and a claim must
+-- not be, or a Redis that is full of the queue could never be emptied.
+local full = redis.pcall('ZADD', group .. ':idle', 'XX', 0, '')
+full = type(full) == 'table' and string.find(full.err, 'OOM', 1, true) and 1 or 0
+redis.call('ZREM', group .. ':idle', worker)
+"""
+    + BUSY
+    + PARK
     + f"""
-local token, lease, kept = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local claimed = {{}}
+local claimed, rooms, in_use, parked, wanted = {{}}, {{}}, {{}}, 0, kept
+for i = 1, #KEYS do
+    wanted = wanted + ARGV[8 + i]
+    rooms[i] = tonumber(ARGV[8 + #KEYS + i])
+end
+local function room(index)
+    local least = rooms[1]
+    for i = 2, index do least = math.min(least, rooms[i]) end
+    return least
+end
+local function is_capped(flow)
+    local most = caps[flow] or cap
+    if not in_use[flow] then in_use[flow] = busy(flow) end
+    return most >= 0 and in_use[flow] >= most
+end
 local function put_off_if_held(lane, member)
     local left = redis.call('PTTL', '{IN_PROGRESS}' .. member)
     if left == -2 then return false end
@@ -99,68 +126,121 @@ end
 local function line_up(lane)
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', lane, VIRTUAL, now, 'LIMIT', 0, {MAX_LINED_UP})) do
         if not put_off_if_held(lane, member) then
-            local flow = string.match(body_of(member), '"{FLOW}":"([^"]*)"') or ''
-            redis.call('ZADD', lane, tag(lane, flow, ':again'), member)
+            redis.call('ZADD', lane, tag(lane, flow_of(body_of(member)), ':again'), member)
         end
     end
 end
-local function take(index, wanted, below)
+local function take(index, most, below)
     local lane, got, last = KEYS[index], 0, FRONT
-    while got < wanted do
-        local due = redis.call('ZRANGEBYSCORE', lane, '-inf', '(' .. below, 'WITHSCORES', 'LIMIT', 0, wanted - got)
+    most = math.min(most, room(index))
+    while got < most and parked < {MAX_PARKED} do
+        local ahead = most - got + math.min(parked, 50)
+        local due = redis.call('ZRANGEBYSCORE', lane, '-inf', '(' .. below, 'WITHSCORES', 'LIMIT', 0, ahead)
         if #due == 0 then break end
         for i = 1, #due, 2 do
+            if got == most then break end
             local member = due[i]
             if not put_off_if_held(lane, member) then
-                redis.call('SET', '{IN_PROGRESS}' .. member, token, 'PX', lease)
-                redis.call('ZADD', lane, 'XX', now + lease, member)
-                claimed[#claimed + 1] = index - 1
-                claimed[#claimed + 1] = member
-                claimed[#claimed + 1] = body_of(member)
-                got, last = got + 1, tonumber(due[i + 1])
+                local body = body_of(member)
+                local flow = counted and flow_of(body) or ''
+                if flow ~= '' and is_capped(flow) then
+                    park(lane, flow, member, due[i + 1])
+                    parked = parked + 1
+                else
+                    redis.call('SET', '{IN_PROGRESS}' .. member, token, 'PX', lease)
+                    redis.call('ZADD', lane, 'XX', now + lease, member)
+                    if flow ~= '' then
+                        occupy(flow, member, lease)
+                        in_use[flow] = in_use[flow] + 1
+                    end
+                    claimed[#claimed + 1] = index - 1
+                    claimed[#claimed + 1] = member
+                    claimed[#claimed + 1] = body
+                    got, last = got + 1, tonumber(due[i + 1])
+                end
             end
         end
     end
+    for i = 1, index do rooms[i] = rooms[i] - got end
     if got > 0 then served(lane, last) end
     return got
+end
+-- Slots that were freed by a death, or by a higher cap: their flows are looked at again, a few in each claim.
+for _, flow in ipairs(redis.call('ZRANGEBYSCORE', group .. ':parked', '-inf', now, 'LIMIT', 0, 3)) do
+    local most = counted and (caps[flow] or cap) or -1
+    local free = most < 0 and {MAX_UNPARKED} or math.min({MAX_UNPARKED}, most - busy(flow))
+    redis.call('ZADD', group .. ':parked', 'XX', now + 500, flow)
+    if free > 0 then unpark(flow, free) end
 end
 local left = 0
 for i = 1, #KEYS do
     line_up(KEYS[i])
-    local share = tonumber(ARGV[3 + i])
+    local share = tonumber(ARGV[8 + i])
     left = left + share - take(i, share, VIRTUAL)
 end
+local reserve = kept
 for i = 1, #KEYS do
     if left > 0 then left = left - take(i, left, VIRTUAL) end
-    if kept > 0 then kept = kept - take(i, kept, service(KEYS[i])) end
+    if reserve > 0 then reserve = reserve - take(i, reserve, service(KEYS[i])) end
 end
-local due_in, contested = -1, 0
+for flow, count in pairs(in_use) do
+    if count > 0 then runs(flow, lease) end
+end
+local due_in, flows, found = -1, {{}}, 0
+local function see(flow)
+    if flow ~= '' and not flows[flow] then flows[flow], found = true, found + 1 end
+end
 for _, lane in ipairs(KEYS) do
     local first = redis.call('ZRANGEBYSCORE', lane, VIRTUAL, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if first[2] and (due_in < 0 or first[2] - now < due_in) then due_in = math.max(0, first[2] - now) end
-    -- Beside `served`, one field for each tenant.
-    local tags = lane .. ':tags'
-    if redis.call('HLEN', tags) - redis.call('HEXISTS', tags, 'served') > 1 then contested = 1 end
 end
-return {{due_in, contested, unpack(claimed)}}
+if counted then
+    for _, flow in ipairs(redis.call('ZRANGEBYSCORE', group .. ':flows', now, '+inf', 'LIMIT', 0, 2)) do see(flow) end
+    for i = 1, found < 2 and #KEYS or 0 do
+        for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', '(' .. VIRTUAL, 'LIMIT', 0, 2)) do
+            see(flow_of(body_of(member)))
+        end
+    end
+end
+if #claimed < 3 * wanted and worker ~= '' then
+    if due_in >= 0 and due_in <= {_SOON_MS} then
+        -- One of the idle workers looks when the next time comes, not all of them.
+        local at, who = string.match(redis.call('GET', group .. ':alarm') or '', '^(%d+) (.*)$')
+        if who and who ~= worker and tonumber(at) <= now + due_in and tonumber(at) >= now - 50 then
+            due_in = -1
+        else
+            redis.call('SET', group .. ':alarm', string.format('%d ', now + due_in) .. worker, 'PX', due_in + 1000)
+        end
+    end
+    local open = math.max(0, room(#KEYS) - kept)
+    is_idle(group, worker, open + rooms[1] / 1000000)
+end
+if parked >= {MAX_PARKED} then due_in = 0 end
+return {{due_in, found > 1 and 1 or 0, full, unpack(claimed)}}
 """
 )
 
-# KEYS: none.  ARGV: wake channel, wake message, then (lane key, member, token, delay ms or '') for each.
+# KEYS: lanes in order of preference.  ARGV: group, whether the worker takes no more (1 or 0), then (lane key, member,
+# token, delay ms or '', flow or '' when flows are not counted) for each.
 # Only the token's holder may finish: a member that was rung again since stays for its next run. One that nobody holds
-# (Redis lost its memory) still gets the later run that it asks for. Answers how many were held.
+# (Redis lost its memory) still gets the later run that it asks for. Answers how many came back to their lanes because a
+# slot of their flow's is free.
 FINISH: Final = (
-    _NOW
+    NOW
+    + WAKE
+    + "local group = ARGV[1]"
+    + BUSY
+    + PARK
     + f"""
-local finished, due_now = 0, false
+local unparked, for_others = 0, 0
+local parking = redis.call('EXISTS', group .. ':parked') == 1
 -- A negative delay is before all that waits.
 local function later(delay) return tonumber(delay) < 0 and 0 or now + delay end
-for i = 3, #ARGV, 4 do
-    local lane, member, token, delay = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+for i = 3, #ARGV, 5 do
+    local lane, member, token, delay, flow = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
     local holder = redis.call('GET', '{IN_PROGRESS}' .. member)
     if holder == token then
         redis.call('DEL', '{IN_PROGRESS}' .. member)
-        finished = finished + 1
         if delay ~= '' then
             redis.call('ZADD', lane, later(delay), member)
         else
@@ -170,28 +250,48 @@ for i = 3, #ARGV, 4 do
     elseif not holder and delay ~= '' then
         redis.call('ZADD', lane, 'NX', later(delay), member)
     end
-    due_now = due_now or (delay ~= '' and tonumber(delay) <= 0)
+    if flow ~= '' and (holder == token or not holder) then
+        release(flow, member)
+        if parking then unparked = unparked + unpark(flow, 1) end
+    end
+    if delay ~= '' and tonumber(delay) <= 0 then for_others = for_others + 1 end
 end
-if due_now then redis.call('PUBLISH', ARGV[1], ARGV[2]) end
-return finished
+-- The worker whose slots these were claims next, unless it is on its way out.
+wake(group, for_others + unparked * ARGV[2])
+return unparked
 """
 )
 
-# KEYS: none.  ARGV: lease ms, payload life ms, then (lane key, member, token) for each.
+# KEYS: none.  ARGV: lease ms, payload life ms, group, then (lane key, member, token, flow or '') for each.
 # Answers how many are still held.
 HEARTBEAT: Final = (
-    _NOW
+    NOW
+    + "local group = ARGV[3]"
+    + BUSY
     + f"""
-local lease, renewed = tonumber(ARGV[1]), 0
-for i = 3, #ARGV, 3 do
-    local lane, member, token = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+local lease, renewed, running = tonumber(ARGV[1]), 0, {{}}
+for i = 4, #ARGV, 4 do
+    local lane, member, token, flow = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
     if redis.call('GET', '{IN_PROGRESS}' .. member) == token then
         redis.call('PEXPIRE', '{IN_PROGRESS}' .. member, lease)
         redis.call('PEXPIRE', '{PAYLOAD}' .. member, lease + ARGV[2])
         redis.call('ZADD', lane, 'XX', now + lease, member)
         renewed = renewed + 1
+        if flow ~= '' then
+            occupy(flow, member, lease)
+            running[flow] = true
+        end
     end
 end
+for flow in pairs(running) do runs(flow, lease) end
 return renewed
+"""
+)
+
+# KEYS: none.  ARGV: group, worker. A worker that claims no more is not woken, and whom it may have kept from waking is.
+LEAVE: Final = (
+    WAKE
+    + """
+if redis.call('ZREM', ARGV[1] .. ':idle', ARGV[2]) == 0 then wake(ARGV[1], 1) end
 """
 )

@@ -6,6 +6,8 @@ from typing import Final
 
 _KEPT_TENTH: Final = 10
 _KEPT_QUARTER: Final = 4
+_KEPT_TWENTIETH: Final = 20
+_KEPT_MOST: Final = 4
 
 
 def kept_free(slots: int) -> int:
@@ -13,6 +15,21 @@ def kept_free(slots: int) -> int:
     as long as that is no more than a quarter.
     """
     return max(slots // _KEPT_TENTH, min(_KEPT_QUARTER, slots // _KEPT_QUARTER))
+
+
+def kept_for_higher(slots: int, lanes: int) -> list[int]:
+    """Of a worker's slots, those that each lane and the ones after it leave to the lanes before it.
+
+    A few for each step down, a quarter at most: what takes long in the lower lanes can't hold all slots.
+    """
+    step = min(_KEPT_MOST, max(1, slots // _KEPT_TWENTIETH))
+    return [min(lane * step, slots // _KEPT_QUARTER) for lane in range(lanes)]
+
+
+def rooms(slots: int, held: Sequence[int]) -> list[int]:
+    """How many more each lane and the ones after it may hold together, when so many of each are held."""
+    kept = kept_for_higher(slots, len(held))
+    return [max(0, slots - kept[lane] - sum(held[lane:])) for lane in range(len(held))]
 
 
 @dataclass(slots=True)

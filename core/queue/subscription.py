@@ -1,10 +1,13 @@
 """One Redis subscription for a process: wakes, cancels and changes arrive here.
 
-A message is only ever a hint. Whenever Redis has confirmed a subscription `on_connect` runs, because hints may have
-been missed before it; whoever listens also keeps a slow tick of its own. Used by worker/lifecycle.py and the API.
+A message is only ever a hint. Every few seconds a message of its own goes round, sent where commands go: a connection
+to a dead peer, or to another server than theirs (a demoted primary), is left then. Whenever Redis has confirmed a
+subscription `on_connect` runs, because hints may have been missed before it; whoever listens also keeps a slow tick of
+its own. Used by worker/lifecycle.py and the API.
 """
 
 import asyncio
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -14,7 +17,7 @@ from redis.asyncio.client import PubSub
 
 from core.queue.connect import RedisFault, end_if_cancelled
 
-_IDLE_SECONDS: Final = 5.0
+_CHECK_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 
 log = structlog.get_logger(__name__)
@@ -24,7 +27,7 @@ async def listen(
     redis: ArqRedis, handlers: Mapping[str, Callable[[str], None]], on_connect: Callable[[], None]
 ) -> None:
     """Runs for ever: hands each message of each channel to its handler. Ends by cancellation only."""
-    failures = 0
+    failures, own = 0, f"{min(handlers)}:listener:{uuid.uuid4().hex}"
 
     def connected() -> None:
         nonlocal failures
@@ -34,8 +37,8 @@ async def listen(
     while True:
         try:
             async with redis.pubsub() as pubsub:
-                await pubsub.subscribe(*handlers)
-                await _receive(pubsub, handlers, connected)
+                await pubsub.subscribe(*handlers, own)
+                await _receive(redis, pubsub, {**handlers, own: lambda _: None}, own, connected)
         except (*RedisFault, RuntimeError) as error:
             # A connection that is cut while redis-py greets it: uvloop's closed transport says so by a RuntimeError.
             if failures == 0:
@@ -48,26 +51,42 @@ async def listen(
 
 
 async def _receive(
-    pubsub: PubSub, handlers: Mapping[str, Callable[[str], None]], on_connect: Callable[[], None]
+    redis: ArqRedis,
+    pubsub: PubSub,
+    handlers: Mapping[str, Callable[[str], None]],
+    own: str,
+    on_connect: Callable[[], None],
 ) -> None:
-    asked = False
+    """`own` is the channel of the message that goes round. Raises when it does not come back."""
+    loop = asyncio.get_running_loop()
+    check_at, sent = loop.time() + _CHECK_SECONDS, False
     while True:
         # redis-py may connect in spite of a cancellation.
         end_if_cancelled()
-        message = await pubsub.get_message(ignore_subscribe_messages=False, timeout=_IDLE_SECONDS)
+        if loop.time() >= check_at:
+            if sent:
+                raise TimeoutError("its own message did not come back")
+            await _send(redis, own)
+            check_at, sent = loop.time() + _CHECK_SECONDS, True
+        message = await pubsub.get_message(ignore_subscribe_messages=False, timeout=max(0.001, check_at - loop.time()))
         if message is None:
-            if asked:
-                # A half-open connection looks idle for ever; a live one answers the ping.
-                raise TimeoutError("no answer to a ping")
-            await pubsub.ping()
-            asked = True
             continue
-        asked = False
         match message["type"]:
             case "subscribe":
-                on_connect()
+                if message["channel"].decode() != own:
+                    on_connect()
             case "message":
+                channel = message["channel"].decode()
+                sent = sent and channel != own
                 # Anybody may publish anything: what is no text is no message of ours, and no handler's ids.
-                handlers[message["channel"].decode()](message["data"].decode(errors="replace"))
+                handlers[channel](message["data"].decode(errors="replace"))
             case _:
                 continue
+
+
+async def _send(redis: ArqRedis, own: str) -> None:
+    """Raises one of RedisFault where commands go to another server, or to one that takes no writes."""
+    # A write that changes nothing: a replica refuses it, and the client then drops its connections.
+    await redis.delete(own)
+    if await redis.publish(own, "") == 0:
+        raise ConnectionError("subscribed to another server")

@@ -7,6 +7,7 @@ worker/lifecycle.py.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -18,13 +19,16 @@ from core.db.batching import Batcher
 from core.db.faults import STORE_FAULTS
 from core.queue.claims import Acquired, Finished, open_claims
 from core.queue.connect import RedisFault, end_if_cancelled
+from core.queue.fallback import Fallback, Source
+from core.queue.fleet import TenantCaps
 from core.queue.keys import LANE_WEIGHTS, Keys, Lane, parse_member
 from core.queue.payload import dumps, loads
-from core.queue.shares import Shares, kept_free
+from core.queue.shares import Shares, kept_free, rooms
 
 _MAX_BATCH: Final = 500
 _TICK_SECONDS: Final = 1.0
-_FAULT_SECONDS: Final = 0.1
+# After a fault, and after one that goes on.
+_FAULT_SECONDS: Final = (0.1, 0.1, 0.2, 0.5, 1.0)
 # A task that this worker can't run now, because of itself or of a store: not at once, and not lost.
 _LATER_SECONDS: Final = 2.0
 
@@ -50,10 +54,14 @@ class QueueWorker(Worker):
         context: dict[str, object],
         still_ours: Callable[[str], bool] = lambda _: True,
         may_claim: Callable[[], bool] = lambda: True,
+        caps: TenantCaps | None = None,
+        name: str = "",
+        source: Source | None = None,
     ) -> None:
         """`still_ours` says whether a running member's hold may be renewed: not when its lease may be over.
 
-        `may_claim` says whether anything new may begin; whoever makes it true again calls `wake`.
+        `may_claim` says whether anything new may begin; whoever makes it true again calls `wake`. `name` is the
+        worker's own on its wake channel. `source` finds due members while Redis can't.
         """
         super().__init__(
             functions=[func(task, name=name, timeout=None) for name, task in tasks.items()],  # type: ignore[arg-type]  # arq wants a Protocol with *args
@@ -73,10 +81,14 @@ class QueueWorker(Worker):
         self._still_ours = still_ours
         self._may_claim = may_claim
         self._contested = False
+        self._left_some = True
+        self._lanes = tuple(lanes)
+        self._running = dict.fromkeys(lanes, 0)
         self._shares = Shares([LANE_WEIGHTS[lane] for lane in lanes])
         self._wake_event = asyncio.Event()
         self._idle = asyncio.Event()
-        self._claims = open_claims(redis, keys, lanes, lease_seconds)
+        self._claims = open_claims(redis, keys, lanes, lease_seconds, caps=caps, worker=name)
+        self._fallback = Fallback(source)
         self._finishes: Batcher[Finished, None] = Batcher("queue_finish", self._finish_many, max_rows=_MAX_BATCH)
 
     def wake(self) -> None:
@@ -99,23 +111,55 @@ class QueueWorker(Worker):
 
     async def main(self) -> None:
         """Polls until stopped, then waits for what runs; whatever Redis does meanwhile."""
-        heart = asyncio.create_task(self._keep_holds(), name="queue-heartbeat")
+        parts = [asyncio.create_task(self._keep_holds(), name="queue-heartbeat")]
+        if self._fallback.source is not None:
+            parts.append(asyncio.create_task(self._fallback.run(self._take_unclaimed), name="queue-fallback"))
+        faults = 0
         try:
             while self.allow_pick_jobs:
-                if not await self._poll_safely():
-                    end_if_cancelled()
-                    await self._wait(_FAULT_SECONDS)
+                if await self._poll_safely(first=faults == 0):
+                    faults = 0
+                    continue
+                end_if_cancelled()
+                await self._wait(_FAULT_SECONDS[min(faults, len(_FAULT_SECONDS) - 1)])
+                faults += 1
+            await self._leave()
             while self.tasks:
                 await asyncio.wait(list(self.tasks.values()))
             self._idle.set()
         finally:
-            heart.cancel()
+            for part in parts:
+                part.cancel()
 
-    async def _poll_safely(self) -> bool:
+    async def _leave(self) -> None:
+        try:
+            await self._claims.leave()
+        except RedisFault as error:
+            log.warning("queue_leave_failed", error=type(error).__name__)
+
+    async def _take_unclaimed(self, source: Source) -> None:
+        """Starts due members that PostgreSQL names, held in Redis by nobody."""
+        free = self.max_jobs - self.job_counter
+        if not self.allow_pick_jobs or free <= 0:
+            return
+        for lane, member in await source(min(free, self._fallback.most)):
+            if member not in self.held and self._may_start(lane):
+                self._start(Acquired(lane, member, token="", function=None))
+
+    def _may_start(self, lane: Lane) -> bool:
+        return self.allow_pick_jobs and min(self._rooms()[: self._lanes.index(lane) + 1]) > 0
+
+    def _rooms(self) -> list[int]:
+        return rooms(self.max_jobs, [self._running[lane] for lane in self._lanes])
+
+    async def _poll_safely(self, *, first: bool) -> bool:
+        """`first` is whether a fault would be news."""
         try:
             await self._poll_iteration()
         except RedisFault as error:
-            log.warning("queue_poll_failed", error=type(error).__name__)
+            self._fallback.redis_failed()
+            if first:
+                log.warning("queue_poll_failed", error=type(error).__name__)
             return False
         except Exception:
             log.exception("queue_poll_crashed")
@@ -125,20 +169,27 @@ class QueueWorker(Worker):
     async def _poll_iteration(self) -> None:
         """Claims as many as slots are free, then waits for a message, a slot, the next due time, or the tick."""
         self._wake_event.clear()
+        # Jitter keeps workers that were woken together from looking together.
+        tick = _TICK_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311 - jitter is no secret
         wanted = min(self.max_jobs - self.job_counter, _MAX_BATCH)
         if wanted <= 0 or not self._may_claim():
             await self._wait(_TICK_SECONDS)
             return
         kept = min(wanted, kept_free(self.max_jobs)) if self._contested else 0
-        acquired, due_in, self._contested = await self._claims.claim(self._shares.split(wanted - kept), kept)
+        acquired, due_in, self._contested, full = await self._claims.claim(
+            self._shares.split(wanted - kept), kept, self._rooms()
+        )
+        self._fallback.redis_answered(full=full)
+        self._left_some = True
         if not self.allow_pick_jobs:
             # Stopped while the claim was under way: others may have them now.
-            await self._claims.finish([Finished(each, 0.0) for each in acquired])
+            await self._claims.finish([Finished(each, 0.0) for each in acquired], leaving=True)
             return
         for each in acquired:
             self._start(each)
         if len(acquired) < wanted:
-            await self._wait(_TICK_SECONDS if due_in is None else min(_TICK_SECONDS, max(due_in, 0.001)))
+            self._left_some = self._contested or 0 in self._rooms()
+            await self._wait(tick if due_in is None else min(tick, max(due_in, 0.001)))
 
     def _start(self, acquired: Acquired) -> None:
         running = acquired.member in self.held
@@ -147,11 +198,13 @@ class QueueWorker(Worker):
             # Rung anew or lapsed, and it came back to us: when this run ends, there is another one to do.
             return
         self.job_counter += 1
+        self._running[acquired.lane] += 1
         task = self.loop.create_task(self.run_job(acquired.member, 0), name=acquired.member)
         self.tasks[acquired.member] = task
-        task.add_done_callback(lambda _: self._ended(acquired.member, task))
+        task.add_done_callback(lambda _: self._ended(acquired.lane, acquired.member, task))
 
-    def _ended(self, member: str, task: "asyncio.Task[None]") -> None:
+    def _ended(self, lane: Lane, member: str, task: "asyncio.Task[None]") -> None:
+        self._running[lane] -= 1
         if self.tasks.get(member) is task:
             del self.tasks[member]
             # Still there when the task was cancelled before its first step.
@@ -159,9 +212,10 @@ class QueueWorker(Worker):
         self._release_sem_dec_counter_on_complete()
 
     def _release_sem_dec_counter_on_complete(self) -> None:
-        """A freed slot wakes the loop at once."""
+        """A freed slot wakes the loop at once, where the last claim left something behind that a slot may be for."""
         self.job_counter -= 1
-        self.wake()
+        if self._left_some:
+            self.wake()
 
     async def run_job(self, job_id: str, score: int) -> None:  # noqa: ARG002 - arq's signature
         """Runs one member's task and lets go of it in Redis. Never raises: a job's failure is not the worker's."""
@@ -173,6 +227,9 @@ class QueueWorker(Worker):
                 if held.token != token:
                     # It came to us again while it ran: there is another run to do.
                     token, delay = held.token, 0.0
+                if not token and (delay is None or self._fallback.is_needed):
+                    # Nobody holds it in Redis; when it is to run again, PostgreSQL knows.
+                    return
                 await self._finishes.submit(Finished(held, delay))
                 if self.held[job_id].token == token:
                     return
@@ -205,9 +262,9 @@ class QueueWorker(Worker):
         return delay
 
     async def _finish_many(self, rows: Sequence[Finished]) -> list[None]:
-        await self._claims.finish(rows)
-        if any(row.delay is not None for row in rows):
-            # The next due time may have come closer.
+        unparked = await self._claims.finish(rows, leaving=not self.allow_pick_jobs)
+        if unparked or any(row.delay is not None for row in rows):
+            # There is more to take, or the next due time may have come closer.
             self.wake()
         return [None] * len(rows)
 
@@ -215,7 +272,7 @@ class QueueWorker(Worker):
         while True:
             await asyncio.sleep(self.lease_seconds / 3)
             try:
-                ours = [each for each in self.held.values() if self._still_ours(each.member)]
+                ours = [each for each in self.held.values() if each.token and self._still_ours(each.member)]
                 for start in range(0, len(ours), _MAX_BATCH):
                     await self._claims.renew(ours[start : start + _MAX_BATCH])
             except RedisFault as error:

@@ -29,8 +29,29 @@ def test_a_tenant_is_made_once_and_listed(invoke: Invoke) -> None:
     (row,) = json.loads(invoke("tenants", "list", "-o", "json").stdout)
     assert (row["id"], row["name"]) == (made["id"], "acme")
     table = invoke("tenants", "list").stdout.splitlines()
-    assert table[0].split() == ["id", "name", "created", "at"]
+    assert table[0].split() == ["id", "name", "created", "at", "max", "slots"]
     assert table[1].split()[:2] == [made["id"], "acme"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_tenants_slots_are_limited_and_given_back(invoke: Invoke) -> None:
+    invoke("tenants", "create", "acme")
+
+    def max_slots() -> int | None:
+        (row,) = json.loads(invoke("tenants", "list", "-o", "json").stdout)
+        found: int | None = row["max_slots"]
+        return found
+
+    assert max_slots() is None
+    assert invoke("tenants", "limit", "acme", "--slots", "7").exit_code == 0
+    assert max_slots() == 7
+    assert invoke("tenants", "limit", "acme", "--slots", "none").exit_code == 0
+    assert max_slots() is None
+    for wrong in ("0", "-1", "many", "99999999999"):
+        refused = invoke("tenants", "limit", "acme", "--slots", wrong)
+        assert (refused.exit_code, max_slots()) == (2, None)
+        assert "from 1 to" in refused.stderr
+    assert invoke("tenants", "limit", "nobody", "--slots", "7").exit_code == 3
 
 
 @pytest.mark.usefixtures("environment")

@@ -1,6 +1,7 @@
 """Lanes in a real Valkey, and workers that serve them with plain functions: the queue without PostgreSQL."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from core.domain.ids import JobId, new_job_id
 from core.queue.claims import Claims, open_claims
 from core.queue.connect import RedisClient, connect
+from core.queue.fleet import TenantCaps
 from core.queue.keys import IN_PROGRESS, JOB_LANES, PAYLOAD, Keys, Lane, job_member
 from core.queue.payload import RUN_JOB
 from core.queue.ring import Ring, open_ring, ring_job
@@ -31,9 +33,16 @@ class Lanes:
     ring: Ring
     made: list[str] = field(default_factory=list)
 
-    def claims(self, lease_seconds: float = LEASE_SECONDS, lanes: Sequence[Lane] = JOB_LANES) -> Claims:
+    def claims(
+        self,
+        lease_seconds: float = LEASE_SECONDS,
+        lanes: Sequence[Lane] = JOB_LANES,
+        *,
+        caps: TenantCaps | None = None,
+        worker: str = "",
+    ) -> Claims:
         """What one worker would hold."""
-        return open_claims(self.redis, self.keys, lanes, lease_seconds)
+        return open_claims(self.redis, self.keys, lanes, lease_seconds, caps=caps, worker=worker)
 
     async def rung(self, count: int = 1, lane: Lane = Lane.STANDARD, delay: float = 0.0) -> list[str]:
         """New jobs' members, rung in this order."""
@@ -82,12 +91,14 @@ class Lanes:
             "slots": 10,
             "lease_seconds": LEASE_SECONDS,
             "context": {},
-        }
+            "name": uuid.uuid4().hex[:8],
+        } | changes
         async with connected(self.url) as redis:
-            worker = QueueWorker(redis=redis, keys=self.keys, **(given | changes))
+            worker = QueueWorker(redis=redis, keys=self.keys, **given)
             parts = [asyncio.create_task(worker.main())]
             if listening:
-                parts.append(asyncio.create_task(listen(redis, {self.keys.wake: lambda _: worker.wake()}, worker.wake)))
+                channel = self.keys.wake_one(given["lanes"][0], given["name"])
+                parts.append(asyncio.create_task(listen(redis, {channel: lambda _: worker.wake()}, worker.wake)))
             try:
                 yield worker
             finally:

@@ -6,10 +6,12 @@ from collections import Counter
 
 from core.domain.ids import TenantId, new_job_id
 from core.queue.claims import Claims, Finished
+from core.queue.fragments import LINGER_MS
 from core.queue.keys import AT_THE_FRONT, Lane, job_member
 from core.queue.ring import ring_job
 from core.queue.shares import kept_free
 from tests.queue.lanes import LEASE_SECONDS, Lanes, Runs
+from tests.support.waiting import eventually
 
 LANE = Lane.STANDARD
 
@@ -128,16 +130,24 @@ async def test_a_kept_slot_is_for_who_asks_for_little(lanes: Lanes) -> None:
     assert [each.member for each in (await lanes.claims().claim([0, 0, 0], kept=4)).acquired] == [quiet]
 
 
-async def test_slots_are_kept_only_while_tenants_wait_beside_each_other(lanes: Lanes) -> None:
-    alone = new_tenant()
+async def test_slots_are_kept_only_while_two_tenants_run_or_wait(lanes: Lanes) -> None:
+    alone, claims = new_tenant(), lanes.claims()
     await ring(lanes, alone, 10)
     retried = await ring(lanes, alone, 5, delay=60)
     await make_due(lanes, retried)
-    assert not (await lanes.claims().claim([0, 3, 0])).contested
-    await ring(lanes, new_tenant(), 1)
-    assert (await lanes.claims().claim([0, 1, 0])).contested
-    await claim(lanes.claims(), 100)
-    assert not (await lanes.claims().claim([0, 1, 0])).contested
+    assert not (await claims.claim([0, 3, 0])).contested
+    (visitor,) = await ring(lanes, new_tenant(), 1)
+    assert (await claims.claim([0, 0, 0])).contested
+    (held,), _, contested, _ = await claims.claim([0, 1, 0])
+    assert (held.member, contested) == (visitor, True)
+    await claims.finish([Finished(held, None)])
+
+    async def released() -> bool:
+        return not (await claims.claim([0, 0, 0])).contested
+
+    # The backlog of the one who stays is still there.
+    await eventually(released, seconds=LINGER_MS / 1000 + 5)
+    assert len(await claim(claims, 100)) == 12
 
 
 async def test_what_waits_for_a_slot_does_not_wake_a_worker_that_has_only_kept_ones(lanes: Lanes) -> None:
@@ -156,10 +166,11 @@ async def test_what_waits_for_a_slot_does_not_wake_a_worker_that_has_only_kept_o
 async def test_a_worker_keeps_some_slots_for_who_comes_next(lanes: Lanes) -> None:
     runs = Runs()
     runs.may_end.clear()
-    await ring(lanes, new_tenant(), 1)
-    await ring(lanes, new_tenant(), 60)
+    for _ in range(2):
+        await ring(lanes, new_tenant(), 60)
+    # The standard lane leaves one slot to the interactive one.
     async with lanes.worker(runs, slots=16):
-        await runs.until(lambda: len(runs.running) == 16)
+        await runs.until(lambda: len(runs.running) == 15)
         first, runs.may_end = runs.may_end, asyncio.Event()
         first.set()
         await runs.until(lambda: len(runs.running) == 16 - kept_free(16))

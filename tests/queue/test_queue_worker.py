@@ -98,7 +98,7 @@ async def test_more_run_at_once_than_a_stock_worker_would_read(lanes: Lanes, sta
     limit = 20
     for worker in workers:
         worker.queue_read_limit = limit
-    await lanes.rung(300)
+    await lanes.rung(300, Lane.INTERACTIVE)
     await runs.until(lambda: len(runs.running) == 300)
     runs.may_end.set()
     await emptied(lanes)
@@ -108,10 +108,10 @@ async def test_more_run_at_once_than_a_stock_worker_would_read(lanes: Lanes, sta
 async def test_it_runs_no_more_than_it_has_slots(lanes: Lanes) -> None:
     runs = Runs()
     runs.may_end.clear()
-    await lanes.rung(30)
+    await lanes.rung(30, Lane.INTERACTIVE)
     async with lanes.worker(runs, slots=4) as worker:
         await runs.until(lambda: len(runs.running) == 4)
-        await lanes.rung(1)
+        await lanes.rung(1, Lane.INTERACTIVE)
         await eventually(lambda: worker.job_counter == 4)
         runs.may_end.set()
         await emptied(lanes)
@@ -199,7 +199,8 @@ async def test_what_is_no_longer_ours_is_let_go(lanes: Lanes, stack: AsyncExitSt
     cut_off, other = Runs(), Runs()
     cut_off.may_end.clear()
     (member,) = await lanes.rung()
-    first = lanes.worker(cut_off, lease_seconds=0.3, still_ours=lambda _: False)
+    # Without a name it is not the one that looks when the next time comes.
+    first = lanes.worker(cut_off, lease_seconds=0.3, still_ours=lambda _: False, name="")
     async with first:
         await cut_off.until(lambda: member in cut_off.running)
         async with lanes.worker(other):
@@ -296,12 +297,31 @@ async def test_no_lane_waits_while_another_is_never_empty(lanes: Lanes, slots: i
         assert runs.members.index(batch) < 13 + slots
 
 
-async def test_a_lane_alone_has_all_slots(lanes: Lanes) -> None:
+@pytest.mark.parametrize(("lane", "most"), [(Lane.INTERACTIVE, 30), (Lane.STANDARD, 29), (Lane.BATCH, 28)])
+async def test_a_lane_alone_leaves_a_few_slots_to_the_ones_before_it(lanes: Lanes, lane: Lane, most: int) -> None:
     runs = Runs()
     runs.may_end.clear()
-    await lanes.rung(50, Lane.BATCH)
+    await lanes.rung(50, lane)
     async with lanes.worker(runs, slots=30):
+        await runs.until(lambda: len(runs.running) == most)
+        (first,) = await lanes.rung(1, Lane.INTERACTIVE)
+        if most < 30:
+            await runs.until(lambda: first in runs.running)
+            assert len(runs.running) == most + 1
+        runs.may_end.set()
+        await emptied(lanes)
+
+
+async def test_batch_and_standard_together_leave_some_to_interactive(lanes: Lanes) -> None:
+    runs = Runs()
+    runs.may_end.clear()
+    batch, standard = await lanes.rung(50, Lane.BATCH), await lanes.rung(50)
+    async with lanes.worker(runs, slots=30):
+        await runs.until(lambda: len(runs.running) == 29)
+        await lanes.rung(1, Lane.INTERACTIVE)
         await runs.until(lambda: len(runs.running) == 30)
+        assert runs.running & set(batch)
+        assert runs.running & set(standard)
         runs.may_end.set()
         await emptied(lanes)
 
@@ -309,7 +329,7 @@ async def test_a_lane_alone_has_all_slots(lanes: Lanes) -> None:
 async def test_two_workers_share_and_nothing_runs_twice(lanes: Lanes, stack: AsyncExitStack) -> None:
     """F21: the same ids rung again and again, to several workers."""
     here, there = Runs(), Runs()
-    members = await lanes.rung(200)
+    members = await lanes.rung(200, Lane.INTERACTIVE)
     for runs in (here, there):
         runs.may_end.clear()
         await stack.enter_async_context(lanes.worker(runs, slots=100))

@@ -44,7 +44,7 @@ async def test_both_serve_one_lane_and_each_job_runs_once(lanes: Lanes) -> None:
     ours, stock = Runs(), Runs()
     for runs in (ours, stock):
         runs.may_end.clear()
-    async with stock_worker(lanes, stock) as worker, lanes.worker(ours, slots=5):
+    async with stock_worker(lanes, stock) as worker, lanes.worker(ours, slots=6):
         members = await lanes.rung(40)
         await ours.until(lambda: len(ours.running) == 5)
         await stock.until(lambda: len(stock.running) == 5)

@@ -1,6 +1,6 @@
 """PostgreSQL is the truth and Redis a doorbell: whatever stands in Redis, or nothing, what is due is rung again."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,10 +14,10 @@ from core.domain.job_state import Priority
 from core.jobs import reconcile
 from core.jobs.cancel import cancel_jobs
 from core.jobs.reconcile import Reconciler
+from core.queue.claims import open_claims
 from core.queue.connect import connect
 from core.queue.keys import IN_PROGRESS, Lane, delivery_member, job_member
 from core.queue.ring import open_ring
-from core.queue.scripts import CLAIM
 from core.runtime import ApiRuntime, WorkerRuntime
 from core.settings import RedisSettings
 from tests.conftest import OwnerPool
@@ -117,6 +117,8 @@ async def test_a_backlog_is_compared_window_by_window_and_then_from_the_start(
     made = await submit(api_runtime, worker_runtime, tenant, 11)
     await forget(worker_runtime, *made)
     monkeypatch.setattr(reconcile, "_WINDOW", 3)
+    for heads in ("_HEADS", "_HEADS_OF_ONE"):
+        monkeypatch.setattr(reconcile, heads, 0)
     monkeypatch.setattr(reconcile, "_WINDOWS_A_SWEEP", windows)
 
     rung = [await reconciler.reconcile() for _ in range(4)]
@@ -140,6 +142,8 @@ async def test_a_redis_that_lost_its_memory_gets_the_whole_backlog_at_once(
     await forget(worker_runtime, *made)
     await worker_runtime.redis.delete(worker_runtime.keys.epoch)
     monkeypatch.setattr(reconcile, "_WINDOW", 3)
+    for heads in ("_HEADS", "_HEADS_OF_ONE"):
+        monkeypatch.setattr(reconcile, heads, 0)
     monkeypatch.setattr(reconcile, "_WINDOWS_A_SWEEP", 1)
 
     assert await reconciler.reconcile() == 11
@@ -166,19 +170,15 @@ async def test_a_job_that_nobody_holds_in_truth_is_claimed_again(
     (job_id,) = await submit(api_runtime, worker_runtime, tenant)
     lane, member = worker_runtime.keys.lane(Lane.STANDARD), job_member(job_id)
     await worker_runtime.redis.set(f"{IN_PROGRESS}{member}", "somebody")
-    claim = worker_runtime.redis.register_script(CLAIM)
+    claims = open_claims(worker_runtime.redis, worker_runtime.keys, [Lane.STANDARD], lease_seconds=0.02)
 
-    async def claimed() -> list[bytes]:
+    async def claimed() -> str | None:
         await worker_runtime.redis.zadd(lane, {member: 0})
-        _, _, *found = await claim(keys=[lane], args=["token", 20, 0, 1])
-        return [each for each in found[1::3] if isinstance(each, bytes)]
+        acquired, *_ = await claims.claim([1])
+        return acquired[0].member if acquired else None
 
-    assert await claimed() == []
-    assert await eventually(lambda: first(claimed)) == member.encode()
-
-
-async def first(found: Callable[[], Awaitable[list[bytes]]]) -> bytes | None:
-    return next(iter(await found()), None)
+    assert await claimed() is None
+    assert await eventually(claimed) == member
 
 
 async def test_without_redis_it_says_so(worker_runtime: WorkerRuntime) -> None:

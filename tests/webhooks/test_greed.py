@@ -9,7 +9,7 @@ import pytest
 
 from core.db.session import hot_statement
 from core.domain.ids import DeliveryId, TenantId, new_uuid
-from core.jobs.reconcile import Reconciler
+from core.jobs.due_deliveries import DeliveryWalk
 from core.jobs.statements import statement
 from core.queue.claims import open_claims
 from core.queue.keys import Lane, delivery_member
@@ -84,12 +84,12 @@ async def test_a_backlog_of_many_hosts_leaves_the_sweep_to_others(
     urls = [f"https://host-{number}.example/hook" for number in range(250)]
     many = {row["id"] for row in await owner.fetch(MAKE, tenant.id, urls, 1)}
     one = {row["id"] for row in await owner.fetch(MAKE, other_tenant.id, urls[:1], 1)}
-    reconciler = Reconciler(worker_runtime.jobs)
-    found, more = await reconciler._due_deliveries(100)
+    walk = DeliveryWalk(worker_runtime.database)
+    found, more = await walk.look(100)
     assert ({each for each, _ in found} >= one, len(found), more) == (True, 101, False)
     seen = {each for each, _ in found}
     for _ in range(2):
-        found, _ = await reconciler._due_deliveries(100)
+        found, _ = await walk.look(100)
         seen |= {each for each, _ in found}
     # The next looks go on where the last one ended.
     assert seen == many | one

@@ -1,43 +1,75 @@
-"""The sweep's loop: rescue, expire, recover, reconcile, every few seconds with jitter, in every worker.
+"""The sweep's loops: rescue and expire, recover, reconcile, every few seconds; each in one worker at a time.
 
-Started by worker/lifecycle.py. Nothing that a store does ends it.
+Started by worker/lifecycle.py. The loops do not wait for each other, because a rebuild of the queue may take minutes.
+Nothing that a store does ends them.
 """
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 
+from core.db.faults import STORE_FAULTS
 from core.jobs.reconcile import Reconciler
 from core.jobs.sweep import BATCH, declare_dead, expire_jobs, rescue_jobs
+from core.jobs.sweep_turns import SweepTurns
 from core.runtime import WorkerRuntime
 from core.webhooks.recover import advance_recoveries
 from core.webhooks.settle import settle_endpoints
+
+# A turn outlasts the pause until its holder's next round, or it would go round the fleet for nothing.
+_TURN_PERIODS: Final = 2.5
+_LEAVE_SECONDS: Final = 1.0
 
 log = structlog.get_logger(__name__)
 
 
 async def sweep(runtime: WorkerRuntime) -> None:
     """Runs for ever."""
-    reconciler = Reconciler(runtime.jobs)
     period = runtime.settings.worker.sweep_seconds
+    turns = SweepTurns(runtime.database, runtime.jobs.leases.worker.name, period * _TURN_PERIODS)
+    reconciler = Reconciler(runtime.jobs)
+    try:
+        await asyncio.gather(
+            _repeat(turns, "rescue", period, lambda: _repair(runtime)),
+            _repeat(turns, "recover", period, lambda: advance_recoveries(runtime.database, runtime.jobs.ring)),
+            _repeat(turns, "settle", period, lambda: settle_endpoints(runtime.database)),
+            _repeat(turns, "reconcile", period, reconciler.reconcile),
+        )
+    finally:
+        await _leave(turns)
+
+
+async def _repair(runtime: WorkerRuntime) -> int:
+    # One's fault must not stop the other.
+    await _step("declare_dead", lambda: declare_dead(runtime.jobs))
+    await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))
+    await _step("expire", lambda: _all(lambda: expire_jobs(runtime.jobs)))
+    return 0
+
+
+async def _repeat(turns: SweepTurns, name: str, period: float, action: Callable[[], Awaitable[int]]) -> None:
+    """Does the step for ever, whenever it is this worker's turn."""
+
+    async def in_turn() -> int:
+        if not await turns.take(name):
+            return 0
+        async with turns.kept(name):
+            return await action()
+
     while True:
-        await _step("declare_dead", lambda: declare_dead(runtime.jobs))
-        await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))
-        await _step("expire", lambda: _all(lambda: expire_jobs(runtime.jobs)))
-        await _step("recover", lambda: advance_recoveries(runtime.database, runtime.jobs.ring))
-        await _step("settle", lambda: settle_endpoints(runtime.database))
-        await _step("reconcile", reconciler.reconcile)
-        # Jitter keeps a fleet that was started together from sweeping together.
+        await _step(name, in_turn)
+        # Jitter keeps a fleet that was started together from asking together.
         await asyncio.sleep(period * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret
 
 
-async def _all(mend: Callable[[], Awaitable[int]]) -> int:
+async def _all(repair: Callable[[], Awaitable[int]]) -> int:
     total = 0
-    while (mended := await mend()) == BATCH:
-        total += mended
-    return total + mended
+    while (repaired := await repair()) == BATCH:
+        total += repaired
+    return total + repaired
 
 
 async def _step(name: str, action: Callable[[], Awaitable[int]]) -> None:
@@ -45,3 +77,11 @@ async def _step(name: str, action: Callable[[], Awaitable[int]]) -> None:
         await action()
     except Exception as error:  # noqa: BLE001 - one store's fault must not stop the sweep of the other
         log.warning("sweep_failed", step=name, error=type(error).__name__)
+
+
+async def _leave(turns: SweepTurns) -> None:
+    try:
+        async with asyncio.timeout(_LEAVE_SECONDS):
+            await turns.leave()
+    except STORE_FAULTS as error:
+        log.warning("turns_not_left", error=type(error).__name__)

@@ -16,6 +16,7 @@ from core.db.tables.attempts import AttemptRow  # noqa: E402
 from core.db.tables.idempotency import IdempotencyRow  # noqa: E402
 from core.db.tables.jobs import DeletedJobRow, JobMetadataRow, JobRow, ResultRow  # noqa: E402
 from core.db.tables.seals import SealRow  # noqa: E402
+from core.db.tables.sweep import SweepTurnRow  # noqa: E402
 from core.db.tables.webhooks import (  # noqa: E402
     DeliveryAttemptRow,
     DeliveryRow,
@@ -56,6 +57,7 @@ __all__ = [
     "ResultRow",
     "RetiredSecretRow",
     "SealRow",
+    "SweepTurnRow",
     "TenantRow",
     "WebhookEndpointRow",
     "WorkerRow",

@@ -3,20 +3,29 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Index
+from sqlalchemy import CheckConstraint, Index, text
 from sqlmodel import Field, SQLModel
 
 from core.db.columns import BYTES, TEXT, instant, optional_instant, uuid_key
 
 
 class TenantRow(SQLModel, table=True):
-    """An organisation. `webhook_secret` signs the deliveries to per-job URLs; it is sealed (core/db/sealed.py)."""
+    """An organisation. `webhook_secret` signs the deliveries to per-job URLs; it is sealed (core/db/sealed.py).
+
+    `max_slots` is how many worker slots it may use at once; None: its share (core/queue/fleet.py).
+    """
 
     __tablename__ = "tenants"
+    __table_args__ = (
+        CheckConstraint("max_slots > 0", name="max_slots_positive"),
+        # workers, every few seconds: who has a cap of its own
+        Index("ix_tenants_capped", "id", postgresql_where=text("max_slots IS NOT NULL")),
+    )
 
     id: UUID = uuid_key()
     name: str = Field(sa_type=TEXT, unique=True)
     webhook_secret: bytes = Field(sa_type=BYTES)
+    max_slots: int | None = None
     created_at: datetime = instant(default_now=True)
 
 

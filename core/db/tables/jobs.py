@@ -40,6 +40,8 @@ class JobRow(SQLModel, table=True):
         Index("ix_jobs_due", "priority", "run_at", "id", postgresql_where=text("state = 'queued'")),
         # a worker's own runs; sweep: those of dead workers
         Index("ix_jobs_worker", "worker_id", postgresql_where=text("state = 'running'")),
+        # sweep and fallback: who has jobs waiting in a lane, and which of them come first
+        Index("ix_jobs_waiting", "priority", "tenant_id", "run_at", "id", postgresql_where=text("state = 'queued'")),
         # sweep: leases of the previous release, which had one for each job
         Index("ix_jobs_lease", "lease_expires_at", postgresql_where=text("state = 'running'")),
         # sweep: deadlines that passed

@@ -1,0 +1,70 @@
+"""What a worker does while Redis is gone, read-only or full: it asks PostgreSQL for due ids, at a modest pace.
+
+What it is named runs by the same task, without a hold in Redis: PostgreSQL lets only one claim through. Used by
+core/queue/worker.py; the source is core/jobs/fallback.py.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+
+from core.queue.connect import end_if_cancelled
+from core.queue.keys import Lane
+
+# Shorter faults are not worth it: a restart of Redis, a failover.
+_PATIENCE_SECONDS: Final = 3.0
+_PACE_SECONDS: Final = 1.0
+_MOST: Final = 25
+
+# Named are at most so many members that are due, with their lanes.
+Source = Callable[[int], Awaitable[Sequence[tuple[Lane, str]]]]
+
+log = structlog.get_logger(__name__)
+
+
+class Fallback:
+    """Whether Redis serves this worker, and what to do while it does not."""
+
+    most = _MOST
+
+    def __init__(self, source: Source | None) -> None:
+        self.source = source
+        self._away_since: float | None = None
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether Redis has been of no use for so long that PostgreSQL is asked."""
+        return self._away_since is not None and time.monotonic() - self._away_since >= _PATIENCE_SECONDS
+
+    def redis_failed(self) -> None:
+        """It refused a claim, or did not answer."""
+        if self._away_since is None:
+            self._away_since = time.monotonic()
+
+    def redis_answered(self, *, full: bool) -> None:
+        """It let a claim through. While it is full it takes no new ids: these must be asked of PostgreSQL."""
+        if full:
+            self.redis_failed()
+        else:
+            self._away_since = None
+
+    async def run(self, take: Callable[[Source], Awaitable[None]]) -> None:
+        """For ever: hands the source to `take` every second or so while it is needed."""
+        if self.source is None:
+            return
+        working = False
+        while True:
+            await asyncio.sleep(_PACE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - jitter is no secret
+            if self.is_needed != working:
+                working = not working
+                log.warning("queue_fallback", working=working)
+            if working:
+                try:
+                    await take(self.source)
+                except Exception as error:  # noqa: BLE001 - PostgreSQL may be away as well; the next turn may work
+                    log.warning("queue_fallback_failed", error=type(error).__name__)
+                    end_if_cancelled()

@@ -33,7 +33,7 @@ from worker.tasks.beat import look_forever, renew_forever
 from worker.tasks.deliver_webhook import deliver_webhook
 from worker.tasks.prune import prune_forever
 from worker.tasks.run_job import run_job
-from worker.tasks.sweep import sweep
+from worker.tasks.sweep import make_sweep
 
 _PUT_BACK_SECONDS: Final = 5.0
 _FLEET_SECONDS: Final = 3.0
@@ -124,7 +124,7 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
 
 async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
     """Serves until `stopped` is set, then drains."""
-    workers, leases = make_workers(runtime), runtime.jobs.leases
+    workers, leases, sweep = make_workers(runtime), runtime.jobs.leases, make_sweep(runtime)
     runtime.jobs.catalogue.warm()
     with suppress(*STORE_FAULTS):
         # Else the first beat that gets through registers the worker.
@@ -149,13 +149,14 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
             _named("renew", renew_forever(runtime, beaten)),
             _named("look", look_forever(runtime)),
             _named("fleet", _keep_fleet(runtime, workers)),
-            _named("sweep", sweep(runtime)),
+            *(_named(f"sweep-{name}", loop) for name, loop in sweep.loops().items()),
             _named("prune", prune_forever(runtime)),
         ]
         stack.push_async_callback(end_tasks, background)
         log.info("worker_started", worker_id=leases.worker.id, slots=workers.jobs.max_jobs)
         await stopped.wait()
         await _drain(runtime, workers)
+    await sweep.leave()
     try:
         await leases.worker.leave()
     except STORE_FAULTS as error:

@@ -158,7 +158,15 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def _statuses() -> Mapping[str, int]:
-    found = {"invalid_json": 400, "idempotency_key_reused": 422, "invalid_webhook_url": 422, "model_not_found": 422}
+    found = {
+        "invalid_json": 400,
+        "idempotency_key_reused": 422,
+        "image_url_not_supported": 422,
+        "invalid_webhook_url": 422,
+        "model_not_found": 422,
+        "too_many_requests": 429,
+        "too_many_waits": 429,
+    }
     waiting = [AppError]
     while waiting:
         kind = waiting.pop()

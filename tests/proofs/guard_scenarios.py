@@ -26,9 +26,8 @@ from core.webhooks.exchange import Timing
 from core.webhooks.records import ClaimedDelivery, Ended
 from tests.proofs.stage import Stage
 from tests.support.jobs import answer, failure
-from tests.support.waiting import eventually
 from tests.support.workers import keep_alive
-from worker.tasks.sweep import sweep
+from worker.tasks.sweep import repair
 
 SUCCEED = transitions.succeed(answer())
 HOOK = {"webhook_url": "https://receiver.test/hook", "webhook_events": ("job.succeeded", "job.cancelled")}
@@ -213,14 +212,14 @@ async def a_bystander_keeps_its_attempt(stage: Stage) -> None:
 async def the_sweep_takes_back_a_dead_workers_job(stage: Stage) -> None:
     run = await stage.running()
     await stage.lapse(run.id)
-    await _one_sweep(stage)
+    await repair(stage.worker)
     assert (await stage.row(run.id))["state"] == "queued"
 
 
 async def the_sweep_ends_what_is_past_its_deadline(stage: Stage) -> None:
     run = await stage.running(deadline_seconds=3600.0)
     await stage.set(run.id, "deadline_at = now() - interval '1 s'")
-    await _one_sweep(stage)
+    await repair(stage.worker)
     assert (await stage.row(run.id))["state"] == "expired"
 
 
@@ -357,18 +356,3 @@ async def _sent(stage: Stage) -> ClaimedDelivery:
     claimed = await stage.worker.deliveries.claims.submit(applied.delivery_ids[0])
     assert isinstance(claimed, ClaimedDelivery)
     return claimed
-
-
-async def _one_sweep(stage: Stage) -> None:
-    """The first turn of the sweep's loop, which ends when Redis is marked as whole."""
-
-    async def is_over() -> bool:
-        return bool(await stage.worker.redis.exists(stage.worker.keys.epoch))
-
-    sweeping = asyncio.create_task(sweep(stage.worker))
-    try:
-        await eventually(is_over, what="the first sweep is over")
-    finally:
-        sweeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await sweeping

@@ -218,8 +218,8 @@ GUARDS = (
     Guard(
         "the sweep's ring",
         "core/jobs/reconcile.py",
-        "        await self._ring(missing)\n",
-        "",
+        "        left_out = await self.context.ring.ring_now(missing)\n",
+        "        left_out = 0\n",
         story.what_redis_lost_is_rung_again,
     ),
     Guard(
@@ -274,8 +274,8 @@ GUARDS = (
     Guard(
         "a claimed member's score",
         _SCRIPTS,
-        "                redis.call('ZADD', lane, 'XX', now + lease, member)\n                claimed",
-        "                claimed",
+        "                    redis.call('ZADD', lane, 'XX', now + lease, member)\n                    if flow",
+        "                    if flow",
         story.a_claimed_member_is_out_of_sight,
     ),
     Guard(
@@ -295,21 +295,21 @@ GUARDS = (
     Guard(
         "the ring's idempotence",
         _SCRIPTS,
-        "redis.call('ZADD', KEYS[1], score, member)",
-        "redis.call('ZADD', KEYS[1], score, member .. time[2])",
+        "redis.call('ZADD', lane, score, member)\n                written",
+        "redis.call('ZADD', lane, score, member .. time[2])\n                written",
         story.ringing_twice_queues_once,
     ),
     Guard(
         "the ring takes the hold away",
         _SCRIPTS,
-        "ARGV[3])\n    redis.call('DEL', '{IN_PROGRESS}' .. member)\n",
-        "ARGV[3])\n",
+        "if redis.call('DEL', '{IN_PROGRESS}' .. member) == 1 and flow ~= '' then release(flow, member) end\n",
+        "\n",
         story.a_ring_takes_the_member_from_a_dead_worker,
     ),
     Guard(
         "a payload's life",
         _SCRIPTS,
-        ", 'PX', math.max(0, delay) + ARGV[3])",
+        ", 'PX', math.max(0, delay) + ARGV[2])",
         ")",
         story.a_payload_does_not_stay_for_ever,
     ),

@@ -14,6 +14,7 @@ from tests.conftest import MakeSettings, MakeTenant
 from tests.queue.lanes import Lanes
 from tests.support.jobs import submit
 from tests.support.waiting import eventually
+from tests.support.workers import enlist
 
 LANE = Lane.STANDARD
 
@@ -56,6 +57,7 @@ async def test_the_sweep_adds_what_a_lane_left_out_and_each_tenants_first(
 ) -> None:
     settings = make_settings(redis={"lane_limit": 100})
     async with open_api(settings) as api, open_worker(settings) as worker:
+        await enlist(worker)
         greedy, quiet = await new_tenant(), await new_tenant()
         made = [(await submit(api.jobs, greedy.id)).id for _ in range(130)]
         last = (await submit(api.jobs, quiet.id)).id

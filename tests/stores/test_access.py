@@ -64,9 +64,7 @@ async def test_a_key_names_its_tenant(authenticator: Authenticator, tenant: Tena
     assert caller.tenant_id == tenant.id
 
 
-@pytest.mark.parametrize(
-    "header", [None, "", "{}", "Basic {}", "Bearer", "Bearer ", "Token {}", "Bearer {} {}", "Bearer\t{}"]
-)
+@pytest.mark.parametrize("header", [None, "", "{}", "Basic {}", "Bearer", "Bearer ", "Token {}", "Bearer\t{}"])
 async def test_a_header_that_is_not_a_bearers_is_told_what_to_send(
     authenticator: Authenticator, tenant: Tenant, header: str | None
 ) -> None:

@@ -150,7 +150,7 @@ async def test_of_many_ends_at_once_exactly_one_happens(
         *(apply(fleet if number % 2 else database, change(running.id, tenant, end)) for number, end in enumerate(ends))
     )
 
-    (winner,) = [number for number, (applied,) in enumerate(outcomes) if applied is not None]
+    (winner,) = [number for number, (applied,) in enumerate(outcomes) if isinstance(applied, Applied)]
     row = await rows.job(running.id)
     assert (row["state"], row["version"]) == (ends[winner].to_state, running.version + 1)
     assert len(await rows.deliveries(running.id)) == 1

@@ -104,13 +104,6 @@ async def test_a_runtime_that_closes_finishes_what_it_took(
         await reads.submit((taken[0].id, tenant.id))
 
 
-async def test_plans_do_not_outlive_the_tables_that_they_were_made_for(api_runtime: ApiRuntime) -> None:
-    """PostgreSQL keeps the plan of a prepared statement; one made for an almost empty table scans it for ever."""
-    async with api_runtime.database.pool.acquire() as borrowed:
-        connection: Any = borrowed
-        assert 0 < connection._config.max_cached_statement_lifetime <= 5
-
-
 async def test_a_row_that_somebody_holds_holds_up_nobody_else(
     api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, owner: OwnerPool
 ) -> None:

@@ -168,6 +168,7 @@ async def test_a_migration_does_not_stand_in_the_way_of_traffic_and_fails_whole(
     monkeypatch.setattr(migrate, "_LOCK_TIMEOUT", "20ms")
     monkeypatch.setattr(migrate, "_PAUSE_SECONDS", (0.0, 0.0))
     monkeypatch.setattr(migrate, "_TRIES", 2)
+    await migrate.downgrade(fresh_database, "0002")
     async with connected(fresh_database) as connection, connection.transaction():
         # A transaction that reads: dropping the table would have to wait for it, and everybody else for the drop.
         await connection.fetch("SELECT count(*) FROM tenants")

@@ -43,6 +43,7 @@ PAIRS = """
 INSERT INTO job_metadata (job_id, tenant_id, key, value)
 SELECT id, tenant_id, 'half', CASE WHEN number % 2 = 0 THEN 'a' ELSE 'b' END FROM numbered
 UNION ALL SELECT id, tenant_id, 'own', number::text FROM numbered
+ON CONFLICT DO NOTHING
 """.replace("numbered", "(SELECT id, tenant_id, row_number() OVER (ORDER BY id) AS number FROM jobs) AS numbered")
 BEGINNING = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 

@@ -6,7 +6,8 @@ Nothing that a store does ends them.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -26,23 +27,42 @@ _LEAVE_SECONDS: Final = 1.0
 log = structlog.get_logger(__name__)
 
 
-async def sweep(runtime: WorkerRuntime) -> None:
-    """Runs for ever."""
-    period = runtime.settings.worker.sweep_seconds
-    turns = SweepTurns(runtime.database, runtime.jobs.leases.worker.name, period * _TURN_PERIODS)
-    reconciler = Reconciler(runtime.jobs)
-    try:
-        await asyncio.gather(
-            _repeat(turns, "rescue", period, lambda: _repair(runtime)),
-            _repeat(turns, "recover", period, lambda: advance_recoveries(runtime.database, runtime.jobs.ring)),
-            _repeat(turns, "settle", period, lambda: settle_endpoints(runtime.database)),
-            _repeat(turns, "reconcile", period, reconciler.reconcile),
-        )
-    finally:
-        await _leave(turns)
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The sweep of one worker: a loop for each step, so that a long one holds up no other."""
+
+    runtime: WorkerRuntime
+    turns: SweepTurns
+
+    def loops(self) -> dict[str, Coroutine[object, object, None]]:
+        """Each runs for ever, and does its step whenever it is this worker's turn."""
+        runtime, reconciler = self.runtime, Reconciler(self.runtime.jobs)
+        steps: dict[str, Callable[[], Awaitable[int]]] = {
+            "rescue": lambda: repair(runtime),
+            "recover": lambda: advance_recoveries(runtime.database, runtime.jobs.ring),
+            "settle": lambda: settle_endpoints(runtime.database),
+            "reconcile": reconciler.reconcile,
+        }
+        period = runtime.settings.worker.sweep_seconds
+        return {name: _repeat(self.turns, name, period, step) for name, step in steps.items()}
+
+    async def leave(self) -> None:
+        """Others need not wait for the end of this worker's turns. Never raises."""
+        try:
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await self.turns.leave()
+        except STORE_FAULTS as error:
+            log.warning("turns_not_left", error=type(error).__name__)
 
 
-async def _repair(runtime: WorkerRuntime) -> int:
+def make_sweep(runtime: WorkerRuntime) -> Sweep:
+    """Not running yet."""
+    seconds = runtime.settings.worker.sweep_seconds * _TURN_PERIODS
+    return Sweep(runtime, SweepTurns(runtime.database, runtime.jobs.leases.worker.name, seconds))
+
+
+async def repair(runtime: WorkerRuntime) -> int:
+    """Declares workers dead, takes back their jobs, and ends jobs past their deadlines. Never raises."""
     # One's fault must not stop the other.
     await _step("declare_dead", lambda: declare_dead(runtime.jobs))
     await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))
@@ -77,11 +97,3 @@ async def _step(name: str, action: Callable[[], Awaitable[int]]) -> None:
         await action()
     except Exception as error:  # noqa: BLE001 - one store's fault must not stop the sweep of the other
         log.warning("sweep_failed", step=name, error=type(error).__name__)
-
-
-async def _leave(turns: SweepTurns) -> None:
-    try:
-        async with asyncio.timeout(_LEAVE_SECONDS):
-            await turns.leave()
-    except STORE_FAULTS as error:
-        log.warning("turns_not_left", error=type(error).__name__)

@@ -65,6 +65,10 @@ async def hot_transaction(
             await connection.execute("; ".join(("BEGIN", *opening)))
             yield connection
             await connection.execute("COMMIT")
+        except TimeoutError:
+            # It got no answer, and would get none to a ROLLBACK: whoever waits for it would wait as long again.
+            connection.terminate()
+            raise
         except BaseException:
             if not connection.is_closed():
                 await connection.execute("ROLLBACK")
@@ -81,7 +85,11 @@ async def hot_statement(database: Database) -> AsyncIterator[Connection]:
     if not database.fleet:
         raise NoTenant("name the tenants, or open a fleet database")
     async with database.pool.acquire() as connection:
-        yield connection
+        try:
+            yield connection
+        except TimeoutError:
+            connection.terminate()
+            raise
 
 
 async def _bind(session: AsyncSession, database: Database, tenant_id: TenantId | None) -> None:

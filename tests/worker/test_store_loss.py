@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from core.db.engine import open_database
+from core.db.session import hot_statement, hot_transaction
 from core.domain.ids import JobId
 from core.domain.job_state import JobState
 from core.jobs.execute import execute_job
@@ -156,3 +158,20 @@ async def test_an_answer_that_postgresql_refuses_ends_the_job(
     assert [job.error_code for job in jobs] == [None, "answer_not_storable", None] * 5
     assert len(scene.fake.calls) == 15
     assert {each.billed for job in jobs for each in job.attempts} == {"yes"}
+
+
+async def test_a_connection_that_got_no_answer_is_dropped_at_once(quick: Settings, proxy: Proxy) -> None:
+    """Half open: a ROLLBACK would wait as long as the statement did, and so would whoever borrows it next."""
+    impatient = quick.database.model_copy(update={"statement_timeout_seconds": 0.2, "pool_size": 2})
+    settings = through(quick.model_copy(update={"database": impatient}), proxy)
+    async with await open_database(settings.database, name="worker", fleet=True) as database:
+        for opened in (hot_statement(database), hot_transaction(database, None)):
+            size = database.pool.get_size()
+            with pytest.raises(TimeoutError) as raised:  # noqa: PT012 - the hang must come in between
+                async with opened as connection:
+                    proxy.hang()
+                    await connection.fetchval("SELECT 1")
+            assert not isinstance(raised.value.__context__, TimeoutError)
+            assert database.pool.get_size() == size - 1
+            proxy.restore()
+        assert await database.answers()

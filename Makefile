@@ -16,6 +16,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 LOCK := pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
 
 SEED ?=
+FAULTS ?=
 
 .PHONY: help setup demo serve test prove chaos chaos-webhooks receivers bench check fmt lock migrate docs clean
 
@@ -45,8 +46,8 @@ test: $(STAMP) ## the whole suite on real PostgreSQL and Valkey
 prove: $(STAMP) ## the proofs in full: longer and random state machines, a death at every step
 	PROVE=full $(BIN)/python -m pytest --timeout=1200 tests/proofs
 
-chaos: $(STAMP) ## 5,000 jobs while processes die and networks break, judged from outside; SEED=n repeats one; KILLS=50
-	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS))
+chaos: $(STAMP) ## processes die, stores stall, one tenant is greedy; judged from outside; SEED=n repeats one; FAULTS=storm,pg_stall; KILLS=50
+	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) $(if $(KILLS),--kills $(KILLS))
 
 bench: $(STAMP) ## measure against the baselines; JSON=FILE for the report; QUICK=1 only tries it
 	$(UV) pip install --quiet --require-hashes --requirement requirements/bench.txt

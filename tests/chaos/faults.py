@@ -1,4 +1,4 @@
-"""What goes wrong, and when: a seeded schedule of faults over the fleet and its stores."""
+"""The storm: many short faults by a seeded schedule, over the fleet and its stores. tests/chaos/slow.py has the long ones."""
 
 import asyncio
 import os
@@ -11,19 +11,12 @@ from time import time
 import asyncpg
 
 from tests.chaos.fleet import Fleet, Member
+from tests.chaos.outage import Outage
 from tests.chaos.proxy import Proxy
 from tests.queue.own_valkey import OwnValkey
 
 # A pause is longer than a lease, so that somebody else takes the jobs over.
 _PAUSE_SECONDS = 9.5
-
-
-@dataclass(frozen=True)
-class Outage:
-    """A store could not be reached from `start` to `end` (Unix seconds)."""
-
-    start: float
-    end: float
 
 
 @dataclass
@@ -110,7 +103,7 @@ class Faults:
         await self.valkey.kill()
         await asyncio.sleep(draw.uniform(0.0, 1.0))
         await self.valkey.start()
-        self.outages.append(Outage(started, time()))
+        self.outages.append(Outage("Redis is gone", started, time()))
 
     async def _crash_postgres(self, _draw: random.Random) -> None:
         """One backend's death makes the postmaster end all of them and recover from the log, as after a crash."""
@@ -120,7 +113,7 @@ class Faults:
         os.kill(pid, signal.SIGKILL)
         await _ready(self.owner_url)
         connection.terminate()
-        self.outages.append(Outage(started, time()))
+        self.outages.append(Outage("PostgreSQL recovers", started, time()))
 
     async def _terminate(self, _draw: random.Random) -> None:
         connection = await asyncpg.connect(self.owner_url)
@@ -134,20 +127,20 @@ class Faults:
         self.postgres.cut()
 
     async def _refuse_postgres(self, draw: random.Random) -> None:
-        await self._outage(self.postgres, self.postgres.refuse, draw.uniform(0.3, 1.5))
+        await self._outage("PostgreSQL refuses", self.postgres, self.postgres.refuse, draw.uniform(0.3, 1.5))
 
     async def _silence_redis(self, draw: random.Random) -> None:
-        await self._outage(self.redis, self.redis.silence, draw.uniform(0.5, 3.0))
+        await self._outage("Redis is silent", self.redis, self.redis.silence, draw.uniform(0.5, 3.0))
 
     async def _refuse_redis(self, draw: random.Random) -> None:
-        await self._outage(self.redis, self.redis.refuse, draw.uniform(0.3, 1.5))
+        await self._outage("Redis refuses", self.redis, self.redis.refuse, draw.uniform(0.3, 1.5))
 
-    async def _outage(self, proxy: Proxy, begin: Callable[[], None], seconds: float) -> None:
+    async def _outage(self, name: str, proxy: Proxy, begin: Callable[[], None], seconds: float) -> None:
         started = time()
         begin()
         await asyncio.sleep(seconds)
         proxy.heal()
-        self.outages.append(Outage(started, time()))
+        self.outages.append(Outage(name, started, time()))
 
     @staticmethod
     def _some(members: list[Member], draw: random.Random) -> list[Member]:

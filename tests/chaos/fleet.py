@@ -58,22 +58,27 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Kill:
-    """A worker that died without a word, and when (Unix seconds)."""
+class Gone:
+    """A worker that could not hold its calls from `start` to `end` (Unix seconds): killed, paused or told to stop."""
 
-    pid: int
-    at: float
+    member: str
+    how: str
+    start: float
+    end: float
 
 
 @dataclass
 class Fleet:
-    """`kills` and `pauses` name the workers that lost their calls."""
+    """`gone` names the workers that lost their calls, and when."""
 
     apis: list[Member]
     workers: list[Member]
-    kills: list[Kill] = field(default_factory=list)
-    pauses: int = 0
+    gone: list[Gone] = field(default_factory=list)
     unclean: list[str] = field(default_factory=list)
+
+    @property
+    def kills(self) -> list[Gone]:
+        return [each for each in self.gone if each.how == "killed"]
 
     @property
     def members(self) -> list[Member]:
@@ -85,30 +90,39 @@ class Fleet:
 
     async def kill(self, member: Member, *, down: float) -> None:
         """kill -9, and another process in its place after `down` seconds."""
-        if member.module.startswith("worker"):
-            self.kills.append(Kill(member.pid, time()))
+        started = time()
         member.signal(signal.SIGKILL)
         await member.ended()
+        self._note(member, "killed", started)
         await asyncio.sleep(down)
         member.start()
 
     async def pause(self, member: Member, *, seconds: float) -> None:
         """SIGSTOP for longer than a lease, and on again: a zombie that believes it still owns its jobs."""
-        self.pauses += 1
+        started = time()
         member.paused = True
         member.signal(signal.SIGSTOP)
-        await asyncio.sleep(seconds)
-        member.signal(signal.SIGCONT)
-        member.paused = False
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            member.signal(signal.SIGCONT)
+            member.paused = False
+            self._note(member, "paused", started)
 
     async def replace(self, member: Member) -> None:
         """SIGTERM, the drain, and a new process, as a deploy does."""
+        started = time()
         member.signal(signal.SIGTERM)
         code = await member.ended()
+        self._note(member, "stopped", started)
         # One that had only just been started has no handler yet, and nothing to hand over either.
         if code not in (0, -signal.SIGTERM):
             self.unclean.append(f"{member.name} ended with {code} on SIGTERM")
         member.start()
+
+    def _note(self, member: Member, how: str, started: float) -> None:
+        if member in self.workers:
+            self.gone.append(Gone(member.name, how, started, time()))
 
     async def stop(self) -> None:
         for member in self.members:

@@ -1,39 +1,34 @@
 """Judges a run by three logs that inferd does not write, and the database: clients, provider, receiver.
 
 lost: an id was given, and the job did not end. doubly finished: two results, or two ends told by webhook. wrong state:
-somebody was told something that was taken back. extra calls: the provider answered a job more than once although no
-process died or was stopped with that call in flight. recovery: from a worker's death to its jobs running again.
+somebody was told something that was taken back. failed by weather: a job failed for another reason than its script.
+repeated calls: the provider was called again for a job whose worker lived (tests/chaos/calls.py). recovery: from a
+worker's death to its jobs running again.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import Any
 
 import asyncpg
 
 from core.domain.ids import JobId, show_job
+from tests.chaos.calls import History
 from tests.chaos.clients import Seen
-from tests.chaos.faults import Outage
-from tests.chaos.fleet import Kill
+from tests.chaos.fleet import Gone
 from tests.chaos.invariants import broken_rules
-from tests.conformance.fake_provider import Call
 from tests.support.receiver import Received
 
 RECOVERY_TARGET_SECONDS = 15.0
 _TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 _JOBS = """
-SELECT id, state,
+SELECT id, state, error_code, extract(epoch FROM finished_at)::float8 AS finished,
     (SELECT count(*) FROM results WHERE results.job_id = jobs.id) AS results,
-    (SELECT count(*) FROM deliveries WHERE deliveries.job_id = jobs.id) AS deliveries
+    (SELECT count(*) FROM deliveries WHERE deliveries.job_id = jobs.id) AS deliveries,
+    array(SELECT run_no FROM attempts WHERE attempts.job_id = jobs.id) AS runs
 FROM jobs
-"""
-_ATTEMPTS = """
-SELECT job_id, run_no, outcome, worker_id, billed, called_at IS NOT NULL AS called,
-    extract(epoch FROM started_at)::float8 AS started, extract(epoch FROM finished_at)::float8 AS finished
-FROM attempts ORDER BY job_id, run_no
 """
 
 
@@ -44,71 +39,61 @@ class Verdict:
     lost: list[str] = field(default_factory=list)
     doubly_finished: list[str] = field(default_factory=list)
     wrong_state: list[str] = field(default_factory=list)
-    extra_calls: list[str] = field(default_factory=list)
+    weather: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    wrong_answers: list[str] = field(default_factory=list)
+    stood_still: list[str] = field(default_factory=list)
     untidy: list[str] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
     states: Counter[str] = field(default_factory=Counter)
+    calls: int = 0
     allowed_calls: int = 0
     duplicate_webhooks: int = 0
 
     @property
-    def slow_recoveries(self) -> list[float]:
-        return [seconds for seconds in self.recoveries if seconds > RECOVERY_TARGET_SECONDS]
+    def slow_recoveries(self) -> list[str]:
+        return [f"{seconds:.1f} s" for seconds in self.recoveries if seconds > RECOVERY_TARGET_SECONDS]
+
+    @property
+    def violations(self) -> dict[str, list[str]]:
+        """What must be empty, by its name in the report."""
+        return {
+            "lost": self.lost,
+            "doubly finished": self.doubly_finished,
+            "wrong state shown": self.wrong_state,
+            "failed by weather": self.weather,
+            "repeated calls without a dead worker": self.repeated,
+            "answers that no client should get": self.wrong_answers,
+            "stood still": self.stood_still,
+            "left untidy": self.untidy,
+            "recoveries over the target": self.slow_recoveries,
+        }
 
     @property
     def met(self) -> bool:
-        wrong = self.lost, self.doubly_finished, self.wrong_state, self.extra_calls, self.untidy, self.slow_recoveries
-        return not any(wrong)
-
-
-@dataclass(frozen=True)
-class Attempt:
-    run_no: int
-    outcome: str
-    worker_id: str
-    started: float
-    finished: float | None
-    called: bool
-    billed: str
-
-    @property
-    def lost_its_answer(self) -> bool:
-        """The process was gone before the answer came: killed, or stopped with the call in flight. It admits so."""
-        return self.outcome == "unknown" or (self.outcome == "snoozed" and self.billed == "maybe")
+        return not any(self.violations.values())
 
 
 async def judge(
     owner: asyncpg.Connection,
     *,
     seen: Sequence[Seen],
-    calls: Sequence[Call],
+    history: History,
     received: Sequence[Received],
-    kills: Sequence[Kill],
-    outages: Sequence[Outage],
+    kills: Sequence[Gone],
+    lease_seconds: float,
 ) -> Verdict:
     """Reads the database as its owner, for all tenants."""
-    verdict = Verdict()
+    verdict = Verdict(calls=len(history.calls))
     jobs = {show_job(JobId(row["id"])): dict(row) for row in await owner.fetch(_JOBS)}
-    attempts: dict[str, list[Attempt]] = defaultdict(list)
-    for row in await owner.fetch(_ATTEMPTS):
-        attempts[show_job(JobId(row["job_id"]))].append(
-            Attempt(
-                row["run_no"],
-                row["outcome"],
-                row["worker_id"],
-                row["started"],
-                row["finished"],
-                row["called"],
-                row["billed"],
-            )
-        )
     _judge_ends(verdict, seen, jobs)
     _judge_what_was_told(verdict, seen, jobs)
     _judge_webhooks(verdict, jobs, received)
-    _judge_calls(verdict, attempts, calls)
+    _judge_calls(verdict, history, seen, jobs)
     _judge_results(verdict, jobs)
     verdict.untidy += [f"{rule}: {ids[:3]}" for rule, ids in (await broken_rules(owner)).items()]
-    verdict.recoveries = recoveries(attempts.values(), kills, outages)
+    ends = {job_id: job["finished"] for job_id, job in jobs.items() if job["finished"] is not None}
+    verdict.recoveries = history.recoveries(kills, ends, lease_seconds)
     return verdict
 
 
@@ -152,51 +137,28 @@ def _judge_webhooks(verdict: Verdict, jobs: Mapping[str, dict[str, Any]], receiv
     for job_id, job in jobs.items():
         if len(events[job_id]) > 1 or job["deliveries"] > 1:
             verdict.doubly_finished.append(f"{job_id}: {len(events[job_id])} webhook ids")
-        if not events[job_id]:
+        if job["deliveries"] and not events[job_id]:
             verdict.lost.append(f"{job_id}: its webhook")
     verdict.duplicate_webhooks = sum(count - 1 for count in times.values())
 
 
-def _judge_calls(verdict: Verdict, attempts: Mapping[str, list[Attempt]], calls: Sequence[Call]) -> None:
-    """Every call belongs to a run, each run calls at most once, and a good answer is asked for again only when the
-    process that would have stored it was gone (its attempt says that it may have been billed)."""
-    by_job: dict[str, list[Call]] = defaultdict(list)
-    for call in calls:
-        by_job[call.job_id].append(call)
-    for job_id, made in by_job.items():
-        runs = [call.run_no for call in made]
-        known = {attempt.run_no: attempt.outcome for attempt in attempts.get(job_id, [])}
-        excused = {attempt.run_no for attempt in attempts.get(job_id, []) if attempt.lost_its_answer}
-        if len(set(runs)) != len(runs) or not set(runs) <= known.keys():
-            verdict.extra_calls.append(f"{job_id}: calls of runs {runs}, rows of runs {sorted(known)}")
-        good = [call.run_no for call in made if call.outcome == "answered" and call.model.startswith("ok")]
-        # A zombie's answer may come after that of the run which took over.
-        kept = next((run for run in good if known.get(run) == "succeeded"), max(good, default=0))
-        unexcused = [run for run in good if run != kept and run not in excused]
-        verdict.allowed_calls += max(0, len(good) - 1) - len(unexcused)
-        if unexcused:
-            verdict.extra_calls.append(f"{job_id}: answered in runs {good}, which ended as {known}")
+def _judge_calls(verdict: Verdict, history: History, seen: Iterable[Seen], jobs: Mapping[str, dict[str, Any]]) -> None:
+    """Every call belongs to a run, and each run calls at most once."""
+    for each in seen:
+        job_id = each.job_id or ""
+        runs = [call.run_no for call in history.by_job.get(job_id, [])]
+        job = jobs.get(job_id, {"runs": [], "state": "no row", "error_code": None})
+        if len(set(runs)) != len(runs) or not set(runs) <= set(job["runs"]):
+            verdict.repeated.append(f"{job_id}: calls of runs {runs}, rows of runs {sorted(job['runs'])}")
+        if history.repeated(job_id):
+            verdict.repeated.append(f"{job_id} ({each.model}, {job['state']}): {history.tell(job_id)}")
+        verdict.allowed_calls += history.excused(job_id)
+        if job["state"] in _TERMINAL and history.failed_by_weather(each, job["state"], job["error_code"]):
+            end = f"{job['state']} {job['error_code']}"
+            verdict.weather.append(f"{job_id} ({each.model}, {end}): {history.tell(job_id)}")
 
 
 def _judge_results(verdict: Verdict, jobs: Mapping[str, dict[str, Any]]) -> None:
     for job_id, job in jobs.items():
         if (job["results"] == 1) != (job["state"] == "succeeded") or job["results"] > 1:
             verdict.doubly_finished.append(f"{job_id}: {job['state']} with {job['results']} results")
-
-
-def recoveries(histories: Iterable[list[Attempt]], kills: Sequence[Kill], outages: Sequence[Outage]) -> list[float]:
-    """For each job that a killed worker was running: from the kill to its next run, or to its end without one.
-
-    Time in which a store was away is nobody's recovery: it does not count.
-    """
-    found = []
-    for attempts in histories:
-        for attempt, following in zip_longest(attempts, attempts[1:]):
-            kill = next((kill for kill in kills if f"-{kill.pid}-" in attempt.worker_id), None)
-            if kill is None or attempt.outcome not in ("unknown", "running"):
-                continue
-            again = following.started if following is not None else attempt.finished
-            if again is not None and again >= kill.at:
-                away = sum(max(0.0, min(each.end, again) - max(each.start, kill.at)) for each in outages)
-                found.append(again - kill.at - away)
-    return found

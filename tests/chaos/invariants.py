@@ -47,7 +47,10 @@ _RULES = {
             OR (error_code = 'worker_lost' AND worker_losses < 2 AND attempts_used < max_attempts)
     """,
     "each end was announced once, and to those who asked": """
-        SELECT id FROM jobs WHERE (webhook_url IS NOT NULL)::int <> (
+        SELECT id FROM jobs WHERE (webhook_url IS NOT NULL)::int + (
+            SELECT count(*) FROM webhook_endpoints AS endpoint
+            WHERE endpoint.tenant_id = jobs.tenant_id AND 'job.' || jobs.state = ANY (endpoint.event_types)
+        ) <> (
             SELECT count(*) FROM deliveries WHERE job_id = jobs.id AND event_type = 'job.' || jobs.state
         ) OR EXISTS (SELECT FROM deliveries WHERE job_id = jobs.id AND event_type <> 'job.' || jobs.state)
     """,

@@ -1,25 +1,42 @@
-"""A short run of chaos with fixed seeds and short leases; `make chaos` is the long one."""
+"""Short runs of chaos with fixed seeds and short leases; `make chaos` is the long one."""
 
 import pytest
 
-from tests.chaos.run import Plan, report, run
+from tests.chaos.outcome import report
+from tests.chaos.plan import Plan
+from tests.chaos.slow_run import run_slow
+from tests.chaos.storm import run_storm
+
+_SHORT = Plan(
+    seed=20261121,
+    jobs=500,
+    every=(0.3, 0.8),
+    workers=2,
+    apis=1,
+    lease_seconds=2.0,
+    heartbeat_seconds=0.5,
+    sweep_seconds=0.5,
+    faults=14,
+    # Twice the lease, with calls under way that are longer still.
+    stall_seconds=(4.0, 4.0),
+    lock_seconds=4.0,
+    in_flight=40,
+    call_seconds=(3.0, 6.0),
+    gap_seconds=(0.3, 0.5),
+)
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("seed", [20261121])
-async def test_five_hundred_jobs_under_faults(seed: int) -> None:
-    plan = Plan(
-        jobs=500,
-        seed=seed,
-        every=(0.3, 0.8),
-        workers=2,
-        apis=1,
-        lease_seconds=2.0,
-        heartbeat_seconds=0.5,
-        sweep_seconds=0.5,
-        faults=14,
-    )
-    outcome = await run(plan)
-    assert outcome.met, report(plan, outcome)
-    assert sum(outcome.faults.values()) >= 5
+async def test_five_hundred_jobs_under_faults() -> None:
+    outcome = await run_storm(_SHORT)
+    assert outcome.met, report(outcome)
+    assert len(outcome.lines) >= 5
     assert sum(outcome.verdict.states.values()) == 500
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("faults", [("pg_stall",), ("half_open",), ("lock_rows", "lock_endpoint")])
+async def test_slow_is_not_dead(faults: tuple[str, ...]) -> None:
+    outcome = await run_slow(_SHORT, faults)
+    assert outcome.met, report(outcome)
+    assert outcome.verdict.calls > _SHORT.in_flight

@@ -11,9 +11,11 @@ import argparse
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from time import time  # noqa: TID251 - compared with what was done to other processes, and when
 from typing import Any, Self
 
 from tests.conformance.fake_replies import BEHAVIOURS, Reply
@@ -21,7 +23,8 @@ from tests.conformance.fake_replies import BEHAVIOURS, Reply
 
 @dataclass
 class Call:
-    """One request as it arrived. `outcome` is open, answered or client_left; `over` is set when it is not open."""
+    """One request as it arrived. `outcome` is open, answered, unavailable or client_left; `over` is set when it is not
+    open. `arrived_at` and `ended_at` are Unix seconds."""
 
     number: int
     method: str
@@ -30,6 +33,8 @@ class Call:
     body: dict[str, Any]
     outcome: str = "open"
     over: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    arrived_at: float = field(default_factory=time)
+    ended_at: float | None = None
 
     @property
     def model(self) -> str:
@@ -49,6 +54,7 @@ class Call:
 
     def end(self, outcome: str) -> None:
         self.outcome = outcome
+        self.ended_at = time()
         self.over.set()
 
     def row(self) -> dict[str, Any]:
@@ -69,10 +75,14 @@ class FakeProvider:
     def __init__(self, *, port: int = 0, redirect_to: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.calls: list[Call] = []
         self.redirect_to = redirect_to
+        self.unavailable = False
+        """While it is set, every new call is answered with 503, as by a gateway whose server restarts."""
         self._port = port
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._idle: set[asyncio.StreamWriter] = set()
+        self._kept: socket.socket | None = None
         self._called = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
@@ -82,6 +92,8 @@ class FakeProvider:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
+        if self._kept is not None:
+            self._kept.close()
         self._server.close()
         for task in self._connections:
             task.cancel()
@@ -91,6 +103,23 @@ class FakeProvider:
     @property
     def base_url(self) -> str:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}/v1"
+
+    def refuse(self) -> None:
+        """Connections are refused from now on; calls that are open are answered. Until `accept_again`."""
+        assert self._server is not None
+        assert self._kept is None
+        self._server.close()
+        # Bound and not listening: it refuses, and nobody else gets the port meanwhile.
+        self._kept = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind(("127.0.0.1", self._port))
+        for writer in self._idle:
+            writer.close()
+
+    async def accept_again(self) -> None:
+        assert self._kept is not None
+        kept, self._kept = self._kept, None
+        self._server = await asyncio.start_server(self._accept, sock=kept, ssl=self._tls, backlog=4096)
 
     def calls_of(self, job_id: str) -> list[Call]:
         return [call for call in self.calls if call.job_id == job_id]
@@ -112,8 +141,10 @@ class FakeProvider:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Requests of one connection, one after the other, until either side has enough."""
+        self._idle.add(writer)
         try:
             async for method, path, headers, raw in _requests(reader):
+                self._idle.discard(writer)
                 reply = Reply(writer)
                 if path == "/ledger":
                     await self._show_ledger(method, reply)
@@ -122,17 +153,23 @@ class FakeProvider:
                 async with self._called:
                     self.calls.append(call)
                     self._called.notify_all()
-                if not await self._answer(call, reply, reader):
+                if not await self._answer(call, reply, reader) or self._kept is not None:
                     break
+                self._idle.add(writer)
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             pass
         finally:
+            self._idle.discard(writer)
             writer.close()
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
 
     async def _answer(self, call: Call, reply: Reply, reader: asyncio.StreamReader) -> bool:
         """Runs the behaviour while watching for a client that hangs up. Whether the connection may be used again."""
+        if self.unavailable:
+            kept = await BEHAVIOURS["unavailable"](reply, call, self, "")
+            call.end("unavailable")
+            return kept
         name, _, argument = call.model.partition(":")
         behaviour = BEHAVIOURS.get(name, BEHAVIOURS["not-found"])
         answering = asyncio.ensure_future(behaviour(reply, call, self, argument))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from time import time  # noqa: TID251 - compared with what was done to other processes, and when
 from typing import Any
 
 from aiohttp import web
@@ -14,12 +15,13 @@ Answer = Callable[[int], web.Response]
 
 @dataclass
 class Received:
-    """One verified request."""
+    """One verified request; `at` is when it arrived, in Unix seconds."""
 
     id: str
     event: dict[str, Any]
     headers: dict[str, str]
     body: bytes
+    at: float = field(default_factory=time)
 
 
 @dataclass

@@ -1,0 +1,211 @@
+"""A greedy tenant beside a quiet one: does the quiet one wait for the other's calls and webhooks?
+
+The quiet tenant submits a small steady stream of interactive jobs. What it waits for a call to begin, and for its
+webhook after the answer, is measured alone and then beside a tenant that fills every slot with calls that take minutes
+and owes a thousand webhooks to hosts that never answer. p95 may grow by a half.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from math import inf
+from statistics import median, quantiles
+from time import monotonic, time
+
+import aiohttp
+
+from tests.chaos.clients import Clients, Seen
+from tests.chaos.history import Verdict
+from tests.chaos.outcome import Outcome
+from tests.chaos.plan import Plan
+from tests.chaos.stage import PROVIDER, Stage, open_stage
+from tests.support.receiver import Receiver, receive
+from tests.support.waiting import eventually
+
+_FACTOR = 1.5
+# What the machine itself adds now and then; without it a p95 of a few milliseconds would be judged by its noise.
+_NOISE_SECONDS = 0.05
+_RATE = 10.0
+_LONG_CALL = "ok:240"
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Seconds, one for each job; `inf` for what did not come while it was waited for."""
+
+    calls: list[float]
+    webhooks: list[float]
+
+
+async def run_greedy(plan: Plan) -> Outcome:
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(open_stage(plan))
+        quiet_tenant, greedy_tenant = await stage.tenants(2)
+        receiver = await stack.enter_async_context(receive(quiet_tenant.webhook_secret))
+        silent = await stack.enter_async_context(_silent_hosts(plan.dead_hosts))
+        draw = random.Random(plan.seed)
+        body = {"priority": "interactive", "webhook": {"url": receiver.url}}
+        quiet = Clients(stage.urls, quiet_tenant.authorization, draw, body, "quiet")
+        greedy = Clients(stage.urls, greedy_tenant.authorization, draw, {"priority": "interactive"}, "greedy")
+        stage.start()
+        await stage.ready()
+        began = monotonic()
+        await _stream(stage, quiet, receiver, seconds=2.0)
+        alone = await _stream(stage, quiet, receiver, seconds=plan.alone_seconds)
+        calls, called = await _be_greedy(plan, stage, greedy, silent)
+        beside = await _stream(stage, quiet, receiver, seconds=plan.beside_seconds)
+        still_open = sum(call.outcome == "open" and call.model == _LONG_CALL for call in stage.provider.calls)
+        await _cancel_all(greedy)
+        missed = [
+            *_missed("wait for the call", alone.calls, beside.calls),
+            *_missed("wait for the webhook", alone.webhooks, beside.webhooks),
+        ]
+        verdict = await _verdict(stage, [quiet, greedy])
+        await stage.fleet.stop()
+        title = f"greedy: a quiet tenant beside a greedy one, {monotonic() - began:.0f} s (seed {plan.seed})"
+        lines = [
+            f"greedy: {called} short jobs with webhooks to {len(silent)} silent hosts",
+            f"greedy: {calls} long jobs submitted, {still_open} of their calls open at the end",
+            f"quiet, wait for the call: alone {_shown(alone.calls)}, beside {_shown(beside.calls)}",
+            f"quiet, wait for the webhook: alone {_shown(alone.webhooks)}, beside {_shown(beside.webhooks)}",
+            f"allowed: p95 ≤ {_FACTOR:g} × alone, or alone + {_NOISE_SECONDS * 1000:g} ms if that is more",
+        ]
+        return Outcome(title, verdict, lines, missed + stage.fleet.unclean)
+
+
+async def _stream(stage: Stage, quiet: Clients, receiver: Receiver, *, seconds: float) -> Waits:
+    """So many jobs a second, whatever becomes of them; then a moment for the last ones."""
+    first = len(quiet.seen)
+    timeout = aiohttp.ClientTimeout(total=30)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http, asyncio.TaskGroup() as group:
+        for number in range(int(seconds * _RATE)):
+            seen = Seen(f"quiet-{first + number}", "ok:0.05")
+            quiet.seen.append(seen)
+            group.create_task(quiet.submit(http, seen))
+            await asyncio.sleep(1 / _RATE)
+    mine = quiet.seen[first:]
+
+    def all_there() -> bool:
+        return all(inf not in (call, webhook) for call, webhook in _waits(stage, receiver, mine))
+
+    with suppress(AssertionError):
+        await eventually(all_there, seconds=10.0)
+    waits = _waits(stage, receiver, mine)
+    return Waits([call for call, _ in waits], [webhook for _, webhook in waits])
+
+
+def _waits(stage: Stage, receiver: Receiver, jobs: Sequence[Seen]) -> list[tuple[float, float]]:
+    """From the submit to the first call, and from its answer to the webhook."""
+    calls = {call.job_id: call for call in reversed(stage.provider.calls)}
+    hooks = {str(each.event["data"]["job_id"]): each.at for each in reversed(receiver.received)}
+    found = []
+    for job in jobs:
+        call, hook = calls.get(job.job_id or ""), hooks.get(job.job_id or "", inf)
+        answered = None if call is None else call.ended_at
+        found.append(
+            (inf if call is None else call.arrived_at - job.asked_at, inf if answered is None else hook - answered)
+        )
+    return found
+
+
+async def _be_greedy(plan: Plan, stage: Stage, greedy: Clients, silent: Sequence[str]) -> tuple[int, int]:
+    """First what owes webhooks to silent hosts, then the calls that take minutes. Returns how many of each there are."""
+    per_host = max(1, plan.dead_webhooks // len(silent))
+    for url in silent:
+        await greedy.bulk(per_host, "ok", webhook={"url": url})
+    owing = list(greedy.seen)
+
+    def ended() -> bool:
+        answered = {call.job_id for call in stage.provider.calls if call.outcome == "answered"}
+        return all(each.job_id in answered for each in owing)
+
+    await eventually(ended, seconds=60, what="the greedy tenant's short jobs are called")
+    long = await greedy.bulk(plan.long_jobs, _LONG_CALL)
+    # Until no more of them begin: they have all the slots that they are given.
+    begun, since = -1, time()
+    while time() - since < 1.5:
+        now = sum(call.model == _LONG_CALL for call in stage.provider.calls)
+        if now != begun:
+            begun, since = now, time()
+        await asyncio.sleep(0.1)
+    return len(long), len(owing)
+
+
+async def _cancel_all(crowd: Clients) -> None:
+    async with aiohttp.ClientSession() as http:
+        await crowd.ask(http, "POST", "/v1/jobs/cancel", json={"model": f"{PROVIDER}/{_LONG_CALL}"})
+
+
+async def _verdict(stage: Stage, crowds: Sequence[Clients]) -> Verdict:
+    """Every job has ended, none of the quiet one's otherwise than well. (The greedy one's webhooks go on for days.)"""
+    verdict = Verdict(calls=len(stage.provider.calls))
+
+    def open_jobs() -> list[Seen]:
+        return [seen for crowd in crowds for seen in crowd.seen if not seen.ended]
+
+    with suppress(TimeoutError):
+        async with asyncio.timeout(60):
+            while open_jobs():
+                for crowd in crowds:
+                    await crowd.read_again()
+    verdict.lost = [f"{seen.job_id}: {seen.told[-1:]}" for seen in open_jobs()]
+    verdict.states.update(seen.told[-1][1] for crowd in crowds for seen in crowd.seen if seen.ended)
+    quiet = crowds[0]
+    verdict.weather = [
+        f"{seen.job_id}: {seen.told[-1][1]} {seen.error_code}"
+        for seen in quiet.seen
+        if seen.ended and seen.told[-1][1] != "succeeded"
+    ]
+    made = Counter(call.job_id for call in stage.provider.calls)
+    verdict.repeated = [f"{job_id}: {count} calls" for job_id, count in made.items() if count > 1]
+    verdict.wrong_answers = [each for crowd in crowds for each in crowd.wrong]
+    return verdict
+
+
+def _missed(name: str, alone: list[float], beside: list[float]) -> list[str]:
+    unloaded, loaded = _p95(alone), _p95(beside)
+    allowed = max(_FACTOR * unloaded, unloaded + _NOISE_SECONDS)
+    if loaded <= allowed:
+        return []
+    return [f"{name}: p95 {loaded * 1000:.0f} ms beside the greedy tenant, {unloaded * 1000:.0f} ms alone"]
+
+
+def _p95(seconds: list[float]) -> float:
+    return quantiles(seconds, n=20)[18] if inf not in seconds else sorted(seconds)[int(len(seconds) * 0.95)]
+
+
+def _shown(seconds: list[float]) -> str:
+    never = sum(each == inf for each in seconds)
+    text = f"p50 {median(seconds) * 1000:.0f} ms, p95 {_p95(seconds) * 1000:.0f} ms of {len(seconds)}"
+    return text + (f" ({never} not within the time)" if never else "")
+
+
+@asynccontextmanager
+async def _silent_hosts(count: int) -> AsyncIterator[list[str]]:
+    """URLs of hosts that take a connection and never answer on it."""
+    held: set[asyncio.StreamWriter] = set()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.add(writer)
+        with suppress(ConnectionError):
+            while await reader.read(65_536):
+                pass
+        held.discard(writer)
+        writer.close()
+
+    servers, port = [], 0
+    for number in range(count):
+        server = await asyncio.start_server(hold, f"127.0.{9 + number // 250}.{1 + number % 250}", port)
+        port = server.sockets[0].getsockname()[1]
+        servers.append(server)
+    try:
+        yield [f"http://{server.sockets[0].getsockname()[0]}:{port}/hook" for server in servers]
+    finally:
+        for server in servers:
+            server.close()
+        for writer in list(held):
+            writer.close()

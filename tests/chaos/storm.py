@@ -1,0 +1,75 @@
+"""The storm: thousands of short jobs while processes die and networks break (tests/chaos/faults.py)."""
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import AsyncExitStack
+from time import monotonic, time
+
+from tests.chaos.clients import Clients
+from tests.chaos.faults import Faults
+from tests.chaos.outcome import Outcome, judged
+from tests.chaos.plan import Plan
+from tests.chaos.stage import open_stage
+from tests.support.receiver import receive
+
+# What the provider does with a job, and how often. Delays are in seconds.
+_MODELS = (
+    ("ok", 30), ("ok:0.05", 20), ("ok:0.3", 15), ("ok:2", 12), ("ok:6", 4), ("flaky:1", 8), ("flaky:9", 3),
+    ("invalid", 4), ("rate-limited-once:1", 4),
+)  # fmt: skip
+
+_LONG_MODELS = (("ok:2", 1), ("ok:6", 1))
+_MAX_ATTEMPTS = 4
+_LIMIT_SECONDS = 280.0
+
+
+async def run_storm(plan: Plan) -> Outcome:
+    """Attacks until every client has seen its job's end, then judges."""
+    async with AsyncExitStack() as stack:
+        stage = await stack.enter_async_context(open_stage(plan))
+        (tenant,) = await stage.tenants(1)
+        receiver = await stack.enter_async_context(receive(tenant.webhook_secret))
+        stage.start()
+        started, began = time(), monotonic()
+        faults = Faults(
+            plan.seed,
+            stage.fleet,
+            stage.valkey,
+            stage.postgres,
+            stage.redis,
+            stage.owner_url,
+            plan.lease_seconds + 1.5,
+            kills_only=plan.kills is not None,
+        )
+        draw = random.Random(plan.seed)
+        body = {"max_attempts": _MAX_ATTEMPTS, "timeout_seconds": 30, "webhook": {"url": receiver.url}}
+        clients = Clients(stage.urls, tenant.authorization, draw, body)
+        kinds = _MODELS if plan.kills is None else _LONG_MODELS
+        models = draw.choices([name for name, _ in kinds], [weight for _, weight in kinds], k=plan.jobs)
+        await _attack(plan, clients, faults, models)
+        verdict = await judged(
+            stage, [clients], [receiver], faults.outages, started=started, max_attempts=_MAX_ATTEMPTS
+        )
+        seconds = monotonic() - began
+        await stage.fleet.stop()
+        title = f"storm: {plan.jobs} jobs in {seconds:.0f} s under {len(faults.done)} faults (seed {plan.seed})"
+        kills = len(stage.fleet.kills)
+        return Outcome(
+            title,
+            verdict,
+            [f"{count:3d} × {name}" for name, count in sorted(Counter(faults.done).items())],
+            stage.fleet.unclean + ([f"{kills} of {plan.kills} kills"] if kills < (plan.kills or 0) else []),
+        )
+
+
+async def _attack(plan: Plan, clients: Clients, faults: Faults, models: list[str]) -> None:
+    stop = asyncio.Event()
+    at_most = plan.faults if plan.kills is None else plan.kills
+    attacking = asyncio.create_task(faults.run(stop, every=plan.every, at_most=at_most))
+    try:
+        async with asyncio.timeout(_LIMIT_SECONDS):
+            await clients.run(models, cancel_share=0.05, concurrency=plan.concurrency)
+    finally:
+        stop.set()
+        await attacking

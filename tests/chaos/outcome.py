@@ -56,6 +56,11 @@ def _times(seconds: list[float]) -> str:
     return f"p50 {p50:.1f} s, p99 {p99:.1f} s, max {max(seconds, default=0.0):.1f} s (target {RECOVERY_TARGET_SECONDS:g} s)"
 
 
+def p95(seconds: Sequence[float]) -> float:
+    """Of at least one."""
+    return sorted(seconds)[int(len(seconds) * 0.95)]
+
+
 def _line(name: str, found: list[str]) -> str:
     more = [f"… and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
     return f"  {name}: {len(found)}" + "".join(f"\n      {each}" for each in (*found[:_SHOWN], *more))

@@ -35,7 +35,7 @@ class Plan:
     backlog: int = 1500
     # The greedy part: how long the quiet tenant is measured alone and beside, and what the greedy one asks for.
     alone_seconds: float = 15.0
-    beside_seconds: float = 25.0
+    beside_seconds: float = 15.0
     long_jobs: int = 400
     dead_webhooks: int = 1000
     dead_hosts: int = 100

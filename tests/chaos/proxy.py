@@ -20,6 +20,7 @@ class Connection:
     entrance: int
     writers: tuple[asyncio.StreamWriter, ...] = ()
     last_moved: float = 0.0
+    moved: int = 0
     flowing: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -57,14 +58,14 @@ class Proxy:
     def silence_one(self, entrance: int, draw: random.Random | None) -> bool:
         """One connection of those that came in by this port and are in use goes silent for good, and is not closed.
 
-        Without `draw` it is the one that was used last. Returns whether there was one.
+        Without `draw` it is the one that moved the fewest bytes. Returns whether there was one.
         """
         since = monotonic() - _IN_USE_SECONDS
         used = [each for each in self._open if each.entrance == entrance and each.last_moved >= since]
         used = [each for each in used if each.flowing.is_set()]
-        used.sort(key=lambda each: each.last_moved)
+        used.sort(key=lambda each: each.moved)
         if used:
-            (used[-1] if draw is None else draw.choice(used)).flowing.clear()
+            (used[0] if draw is None else draw.choice(used)).flowing.clear()
         return bool(used)
 
     def heal(self) -> None:
@@ -113,6 +114,7 @@ class Proxy:
                 await self._flowing.wait()
                 await connection.flowing.wait()
                 connection.last_moved = monotonic()
+                connection.moved += len(piece)
                 sink.write(piece)
                 await sink.drain()
 

@@ -92,7 +92,7 @@ class SlowFaults:
     async def half_open(self, draw: random.Random) -> None:
         """One connection of one worker to PostgreSQL is never answered again; then one of another worker.
 
-        First the one that was used last, which a pool hands out next, then any.
+        First the one with the least to do, which is the one that a process keeps for its beat, then any.
         """
         entrances = draw.sample(self.stage.postgres.ports[1:], min(2, len(self.stage.postgres.ports) - 1))
         for number, entrance in enumerate(entrances):

@@ -4,14 +4,13 @@ import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from statistics import quantiles
 from time import monotonic, time
 
 import aiohttp
 
 from tests.chaos.calls import History
 from tests.chaos.clients import Clients, Seen
-from tests.chaos.outcome import Outcome, judged
+from tests.chaos.outcome import Outcome, judged, p95
 from tests.chaos.plan import Plan
 from tests.chaos.slow import SlowFaults, open_slow_faults
 from tests.chaos.stage import Stage, open_stage
@@ -111,16 +110,13 @@ async def _register(stage: Stage, tenant: Tenant, url: str) -> str:
 def _table(faults: SlowFaults, stage: Stage, seen: Sequence[Seen], started: float) -> list[str]:
     """One line a fault: when, what went wrong in calls that overlap it, and what its neighbours felt."""
     history = History(stage.provider.calls, stage.fleet.gone, faults.outages, started, _MAX_ATTEMPTS)
-    head = f"{'fault':44} {'from':>6} {'to':>6} {'calls':>6} {'repeated':>9} {'failed':>7}"
+    head = f"{'fault':44} {'from':>6} {'to':>6} {'jobs':>6} {'repeated':>9} {'failed':>7}"
     lines = [f"{head} {'first call p95/max':>19} {'end told p95/max':>17}"]
     for each in faults.outages:
         here = [
             job
             for job in seen
-            if any(
-                call.arrived_at <= each.end and (call.ended_at or each.end) >= each.start
-                for call in history.by_job.get(job.job_id or "", [])
-            )
+            if job.accepted_at is not None and job.accepted_at <= each.end and (job.ended_at or each.end) >= each.start
         ]
         repeated = sum(bool(history.repeated(job.job_id or "")) for job in here)
         failed = sum(
@@ -142,12 +138,10 @@ def _table(faults: SlowFaults, stage: Stage, seen: Sequence[Seen], started: floa
         name = each.name + (f" ({each.note})" if each.note else "")
         lines.append(
             f"{name:44} {each.start - started:6.1f} {each.end - started:6.1f} {len(here):6} {repeated:9} {failed:7}"
-            f" {_p95(waits):>19} {_p95(told):>17}"
+            f" {_shown(waits):>19} {_shown(told):>17}"
         )
     return [*lines, *(f"skipped: {each}" for each in faults.skipped)]
 
 
-def _p95(seconds: list[float]) -> str:
-    if len(seconds) < 2:
-        return "–"
-    return f"{quantiles(seconds, n=20)[18]:.1f}/{max(seconds):.1f} s"
+def _shown(seconds: list[float]) -> str:
+    return f"{p95(seconds):.1f}/{max(seconds):.1f} s" if seconds else "–"

@@ -75,7 +75,7 @@ class Stage:
                     return False
                 return True
 
-            await eventually(all_ready, seconds=60, what="the APIs are ready")
+            await eventually(all_ready, seconds=120, what="the APIs are ready")
 
 
 @asynccontextmanager

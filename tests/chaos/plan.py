@@ -24,9 +24,10 @@ class Plan:
     kills: int | None = None
     # Of the slow faults: how long PostgreSQL stands still, a lock is held, and a provider or Redis is away.
     stall_seconds: tuple[float, float] = (10.0, 30.0)
+    stalls: int = 2
     lock_seconds: float = 12.0
     provider_seconds: float = 20.0
-    redis_seconds: float = 12.0
+    redis_seconds: float = 18.0
     # How many jobs are under way during slow faults, how long their calls take, and the pause between two faults.
     in_flight: int = 120
     call_seconds: tuple[float, float] = (5.0, 25.0)

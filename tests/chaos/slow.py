@@ -66,7 +66,7 @@ class SlowFaults:
     async def pg_stall(self, draw: random.Random) -> None:
         """Every process of PostgreSQL stands still; and again, when leases have hardly been renewed."""
         shortest, longest = self.plan.stall_seconds
-        for seconds in (shortest * draw.uniform(1.0, 1.4), draw.uniform(shortest, longest)):
+        for seconds in (shortest * draw.uniform(1.0, 1.4), draw.uniform(shortest, longest))[: self.plan.stalls]:
             async with self._stopped_postgres("PostgreSQL stands still"):
                 await asyncio.sleep(seconds)
             await asyncio.sleep(draw.uniform(0.5, 1.5) * self.plan.gap_seconds[0])
@@ -120,9 +120,25 @@ class SlowFaults:
             with self._noted("Redis is full"):
                 await redis.config_set("maxmemory", "100kb")
                 try:
-                    await asyncio.sleep(draw.uniform(0.7, 1.3) * self.plan.redis_seconds)
+                    await self._without_redis("redis_full", draw)
                 finally:
                     await redis.config_set("maxmemory", "0")
+
+    async def redis_gone(self, draw: random.Random) -> None:
+        """Nobody listens at Redis."""
+        with self._noted("Redis is gone"):
+            self.stage.redis.refuse()
+            try:
+                await self._without_redis("redis_gone", draw)
+            finally:
+                self.stage.redis.heal()
+
+    async def _without_redis(self, name: str, draw: random.Random) -> None:
+        """For long enough that workers claim from PostgreSQL alone: calls begin again before this is over."""
+        await asyncio.sleep(draw.uniform(0.9, 1.1) * self.plan.redis_seconds)
+        recent = time() - self.plan.redis_seconds / 3
+        if not any(call.arrived_at >= recent for call in self.stage.provider.calls):
+            self.stood_still.append(f"{name}: no call began in the last {self.plan.redis_seconds / 3:.0f} s of it")
 
     async def redis_backlog(self, _draw: random.Random) -> None:
         """Redis is full of jobs that wait, and gets no more memory: the queue drains by itself all the same."""
@@ -231,6 +247,7 @@ KINDS: Final[dict[str, Callable[[SlowFaults, random.Random], Awaitable[None]]]] 
     "lock_endpoint": SlowFaults.lock_endpoint,
     "lock_table": SlowFaults.lock_table,
     "redis_full": SlowFaults.redis_full,
+    "redis_gone": SlowFaults.redis_gone,
     "redis_backlog": SlowFaults.redis_backlog,
     "redis_demoted": SlowFaults.redis_demoted,
     "provider_refuses": SlowFaults.provider_refuses,

@@ -72,7 +72,7 @@ class Clients:
             async def one(number: int) -> None:
                 # Not all in one moment, so that calls of every age are under way later.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), 3.0 * number / concurrency)
+                    await asyncio.wait_for(stop.wait(), 2.0 * number / concurrency)
                 while not stop.is_set():
                     seen = Seen(f"{self.name}-{len(self.seen)}", model())
                     self.seen.append(seen)

@@ -17,6 +17,7 @@ class Plan:
     lease_seconds: float = 8.0
     heartbeat_seconds: float = 2.0
     sweep_seconds: float = 3.0
+    statement_seconds: float = 15.0
     logs: Path | None = None
     # The storm ends after so many faults, if the jobs have not ended before.
     faults: int | None = None

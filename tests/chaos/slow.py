@@ -66,7 +66,8 @@ class SlowFaults:
     async def pg_stall(self, draw: random.Random) -> None:
         """Every process of PostgreSQL stands still; and again, when leases have hardly been renewed."""
         shortest, longest = self.plan.stall_seconds
-        for seconds in (shortest * draw.uniform(1.0, 1.4), draw.uniform(shortest, longest))[: self.plan.stalls]:
+        for number in range(self.plan.stalls):
+            seconds = shortest * draw.uniform(1.0, 1.4) if number == 0 else draw.uniform(shortest, longest)
             async with self._stopped_postgres("PostgreSQL stands still"):
                 await asyncio.sleep(seconds)
             await asyncio.sleep(draw.uniform(0.5, 1.5) * self.plan.gap_seconds[0])
@@ -85,7 +86,7 @@ class SlowFaults:
         with self._noted("PostgreSQL is silent"):
             self.stage.postgres.silence()
             try:
-                await asyncio.sleep(draw.uniform(*self.plan.stall_seconds))
+                await asyncio.sleep(self.plan.stall_seconds[0] * draw.uniform(1.0, 2.0))
             finally:
                 self.stage.postgres.heal()
 

@@ -72,7 +72,7 @@ async def _attack(
     busy = asyncio.gather(*(each.keep_busy(model, concurrency=share, stop=stop) for each in crowds))
     try:
         # Calls of every age are under way before the first fault.
-        await asyncio.sleep(min(plan.call_seconds[0], 4.0))
+        await asyncio.sleep(min(plan.call_seconds[0] / 2, 4.0))
         await faults.run(list(names))
         await asyncio.sleep(plan.gap_seconds[0])
     finally:

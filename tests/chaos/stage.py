@@ -104,7 +104,9 @@ async def open_stage(plan: Plan) -> AsyncIterator[Stage]:
 
 def _settings(plan: Plan, database_url: str, owner_url: str, redis_url: str, provider_url: str) -> Settings:
     return ExplicitSettings(
-        database=DatabaseSettings.model_validate({"url": database_url, "owner_url": owner_url}),
+        database=DatabaseSettings.model_validate(
+            {"url": database_url, "owner_url": owner_url, "statement_timeout_seconds": plan.statement_seconds}
+        ),
         redis={"url": redis_url},
         worker={
             "lease_seconds": plan.lease_seconds,

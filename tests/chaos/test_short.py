@@ -17,9 +17,10 @@ _SHORT = Plan(
     heartbeat_seconds=0.5,
     sweep_seconds=0.5,
     faults=14,
-    # Twice the lease, with calls under way that are longer still.
+    # Twice the lease, and longer than a statement is waited for, with calls under way that outlive both.
+    statement_seconds=1.5,
     stall_seconds=(4.0, 4.0),
-    stalls=1,
+    stalls=2,
     lock_seconds=3.0,
     in_flight=40,
     call_seconds=(4.0, 8.0),

@@ -108,15 +108,15 @@ class Faults:
     async def _crash_postgres(self, _draw: random.Random) -> None:
         """One backend's death makes the postmaster end all of them and recover from the log, as after a crash."""
         started = time()
-        connection = await asyncpg.connect(self.owner_url)
+        connection = await _connected(self.owner_url)
         pid = await connection.fetchval("SELECT pg_backend_pid()")
         os.kill(pid, signal.SIGKILL)
-        await _ready(self.owner_url)
+        await (await _connected(self.owner_url)).close()
         connection.terminate()
         self.outages.append(Outage("PostgreSQL recovers", started, time()))
 
     async def _terminate(self, _draw: random.Random) -> None:
-        connection = await asyncpg.connect(self.owner_url)
+        connection = await _connected(self.owner_url)
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -148,13 +148,14 @@ class Faults:
         return [draw.choice(running)] if running else []
 
 
-async def _ready(url: str) -> None:
+async def _connected(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection that runs statements: after a crash, the first one may be to a server that is about to notice it."""
     async with asyncio.timeout(30):
         while True:
             try:
                 connection = await asyncpg.connect(url)
-                await connection.close()
+                await connection.execute("SELECT 1")
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await asyncio.sleep(0.05)
             else:
-                return
+                return connection

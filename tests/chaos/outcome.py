@@ -44,6 +44,7 @@ def report(outcome: Outcome) -> str:
         *(_line(name, found) for name, found in verdict.violations.items()),
         _line("other targets missed", outcome.missed),
         f"  calls: {verdict.calls}, of which repeated for a dead worker (allowed): {verdict.allowed_calls}",
+        f"  most runs of a job, snoozes included: {verdict.most_runs}",
         f"  webhooks sent again with the same id (allowed): {verdict.duplicate_webhooks}",
         f"  recovery of {len(times)} calls of killed workers: {_times(times)}",
         f"  {'every target is met' if outcome.met else 'A TARGET IS MISSED'}",

@@ -9,7 +9,7 @@ class Plan:
     """The defaults are those of `make chaos`; the suite's runs are smaller, with shorter leases."""
 
     seed: int
-    jobs: int = 5000
+    jobs: int = 3000
     every: tuple[float, float] = (0.5, 2.0)
     concurrency: int = 200
     workers: int = 3
@@ -28,11 +28,11 @@ class Plan:
     stalls: int = 2
     lock_seconds: float = 12.0
     provider_seconds: float = 20.0
-    redis_seconds: float = 18.0
+    redis_seconds: float = 15.0
     # How many jobs are under way during slow faults, how long their calls take, and the pause between two faults.
     in_flight: int = 120
     call_seconds: tuple[float, float] = (5.0, 25.0)
-    gap_seconds: tuple[float, float] = (2.0, 5.0)
+    gap_seconds: tuple[float, float] = (1.0, 3.0)
     # How many jobs fill a Redis that has memory for a tenth of them.
     backlog: int = 1500
     # The greedy part: how long the quiet tenant is measured alone and beside, and what the greedy one asks for.

@@ -86,7 +86,7 @@ class SlowFaults:
         with self._noted("PostgreSQL is silent"):
             self.stage.postgres.silence()
             try:
-                await asyncio.sleep(self.plan.stall_seconds[0] * draw.uniform(1.0, 2.0))
+                await asyncio.sleep(self.plan.stall_seconds[0] * draw.uniform(1.0, 1.6))
             finally:
                 self.stage.postgres.heal()
 

@@ -108,7 +108,9 @@ class WorkerSettings(Group):
     concurrency: int = Field(default=100, ge=1, le=10_000, description="Jobs in flight in one worker process.")
     lease_seconds: float = Field(default=8.0, ge=1, description="How long a worker owns its jobs without a heartbeat.")
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often a worker renews its lease.")
-    sweep_seconds: float = Field(default=3.0, gt=0, description="How often one of the workers looks for what was missed.")
+    sweep_seconds: float = Field(
+        default=3.0, gt=0, description="How often one of the workers looks for what was missed."
+    )
     drain_seconds: float = Field(default=25.0, ge=0, description="How long running jobs may finish after SIGTERM.")
     metrics_port: int | None = Field(
         default=None, ge=0, le=65535, description="Where the worker serves /metrics and /livez; unset: nowhere."

@@ -10,7 +10,7 @@ from core.domain.ids import JobId
 from core.jobs import sweep
 from core.jobs.finish import finish_job
 from core.jobs.records import ClaimedJob
-from core.jobs.sweep import expire_jobs, rescue_jobs
+from core.jobs.sweep import declare_dead, expire_jobs, rescue_jobs
 from core.queue.keys import Lane, job_member
 from core.runtime import ApiRuntime, WorkerRuntime
 from tests.conftest import OwnerPool
@@ -182,3 +182,31 @@ async def test_a_large_backlog_is_mended_batch_by_batch(
     )
 
     assert [await expire_jobs(worker_runtime.jobs) for _ in range(4)] == [7, 7, 2, 0]
+
+
+@pytest.mark.parametrize(("ahead", "rescued"), [("1 minute", 0), ("-1 s", 1)])
+async def test_a_lease_of_the_previous_release_is_honoured(
+    api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, owner: OwnerPool, ahead: str, rescued: int
+) -> None:
+    """Its workers have a lease for each job and no row of their own."""
+    await start(api_runtime, worker_runtime, tenant)
+    await owner.execute(f"UPDATE jobs SET worker_id = 'old', lease_expires_at = now() + interval '{ahead}'")
+
+    await declare_dead(worker_runtime.jobs)
+
+    assert await rescue_jobs(worker_runtime.jobs) == rescued
+
+
+async def test_a_job_of_a_worker_that_nobody_knows_is_taken_back(
+    api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, owner: OwnerPool, rows: Rows
+) -> None:
+    """Restored from a backup without the workers, for one; it is not held against the job."""
+    job = await start(api_runtime, worker_runtime, tenant)
+    await owner.execute("UPDATE jobs SET worker_id = 'unknown'")
+    assert await rescue_jobs(worker_runtime.jobs) == 0
+
+    await declare_dead(worker_runtime.jobs)
+
+    assert await rescue_jobs(worker_runtime.jobs) == 1
+    assert (await rows.job(job.id))["worker_losses"] == 0
+    await owner.execute("DELETE FROM workers WHERE id = 'unknown'")

@@ -77,8 +77,10 @@ def check_chat_params(params: Mapping[str, JsonValue]) -> None:
     """Raises InvalidParameter, which names the param, for one that inferd sets itself, or of the wrong kind or size."""
     _check_one_answer(params)
     for name, value in params.items():
-        if name in OWNED:
-            raise InvalidParameter(f"`{name}` is set by inferd: {OWNED[name]}.", param=f"params.{name}")
+        # Servers written in Go, such as Ollama, take a name in any case.
+        if (plain := name.strip().lower()) in OWNED:
+            shown = name[:_LONGEST_NAME]
+            raise InvalidParameter(f"`{shown}` is set by inferd: {OWNED[plain]}.", param=f"params.{shown}")
         if name in _KINDS:
             _check_kind(name, value)
     _check_passed_on({name: value for name, value in params.items() if name not in _KINDS})

@@ -152,6 +152,7 @@ def test_a_missing_key_is_named_and_what_needs_none() -> None:
         ("openai/gpt-5", {"extra_body": {"top_k": 1}}, "params.extra_body", "into `params` itself"),
         ("openai/gpt-5", {"stream_options": {}}, "params.stream_options", "is set by inferd"),
         ("openai/gpt-5", {"models": ["openai/gpt-5-pro"]}, "params.models", "a job is for one model"),
+        ("openai/gpt-5", {"Stream": True}, "params.Stream", "is set by inferd"),
         ("openai/gpt-5", {"api_base": "http://10.0.0.1/"}, "params.api_base", "is set by inferd"),
         ("openai/gpt-5", {"extra_headers": {"a": "b"}}, "params.extra_headers", "is set by inferd"),
         ("openai/gpt-5", {"temperature": "hot"}, "params.temperature", "`temperature` must be a number."),

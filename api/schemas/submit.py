@@ -109,6 +109,7 @@ class Webhook(_Strict):
     events: list[EventType] = Field(
         default=list(get_args(EndType)),
         min_length=1,
+        max_length=len(get_args(EventType)),
         description="Which events are told: by default every end, and no step before it.",
     )
 
@@ -171,7 +172,7 @@ class SubmitJob(_Strict):
             timeout_seconds=self.timeout_seconds,
             retry=self._retry(),
             webhook_url=self.webhook.url if self.webhook else None,
-            webhook_events=tuple(self.webhook.events) if self.webhook else (),
+            webhook_events=tuple(dict.fromkeys(self.webhook.events)) if self.webhook else (),
         )
 
     def _retry(self) -> RetryLimits:

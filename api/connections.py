@@ -54,6 +54,8 @@ class _Guarded(HttpToolsProtocol):
         self.timeout_keep_alive = self.api.idle_seconds  # type: ignore[assignment]  # call_later takes a float
         self._awaits: _Part = "head"
         self._head_bytes = 0
+        # Since the last byte of a body: what frames it, and what comes behind it.
+        self._framing_bytes = 0
         self._armed: _Part = "nothing"
         self._deadline: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
@@ -81,11 +83,15 @@ class _Guarded(HttpToolsProtocol):
             self._awaits = "head"
         if self._awaits == "head":
             self._head_bytes += len(data)
+        elif self._awaits == "body":
+            self._framing_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
         if self._awaits == "head" and self._head_bytes > _LONGEST_HEAD:
             self._refuse(InvalidRequest(f"The request's head is larger than {_LONGEST_HEAD} bytes."))
+        elif self._awaits == "body" and self._framing_bytes > _LONGEST_HEAD:
+            self._refuse(InvalidRequest(f"More than {_LONGEST_HEAD} bytes in a row are no part of the request's body."))
         elif self._awaits != self._armed:
             self._disarm()
             self._arm()
@@ -94,9 +100,18 @@ class _Guarded(HttpToolsProtocol):
         super().on_message_begin()
         self._awaits = "head"
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # A trailer is nobody's: kept with the headers it would be memory that a client without a key fills.
+        if self._awaits != "body":
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._awaits, self._head_bytes = "body", 0
+        self._awaits, self._head_bytes, self._framing_bytes = "body", 0, 0
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._framing_bytes = 0
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

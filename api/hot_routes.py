@@ -61,6 +61,7 @@ async def _submit(request: Request) -> Response:
     request.state.admission.admit(request.scope["state"], caller)
     body = parse_object(await read_body(request, runtime.settings.api.max_body_bytes))
     return await jobs.submit(
+        request,
         runtime,
         request.state.admission,
         caller,
@@ -76,6 +77,7 @@ async def _get(request: Request) -> Response:
     caller = await runtime.authenticator.authenticate(headers.get("authorization"))
     request.state.admission.admit(request.scope["state"], caller)
     return await jobs.get(
+        request,
         runtime,
         request.state.admission,
         caller,

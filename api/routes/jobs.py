@@ -6,7 +6,8 @@
 from collections.abc import Mapping
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Header, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from starlette.types import Receive
 
 from api.admission import Admission
 from api.deps import AdmissionDep, BodyDep, CallerDep, JobIdDep, RequestIdDep, RuntimeDep
@@ -17,7 +18,7 @@ from api.openapi import answers, body_of
 from api.schemas.job import JobListView, JobView, etag, job_view, summary_view
 from api.schemas.listing import ListQuery, metadata_pairs
 from api.schemas.submit import SubmitJob
-from api.waiting import PreferDep, WaitDep, wait_of_prefer, wait_of_query
+from api.waiting import PreferDep, WaitDep, wait_of_prefer, wait_of_query, while_connected
 from core.access.authenticate import Caller
 from core.db.session import reading
 from core.domain.errors import Conflict, Unauthenticated
@@ -38,6 +39,7 @@ _POLL_AGAIN: Final = "1"
 
 @router.post("", status_code=202, responses=answers(JobView, 202, 200), openapi_extra=body_of(SubmitJob))
 async def submit(
+    request: Request,
     runtime: RuntimeDep,
     admission: AdmissionDep,
     caller: CallerDep,
@@ -60,12 +62,13 @@ async def submit(
         headers["idempotency-replayed"] = "true"
     if wait is not None:
         headers["preference-applied"] = f"wait={wait:g}"
-        job = await _awaited(runtime, admission, caller, job, wait)
+        job = await _awaited(request.receive, runtime, admission, caller, job, wait)
     return _answer(runtime, job, status=200 if job.state in TERMINAL else 202, headers=headers)
 
 
 @router.get("/{job_id}", responses=answers(JobView, 200))
 async def get(
+    request: Request,
     runtime: RuntimeDep,
     admission: AdmissionDep,
     caller: CallerDep,
@@ -77,7 +80,7 @@ async def get(
     seconds = wait_of_query(wait, runtime.settings.api.max_wait_seconds)
     if seconds:
         with admission.waiting(caller.tenant_id):
-            job = await _find(runtime, caller, job_id, seconds)
+            job = await while_connected(request.receive, _find(runtime, caller, job_id, seconds))
             if not await runtime.authenticator.still_good(caller):
                 raise Unauthenticated("This API key was revoked or has expired.")
     else:
@@ -137,12 +140,12 @@ async def delete(runtime: RuntimeDep, caller: CallerDep, job_id: JobIdDep) -> Re
 
 
 async def _awaited(
-    runtime: ApiRuntime, admission: Admission, caller: Caller, job: JobRecord, seconds: float
+    receive: Receive, runtime: ApiRuntime, admission: Admission, caller: Caller, job: JobRecord, seconds: float
 ) -> JobRecord:
     """The job after the wait. It is stored whatever happens now, so this raises nothing: at worst it is as it was."""
     try:
         with admission.waiting(caller.tenant_id):
-            ended = await runtime.watch.until_ended(job.id, caller.tenant_id, seconds)
+            ended = await while_connected(receive, runtime.watch.until_ended(job.id, caller.tenant_id, seconds))
             return ended if ended is not None and await runtime.authenticator.still_good(caller) else job
     except Exception as error:
         if not is_expected(error):

@@ -6,6 +6,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas.instants import Instant
+from api.schemas.submit import LONGEST_KEY, LONGEST_VALUE, MOST_PAIRS
 from core.domain.errors import InvalidParameter
 from core.domain.ids import InvalidId, JobId, parse_job
 from core.domain.job_state import JobState
@@ -59,4 +60,13 @@ async def metadata_pairs(request: Request) -> tuple[tuple[str, str], ...]:
         elif name not in ListQuery.model_fields:
             known = ", ".join([*ListQuery.model_fields, "metadata[key]"])
             raise InvalidParameter(f"{name[:80]}: there is no such filter; there are {known}.", param=name[:80])
+    # Each pair is one more join: what no job can have is not asked for.
+    if len(pairs) > MOST_PAIRS:
+        raise InvalidParameter(f"metadata: at most {MOST_PAIRS} pairs, as many as a job has.", param="metadata")
+    for key, value in pairs:
+        if len(key) > LONGEST_KEY or len(value) > LONGEST_VALUE:
+            raise InvalidParameter(
+                f"metadata: a key has at most {LONGEST_KEY} characters and a value at most {LONGEST_VALUE}.",
+                param="metadata",
+            )
     return tuple(pairs)

@@ -25,20 +25,22 @@ from core.jobs.submit import Draft
 
 _DAY: Final = 86_400.0
 _FARTHEST: Final = timedelta(days=366)
-_MOST_PAIRS: Final = 16
+MOST_PAIRS: Final = 16
+LONGEST_KEY: Final = 64
+LONGEST_VALUE: Final = 512
 _LARGEST_IMAGE: Final = 8 * 1024 * 1024
 _IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
 EndType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
 EventType = Literal[EndType, "job.queued", "job.running", "job.retrying"]
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_KEY)]
+MetadataValue = Annotated[str, StringConstraints(max_length=LONGEST_VALUE)]
 
 
 def at_most_sixteen(metadata: object) -> object:
     """Pydantic counts the pairs once it has looked at each, which may be twenty thousand."""
-    if isinstance(metadata, dict) and len(metadata) > _MOST_PAIRS:
-        raise ValueError(f"must have at most {_MOST_PAIRS} items")
+    if isinstance(metadata, dict) and len(metadata) > MOST_PAIRS:
+        raise ValueError(f"must have at most {MOST_PAIRS} items")
     return metadata
 
 
@@ -107,6 +109,7 @@ class Webhook(_Strict):
     events: list[EventType] = Field(
         default=list(get_args(EndType)),
         min_length=1,
+        max_length=len(get_args(EventType)),
         description="Which events are told: by default every end, and no step before it.",
     )
 
@@ -169,7 +172,7 @@ class SubmitJob(_Strict):
             timeout_seconds=self.timeout_seconds,
             retry=self._retry(),
             webhook_url=self.webhook.url if self.webhook else None,
-            webhook_events=tuple(self.webhook.events) if self.webhook else (),
+            webhook_events=tuple(dict.fromkeys(self.webhook.events)) if self.webhook else (),
         )
 
     def _retry(self) -> RetryLimits:

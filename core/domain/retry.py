@@ -68,10 +68,14 @@ NO_LIMITS: Final = RetryLimits()
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`backoff` spaces attempts, and snoozes; `patience` is how long a job may be snoozed in a row."""
+    """`backoff` spaces attempts, and snoozes; `patience` is how long a job may be snoozed in a row.
+
+    Snoozes cost no attempt, so a job's own waits are no bound for them: half of `shortest_snooze` passes at least.
+    """
 
     backoff: Backoff
     patience: float
+    shortest_snooze: float = 0.0
     outage_cap: float = 5.0
     max_retry_after: float = _HOUR
 
@@ -115,14 +119,20 @@ def decide(
         case Disposition.SNOOZE | Disposition.WAIT_OUT if budget.waited >= policy.patience:
             return fail(_given_up(failure, budget.waited))
         case Disposition.SNOOZE:
-            delay = _asked(failure, policy) + policy.backoff.delay(budget.snoozes + 1, rand)
+            delay = _asked(failure, policy) + _own_snooze(budget, policy, rand)
             return snooze(failure, delay) if _fits(budget, delay) else fail(failure)
         case Disposition.WAIT_OUT:
-            own = min(policy.backoff.delay(budget.snoozes + 1, rand), policy.outage_cap) if hold is None else hold
+            own = min(_own_snooze(budget, policy, rand), policy.outage_cap) if hold is None else hold
             delay = _asked(failure, policy) + _cut(own, budget)
             return snooze(failure, delay) if _fits(budget, delay) else fail(failure)
         case _ as never:
             assert_never(never)
+
+
+def _own_snooze(budget: Budget, policy: RetryPolicy, rand: float) -> float:
+    """The wait of a snooze for which nobody asked. A caller who wants none would call the provider in a loop."""
+    shortest = Backoff(policy.shortest_snooze, policy.shortest_snooze).delay(1, rand)
+    return max(policy.backoff.delay(budget.snoozes + 1, rand), shortest)
 
 
 def _fits(budget: Budget, delay: float) -> bool:

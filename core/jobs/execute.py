@@ -145,7 +145,12 @@ def _policy(context: RunContext, job: ClaimedJob) -> RetryPolicy:
     """The job's own waits. One that an older release submitted has none, and gets the settings'."""
     initial = job.retry_initial_seconds or context.settings.retry_initial_seconds
     longest = job.retry_max_seconds or context.settings.retry_max_seconds
-    return RetryPolicy(Backoff(initial, longest), context.settings.patience_seconds)
+    return RetryPolicy(
+        Backoff(initial, longest),
+        context.settings.patience_seconds,
+        # Never shorter than where the operator lets waits begin, nor than the longest that the operator allows.
+        shortest_snooze=min(context.settings.retry_initial_seconds, context.settings.retry_max_seconds),
+    )
 
 
 def _split(model: str) -> tuple[str, str]:

@@ -52,9 +52,17 @@ _NAMES: Final[Mapping[type, str]] = MappingProxyType(
 CHAT_PARAMS: Final = frozenset(_KINDS)
 OWNED: Final[Mapping[str, str]] = MappingProxyType(
     {
+        # What gateways (LiteLLM, OpenRouter) take from a body to call another server, or another model.
+        "api_base": "the operator says where a provider is",
+        "api_key": "the operator's key is sent",
+        "base_url": "the operator says where a provider is",
         "extra_body": "put what is in it into `params` itself",
+        "extra_headers": "no headers of the caller's are sent",
+        "extra_query": "no query of the caller's is sent",
+        "fallbacks": "a job is for one model, its `model`",
         "messages": "put them into `input`",
         "model": "it is the job's `model`",
+        "models": "a job is for one model, its `model`",
         "stream": "a job's answer is stored whole; follow the job's events instead",
         "stream_options": "a job's answer is stored whole; follow the job's events instead",
     }
@@ -69,8 +77,10 @@ def check_chat_params(params: Mapping[str, JsonValue]) -> None:
     """Raises InvalidParameter, which names the param, for one that inferd sets itself, or of the wrong kind or size."""
     _check_one_answer(params)
     for name, value in params.items():
-        if name in OWNED:
-            raise InvalidParameter(f"`{name}` is set by inferd: {OWNED[name]}.", param=f"params.{name}")
+        # Servers written in Go, such as Ollama, take a name in any case.
+        if (plain := name.strip().lower()) in OWNED:
+            shown = name[:_LONGEST_NAME]
+            raise InvalidParameter(f"`{shown}` is set by inferd: {OWNED[plain]}.", param=f"params.{shown}")
         if name in _KINDS:
             _check_kind(name, value)
     _check_passed_on({name: value for name, value in params.items() if name not in _KINDS})

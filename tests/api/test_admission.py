@@ -90,6 +90,30 @@ async def test_waits_are_counted_apart_and_end_with_the_job(
     await eventually(lambda: running_waits(running, tenant, 0))
 
 
+async def test_a_client_that_has_left_waits_no_longer(
+    stack: AsyncExitStack, make_settings: MakeSettings, tenant: Tenant
+) -> None:
+    running = await narrow(stack, make_settings)
+    client = await stack.enter_async_context(running.client(tenant))
+    job = (await client.post("/v1/jobs", json=JOB)).json()["id"]
+    host, port = running.url.removeprefix("http://").split(":")
+    head, body = (
+        f"HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {tenant.key}\r\n",
+        '{"model": "echo/echo", "input": "x"}',
+    )
+    for request in (
+        f"GET /v1/jobs/{job}?wait=50 {head}\r\n",
+        f"POST /v1/jobs {head}prefer: wait=50\r\ncontent-length: {len(body)}\r\n\r\n{body}",
+        f"GET /v1/jobs/{job}/events {head}\r\n",
+    ):
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request.encode())
+        await eventually(lambda: running_waits(running, tenant, 1), what="it waits")
+        writer.close()
+        await eventually(lambda: running_waits(running, tenant, 0), what="its place is free again")
+    await eventually(lambda: running.admission.requests == {}, what="nothing is counted twice")
+
+
 def running_waits(running: RunningApi, tenant: Tenant, count: int) -> bool:
     return running.admission.waits.get(tenant.id, 0) == count
 

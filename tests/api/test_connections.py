@@ -78,6 +78,37 @@ async def test_a_drop_at_a_time_is_not_enough(impatient: RunningApi, tenant: Ten
     writer.close()
 
 
+@pytest.mark.parametrize(
+    "endless",
+    [b"0\r\n" + b"a: b\r\n" * 20_000, b"0\r\na: " + b"b" * 100_000, b"1;" + b"b" * 100_000],
+    ids=["many trailers", "a long trailer", "a long chunk extension"],
+)
+async def test_what_stands_around_a_body_is_bounded(make_settings: MakeSettings, endless: bytes) -> None:
+    """Without a key: the connection outlives the 401, and what is kept of it would be memory."""
+    async with serve_api(make_settings()) as running:
+        reader, writer = await connect(running)
+        writer.write(b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401")
+        protocol = next(iter(running.server.server_state.connections))
+        headers = len(protocol.headers)
+        # In pieces: what one read brings is looked at when it is in.
+        for start in range(0, len(endless), 10_000):
+            writer.write(endless[start : start + 10_000])
+        async with asyncio.timeout(5):
+            assert b"are no part of the request's body" in await reader.read()
+        assert len(protocol.headers) == headers
+        writer.close()
+
+
+async def test_a_body_in_many_small_chunks_is_taken(impatient: RunningApi, tenant: Tenant) -> None:
+    reader, writer = await connect(impatient)
+    body = json.dumps({"model": "echo/echo", "input": "x" * 20_000}).encode()
+    writer.write(HEAD.replace("{key}", tenant.key).encode() + b"transfer-encoding: chunked\r\n\r\n")
+    writer.write(b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\nx-sum: 1\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202")
+    writer.close()
+
+
 async def test_a_connection_is_kept_between_requests_and_closed_when_idle(
     impatient: RunningApi, tenant: Tenant
 ) -> None:

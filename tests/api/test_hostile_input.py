@@ -202,3 +202,20 @@ async def test_a_time_for_an_attempt_has_the_operators_bound(api: httpx2.AsyncCl
     assert (answer.status_code, error["param"]) == (422, "timeout_seconds")
     assert "3600" in error["message"]
     assert (await api.post("/v1/jobs", json=JOB | {"timeout_seconds": 3600})).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "&".join(f"metadata[k{number}]=v" for number in range(17)),
+        f"metadata[{'k' * 65}]=v",
+        f"metadata[k]={'v' * 513}",
+    ],
+    ids=["more pairs than a job has", "a longer key", "a longer value"],
+)
+async def test_a_filter_that_no_job_can_match_is_not_asked_of_postgres(api: httpx2.AsyncClient, query: str) -> None:
+    """Each pair is a join: 200 of them kept PostgreSQL busy until the statement's timeout."""
+    answer = await api.get(f"/v1/jobs?{query}")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "metadata")
+    most = "&".join(f"metadata[k{number}]=v" for number in range(16))
+    assert (await api.get(f"/v1/jobs?{most}")).status_code == 200

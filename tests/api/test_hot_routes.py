@@ -135,8 +135,8 @@ async def test_other_methods_go_the_usual_way(ways: list[httpx2.AsyncClient]) ->
 def test_no_argument_is_forgotten() -> None:
     """Whoever adds an argument to one of the two routes must read it in api/hot_routes.py too."""
     assert list(inspect.signature(jobs.submit).parameters) == [
-        "runtime", "admission", "caller", "body", "request_id", "prefer", "idempotency_key",
+        "request", "runtime", "admission", "caller", "body", "request_id", "prefer", "idempotency_key",
     ]  # fmt: skip
     assert list(inspect.signature(jobs.get).parameters) == [
-        "runtime", "admission", "caller", "job_id", "wait", "if_none_match",
+        "request", "runtime", "admission", "caller", "job_id", "wait", "if_none_match",
     ]  # fmt: skip

@@ -115,6 +115,35 @@ async def test_snoozes_grow_by_their_number_and_an_attempt_that_counts_ends_them
     assert all(0.01 * 2**nth <= wait <= 0.001 + 0.02 * 2**nth for nth, wait in enumerate(waits[:6]))
 
 
+@pytest.mark.parametrize(
+    ("model", "own"),
+    [
+        ("fake/rate-limited:0.001", RetryLimits(initial_seconds=1e-300)),
+        ("fake/rate-limited:0.001", RetryLimits(max_seconds=1e-9)),
+        ("fake/unavailable", RetryLimits(max_seconds=1e-9)),
+    ],
+)
+async def test_a_job_that_wants_no_waits_does_not_call_in_a_loop(
+    make_settings: MakeSettings,
+    tenant: Tenant,
+    owner: OwnerPool,
+    fake: FakeProvider,
+    stack: AsyncExitStack,
+    model: str,
+    own: RetryLimits,
+) -> None:
+    """Snoozes cost no attempt: without waits one job called a provider that throttles 12 times a second, for a day."""
+    settings = fake_settings(make_settings, fake.base_url, retry_initial_seconds=0.4)
+    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
+    job_id = await scene.submit(model, retry=own)
+    worker = await stack.enter_async_context(run_worker(settings))
+    await fake.call(3)
+    await worker.stop()
+    waits = [each.wait_seconds or 0.0 for each in (await scene.job(job_id)).attempts if each.outcome == "snoozed"]
+    assert len(waits) >= 2
+    assert min(waits) >= 0.2
+
+
 async def test_a_worker_without_the_provider_leaves_jobs_to_others(
     make_settings: MakeSettings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider, stack: AsyncExitStack
 ) -> None:

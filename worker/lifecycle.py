@@ -160,7 +160,7 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
     try:
         await leases.worker.leave()
     except STORE_FAULTS as error:
-        log.warning("worker_left_without_a_word", error=type(error).__name__)
+        log.warning("worker_lease_not_released", error=type(error).__name__)
     log.info("worker_stopped", worker_id=leases.worker.id)
 
 

@@ -143,5 +143,5 @@ class Reconciler:
         left_out = await self.context.ring.ring_now(missing)
         if left_out < len(missing):
             count(SWEPT, "rung", by=len(missing) - left_out)
-            log.info("swept_rung", lane=lane.value, count=len(missing) - left_out)
+            log.info("sweep_enqueued", lane=lane.value, count=len(missing) - left_out)
         return len(missing), left_out

@@ -112,7 +112,7 @@ def _walk(location: Iterable[object]) -> tuple[Path, tuple[tuple[Path, str], ...
 
 
 def _distinct(problems: Iterable[_Problem]) -> list[_Problem]:
-    """Without those of a type that the caller never meant: a union tells why it is each of its types not."""
+    """Drops problems of types that the caller did not mean: pydantic reports every member of a union that failed."""
     kept = list(problems)
     tried: dict[Path, set[str]] = defaultdict(set)
     meant: dict[Path, set[str]] = defaultdict(set)

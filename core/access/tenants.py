@@ -21,7 +21,7 @@ from core.domain.ids import KeyId, TenantId, new_uuid
 
 @dataclass(frozen=True, slots=True)
 class CreatedKey:
-    """A key's text, which nobody can read again."""
+    """A key's text, which can't be read again."""
 
     id: KeyId
     text: str

@@ -64,7 +64,7 @@ class Admission:
             yield
         finally:
             _take(self.waits, tenant_id)
-            # Whatever came meanwhile: what was admitted is answered.
+            # Even beyond the bound by now: a request that was admitted is answered.
             _add(self.requests, tenant_id)
 
 

@@ -119,7 +119,7 @@ class _Guarded(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        # What it does not read is kept here; to close would be to wait for it.
+        # What the client does not read is buffered here, and close() would wait until it is sent: abort.
         self._unread = self.loop.call_later(self.api.body_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
@@ -163,7 +163,7 @@ class _Guarded(HttpToolsProtocol):
         if not answering or not self.cycle.response_started:
             self.transport.write(_rendered(error))
         if answering:
-            # What the application still says has nobody to hear it.
+            # Nothing reads what the application still sends.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()

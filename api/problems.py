@@ -32,7 +32,7 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
 }
 _PLAIN: Final[Mapping[str, str]] = {
     "missing": "is required",
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     "list_type": "must be a list",
     "dict_type": "must be an object",
     "model_type": "must be an object",
@@ -112,7 +112,7 @@ def _walk(location: Iterable[object]) -> tuple[Path, tuple[tuple[Path, str], ...
 
 
 def _distinct(problems: Iterable[_Problem]) -> list[_Problem]:
-    """Without those of a type that the caller never meant: a union tells why it is each of its types not."""
+    """Drops problems of types that the caller did not mean: pydantic reports every member of a union that failed."""
     kept = list(problems)
     tried: dict[Path, set[str]] = defaultdict(set)
     meant: dict[Path, set[str]] = defaultdict(set)
@@ -128,7 +128,7 @@ def _distinct(problems: Iterable[_Problem]) -> list[_Problem]:
         if problem.kind in _MISMATCH and any(
             place == problem.path and len(tried[place]) > 1 for place, _ in problem.branches
         ):
-            problem.kind, problem.text = "union", "must be a text or a list"
+            problem.kind, problem.text = "union", "must be a string or a list"
             if any(each.kind == "union" and each.path == problem.path for each in found):
                 continue
         found.append(problem)

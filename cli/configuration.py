@@ -27,8 +27,8 @@ def production_settings() -> Settings:
         if not _only_lacks_stores():
             raise
         raise SettingsError(
-            f"{error} This role never uses an `inferd serve`, which runs an API and workers of its own: for more of "
-            "them, `inferd serve --workers N`."
+            f"{error} This command doesn't use the servers of a running `inferd serve`, which has an API and workers "
+            "of its own; for more workers: `inferd serve --workers N`."
         ) from None
     _warn_of_unknown()
     return settings

@@ -85,7 +85,7 @@ async def _demo(data_dir: Path) -> list[str]:
         host=_HOST,
         port=free_port(_HOST),
     )
-    async with run_stack(plan, lambda what: err.print(f"Starting {what}…")) as stack:
+    async with run_stack(plan, lambda step: err.print(f"{step}…")) as stack:
         about = ", ".join(f"{name} {version}" for name, version in stack.servers.versions.items())
         err.print(f"The API is {stack.api_url} ({about}).\n", soft_wrap=True)
         return await stack.while_alive(_run_jobs(stack))

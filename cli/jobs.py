@@ -1,6 +1,7 @@
 """`inferd jobs list|get|cancel|retry`: calls of the API, and what they return in words."""
 
 import asyncio
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -30,7 +31,18 @@ def show_list(query: Sequence[tuple[str, str]], *, as_json: bool, api_url: str |
         return
     print_table(_COLUMNS, [_row(each) for each in found["data"]])
     if found["has_more"]:
-        progress().print(f"More: {command_name()} jobs list … --after {found['next_cursor']}", soft_wrap=True)
+        progress().print(f"More: {next_page(query, found['next_cursor'])}", soft_wrap=True)
+
+
+def next_page(query: Sequence[tuple[str, str]], cursor: str) -> str:
+    """The command for it, to be pasted into a shell."""
+    words = [command_name(), "jobs", "list"]
+    for name, value in query:
+        if name.startswith("metadata["):
+            words += ["--metadata", shlex.quote(f"{name[len('metadata[') : -1]}={value}")]
+        elif name != "after":
+            words += [f"--{name}", shlex.quote(value)]
+    return " ".join([*words, "--after", cursor])
 
 
 def _row(job: Mapping[str, Any]) -> dict[str, str]:

@@ -36,4 +36,4 @@ def migrate_database() -> None:
     with database_faults():
         before = asyncio.run(run())
     was = "it was empty" if before is None else f"it was {before}"
-    results().print(f"The schema is {newest}" + (", as it was." if before == newest else f"; {was}."))
+    results().print(f"The schema is {newest}" + (", already up to date." if before == newest else f"; {was}."))

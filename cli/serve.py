@@ -55,11 +55,11 @@ async def _run(plan: Plan) -> None:
     err = progress()
     status = err.status("Starting…") if err.is_terminal else None
 
-    def say(what: str) -> None:
+    def say(step: str) -> None:
         if status is None:
-            err.print(f"Starting {what}…")
+            err.print(f"{step}…")
         else:
-            status.update(f"Starting {what}…")
+            status.update(f"{step}…")
 
     async with run_stack(plan, say) as stack:
         if status is not None:

@@ -78,12 +78,12 @@ async def run_stack(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Sta
     data_dir = plan.settings.data_dir
     with_model = plan.with_model and plan.settings.local_base_url is None
     secrets = _secrets(plan.settings)
-    say("PostgreSQL, Valkey and the model" if with_model else "PostgreSQL and Valkey")
+    say("Starting PostgreSQL, Valkey and the model" if with_model else "Starting PostgreSQL and Valkey")
     async with run_embedded(data_dir, with_model=with_model) as servers:
         folder = saved.make_folder(data_dir)
         running = _running(plan, servers)
         settings = serve_settings(plan.settings, running)
-        say("the database's schema")
+        say("Applying the database migrations")
         await migrate.upgrade(settings.database)
         async with open_operator(settings) as operator:
             secrets = replace(secrets, api_key=await _development_key(operator, secrets.api_key))
@@ -96,7 +96,7 @@ async def run_stack(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Sta
             grace_seconds=grace_seconds(plan.settings),
         )
         try:
-            say("the API and the workers" if plan.workers > 1 else "the API and a worker")
+            say("Starting the API and the workers" if plan.workers > 1 else "Starting the API and a worker")
             await _start(plan, roles, running, settings)
             saved.save_running(data_dir, running)
             # All that is loaded stays until the end: no collection looks at it again, not even the last.

@@ -62,7 +62,7 @@ def limit(name: str, slots: str) -> None:
 
     operate(work)
     what = "its share of all slots" if max_slots is None else f"{max_slots} slots at once"
-    progress().print(f"{name} may use {what}; workers know within seconds.", soft_wrap=True)
+    progress().print(f"{name} may use {what}; workers apply it within seconds.", soft_wrap=True)
 
 
 def print_webhook_secret(tenant: str) -> None:

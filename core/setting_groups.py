@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 
 class Group(BaseModel):
-    """Frozen, and nothing that is not named."""
+    """Frozen; unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +43,7 @@ class RedisSettings(Group):
     lane_limit: int = Field(
         default=100_000,
         ge=100,
-        description="Waiting ids that Redis holds for each lane, about 370 bytes each; the sweep adds the rest.",
+        description="Job ids that Redis holds for each lane, about 370 bytes each; the sweep enqueues the rest later.",
     )
 
 
@@ -61,11 +61,15 @@ class ApiSettings(Group):
         default=60.0, gt=0, le=600, description="The longest that `wait` may hold a request."
     )
     requests_per_tenant: int = Field(default=500, ge=1, description="Open requests of a tenant in one API process.")
-    waits_per_tenant: int = Field(default=1000, ge=1, description="As above, long polls and event streams.")
+    waits_per_tenant: int = Field(
+        default=1000, ge=1, description="Open long polls and event streams of a tenant in one API process."
+    )
     max_connections: int = Field(default=5000, ge=1, description="Open connections of one API process.")
-    header_seconds: float = Field(default=10.0, gt=0, description="How long a request's head may take to arrive.")
+    header_seconds: float = Field(default=10.0, gt=0, description="How long a request's headers may take to arrive.")
     body_seconds: float = Field(
-        default=60.0, gt=0, description="How long a body may take to arrive, or a client not read its answer."
+        default=60.0,
+        gt=0,
+        description="How long a request body may take to arrive, or a client may leave a response unread.",
     )
     idle_seconds: float = Field(default=65.0, gt=0, description="How long a connection is kept between requests.")
     shutdown_seconds: float = Field(default=2.0, ge=0, description="How long open requests may finish after SIGTERM.")
@@ -80,12 +84,12 @@ class JobSettings(Group):
         description="The wait after the first attempt; it doubles with each one, and half of each wait is random.",
     )
     retry_max_seconds: float = Field(
-        default=120.0, gt=0, le=86_400, description="The longest wait between attempts, and between two snoozes."
+        default=120.0, gt=0, le=86_400, description="The longest wait between two attempts or snoozes."
     )
     patience_seconds: float = Field(
         default=86_400.0,
         gt=0,
-        description="How long a job may wait for a provider that is away or throttles, before it fails.",
+        description="How long a job may wait for a provider that is unreachable or throttles, before it fails.",
     )
     timeout_seconds: float = Field(default=600.0, gt=0, description="Default timeout of one attempt.")
     max_timeout_seconds: float = Field(
@@ -106,7 +110,9 @@ class RetentionSettings(Group):
 
 class WorkerSettings(Group):
     concurrency: int = Field(default=100, ge=1, le=10_000, description="Jobs in flight in one worker process.")
-    lease_seconds: float = Field(default=8.0, ge=1, description="How long a worker owns its jobs without a heartbeat.")
+    lease_seconds: float = Field(
+        default=8.0, ge=1, description="How long a worker keeps its jobs without renewing its lease."
+    )
     heartbeat_seconds: float = Field(default=2.0, gt=0, description="How often a worker renews its lease.")
     sweep_seconds: float = Field(
         default=3.0, gt=0, description="How often one of the workers looks for what was missed."
@@ -120,15 +126,18 @@ class WorkerSettings(Group):
     def _beats_within_its_lease(self) -> Self:
         if 3 * self.heartbeat_seconds > self.lease_seconds:
             raise ValueError(
-                f"a lease of {self.lease_seconds:g} s is lost by one late heartbeat of {self.heartbeat_seconds:g} s: "
-                "set INFERD_WORKER_LEASE_SECONDS to at least three times INFERD_WORKER_HEARTBEAT_SECONDS"
+                f"INFERD_WORKER_LEASE_SECONDS ({self.lease_seconds:g}) must be at least three times "
+                f"INFERD_WORKER_HEARTBEAT_SECONDS ({self.heartbeat_seconds:g}): one late heartbeat must not end a lease"
             )
         return self
 
 
 class TenantSettings(Group):
     slot_share: float = Field(
-        default=0.8, gt=0, le=1, description="The share of all workers' slots that one of several tenants may use."
+        default=0.8,
+        gt=0,
+        le=1,
+        description="The share of all workers' slots that one tenant may use while there are others.",
     )
 
 
@@ -145,14 +154,14 @@ class WebhookSettings(Group):
     per_address: int = Field(
         default=64,
         ge=2,
-        description="Deliveries in flight from one worker process to one IP address, whatever the hosts are called "
-        "that lead to it; one tenant's are half of them at most.",
+        description="Deliveries in flight from one worker process to one IP address, under whatever host names; one "
+        "tenant uses at most half of them.",
     )
     per_tenant: float = Field(
         default=0.25,
         gt=0,
-        description="Deliveries in flight of one tenant: below 1 a share of each worker process's concurrency, and "
-        "so of the fleet's; from 1 on a number for each worker process.",
+        description="Deliveries in flight of one tenant: below 1, a share of each worker process's concurrency; "
+        "from 1 on, a number for each worker process.",
     )
     retry_seconds: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(), description="The waits between attempts, as JSON; unset: those of docs/reference/webhooks.md."
@@ -168,11 +177,21 @@ class WebhookSettings(Group):
 
 
 class RetrySettings(Group):
-    """How a provider's jobs are tried again, where they don't say it themselves; unset: as INFERD_JOB_… say."""
+    """Retry limits of a provider's jobs, unless the job sets its own. Unset: those of INFERD_JOB_…."""
 
     max_attempts: int | None = Field(default=None, ge=1, le=50)
     initial_seconds: float | None = Field(default=None, gt=0, le=3600)
     max_seconds: float | None = Field(default=None, gt=0, le=86_400)
+
+    @model_validator(mode="after")
+    def _waits_in_order(self) -> Self:
+        if (
+            self.initial_seconds is not None
+            and self.max_seconds is not None
+            and self.initial_seconds > self.max_seconds
+        ):
+            raise ValueError("`initial_seconds` must not be larger than `max_seconds`")
+        return self
 
 
 class ProviderSettings(Group):

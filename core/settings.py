@@ -60,6 +60,18 @@ PREFIX: Final = "INFERD_"
 _KEY_BYTES: Final = 32
 _WHERE: Final = "Every setting is described in .env.example; `inferd serve` needs none of them."
 
+_PLAIN: Final[Mapping[str, str]] = {
+    "missing": "is not set",
+    "extra_forbidden": "there is no such field",
+    "model_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "tuple_type": "must be a JSON list",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+}
+
 
 class SettingsError(Exception):
     """The environment does not describe a system that can start; the message says which variable and why."""
@@ -169,16 +181,25 @@ def _explain(error: ValidationError) -> str:
         name = PREFIX + "_".join(location[:2]).upper() if location[0] != "providers" else f"{PREFIX}PROVIDERS"
         detail = f" ({'.'.join(location[1:])})" if location[0] == "providers" and len(location) > 1 else ""
         match problem["type"]:
-            case "missing":
-                what = "is not set"
             case "extra_forbidden" if not detail:
-                what = "is no setting" + "".join(
+                what = "is not a setting" + "".join(
                     f"; the nearest is {near}" for near in get_close_matches(name, variables(), 1)
                 )
-            case _:
-                what = problem["msg"].removeprefix("Value error, ")
-        lines.append(f"{name}{detail}: {what}")
+            case "string_pattern_mismatch" if location[-1] == "[key]":
+                what = "a provider's name has lowercase letters, digits and hyphens, and starts with a letter"
+            case kind:
+                what = _in_plain_words(kind, problem["msg"])
+        # What is wrong with a whole group names its variables itself.
+        lines.append(what if what.startswith(PREFIX) else f"{name}{detail}: {what}")
     return "\n".join([*lines, _WHERE])
+
+
+def _in_plain_words(kind: str, message: str) -> str:
+    """What pydantic says, without its names for types."""
+    default = (
+        message.removeprefix("Value error, ").replace("Input should be", "must be").replace("String should", "must")
+    )
+    return _PLAIN.get(kind, default)
 
 
 def variables() -> dict[str, tuple[str, object, bool]]:

@@ -127,7 +127,7 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
     workers, leases, sweep = make_workers(runtime), runtime.jobs.leases, make_sweep(runtime)
     runtime.jobs.catalogue.warm()
     with suppress(*STORE_FAULTS):
-        # Else the first beat that gets through registers the worker.
+        # If this fails, the first heartbeat that succeeds registers the worker.
         await leases.worker.renew()
     could_claim = leases.worker.may_claim
 
@@ -135,7 +135,7 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
         nonlocal could_claim
         _gauge(workers)
         if leases.worker.may_claim and not could_claim:
-            # PostgreSQL is back: what waits has waited long enough.
+            # PostgreSQL is back: claim what waits at once.
             workers.wake()
         could_claim = leases.worker.may_claim
 
@@ -160,7 +160,7 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
     try:
         await leases.worker.leave()
     except STORE_FAULTS as error:
-        log.warning("worker_left_without_a_word", error=type(error).__name__)
+        log.warning("worker_lease_not_released", error=type(error).__name__)
     log.info("worker_stopped", worker_id=leases.worker.id)
 
 

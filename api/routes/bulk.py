@@ -61,12 +61,12 @@ def _read_line(runtime: ApiRuntime, line: dict[str, JsonValue]) -> Order | AppEr
         if key is None:
             return Order(read_draft(runtime, body))
         if not isinstance(key, str):
-            return InvalidParameter("idempotency_key: must be a text.", param="idempotency_key")
+            return InvalidParameter("idempotency_key: must be a string.", param="idempotency_key")
         return Order(read_draft(runtime, body), check_key(key), fingerprint(body))
     except Exception as error:
         told = as_app_error(error)
         if isinstance(told, Internal):
-            log.exception("line_unreadable")
+            log.exception("bulk_line_unreadable")
         return told
 
 

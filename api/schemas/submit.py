@@ -179,7 +179,7 @@ class SubmitJob(_Strict):
         asked = self.retry or Retry()
         if self.max_attempts is not None and asked.max_attempts is not None:
             raise InvalidParameter(
-                "Give `max_attempts` or `retry.max_attempts`: they say the same.", param="retry.max_attempts"
+                "Send either `max_attempts` or `retry.max_attempts`, not both.", param="retry.max_attempts"
             )
         if asked.initial_seconds is not None and asked.initial_seconds > (asked.max_seconds or math.inf):
             raise InvalidParameter(

@@ -43,7 +43,7 @@ async def _master_key(settings: Settings) -> list[Finding]:
             await check_master_key(database, sealer, writes=False)
     except (WrongMasterKey, DatabaseUnusable) as error:
         return [Finding("master key", Level.FAIL, str(error))]
-    return [Finding("master key", Level.OK, "opens what is sealed here")] if sealer.has_key else []
+    return [Finding("master key", Level.OK, "matches the encrypted data")] if sealer.has_key else []
 
 
 def _server(found: Diagnosis) -> Finding:
@@ -83,7 +83,8 @@ async def check_redis(settings: Settings) -> list[Finding]:
             return [_redis_server(info), _policy(info), await _writable(redis, keys), await _workers(redis, keys)]
     except RedisFault as error:
         # redis-py's texts name the host, never the password.
-        text = f"INFERD_REDIS_URL does not answer ({type(error).__name__}: {error}). Until it does, jobs start late."
+        why = f"{type(error).__name__}: {error}".rstrip(".")
+        text = f"INFERD_REDIS_URL does not answer ({why}). Jobs start late until it does."
         return [Finding("Redis", Level.FAIL, text)]
     finally:
         await redis.aclose(close_connection_pool=True)

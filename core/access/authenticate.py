@@ -93,6 +93,7 @@ def _presented(header: str | None) -> PresentedKey:
     key = parse_key(credentials.strip())
     if key is None:
         raise Unauthenticated(
-            "Malformed API key: it is mistyped or cut. Send all of `inf_live_…` as it was shown when it was made."
+            "Malformed API key: it is mistyped or cut off. Send the whole key, `inf_live_…`, as it was shown when it "
+            "was created."
         )
     return key

@@ -30,7 +30,7 @@ _ONE_SEALED: Final = (
 )
 _CANARY: Final = "SELECT canary FROM seals WHERE name = $1"
 _SEAL: Final = "INSERT INTO seals (name, canary) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
-_HINT: Final = "Set it to the key that the other processes have; without it nobody can read what is stored."
+_HINT: Final = "Set it to the key that the other processes use; the stored data can't be read without it."
 
 
 class WrongMasterKey(SettingsError):
@@ -79,6 +79,8 @@ def _opens_canary(sealer: Sealer, canary: bytes) -> bool:
 
 def _refusal(sealer: Sealer) -> WrongMasterKey:
     what = (
-        "is not the key that this database is sealed with." if sealer.has_key else "is not set, and the data is sealed."
+        "is not the key that this database is encrypted with."
+        if sealer.has_key
+        else "is not set, but the data is encrypted."
     )
     return WrongMasterKey(f"INFERD_MASTER_KEY: {what} {_HINT}")

@@ -27,7 +27,7 @@ _NOT_YET: Final = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg
 _SESSION_POOL_SIZE: Final = 5
 # Longer than it takes to give connections back; a PostgreSQL that does not respond would be waited for without end.
 _CLOSE_SECONDS: Final = 3.0
-# Who finds all in use waits so long, and is told to come again.
+# How long to wait when every connection is in use; then the caller is asked to try again.
 _SESSION_WAIT_SECONDS: Final = 3.0
 # Hot statements take whole batches of keys: one plan, by the indexes, whatever the tables hold and the batch's size is.
 # A row that somebody else holds must not hold up a whole group: core/db/batching.py goes around it.

@@ -1,4 +1,4 @@
-"""Deliveries that are due and in nobody's hands, tenant by tenant, so that no tenant's backlog stands before another's.
+"""Finds due deliveries that no worker has, tenant by tenant, so that no tenant's backlog delays another's.
 
 Read-only. Used by core/jobs/reconcile.py, and by core/jobs/fallback.py while Redis can't say what is due.
 """

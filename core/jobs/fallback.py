@@ -21,7 +21,7 @@ from core.queue.keys import JOB_LANES, LANE_WEIGHTS, Lane, delivery_member, job_
 from core.queue.shares import Shares
 
 _TENANTS: Final = 50
-# Of each tenant so many times as many are read as are wanted: workers that choose at random seldom choose the same.
+# Reads this many times what is wanted of each tenant, so that workers that choose at random seldom choose the same.
 _SPREAD: Final = 4
 _NOBODY: Final = TenantId(UUID(int=0))
 

@@ -1,4 +1,4 @@
-"""What is known of the fleet for the caps of tenants: how many there are, and whose cap is its own.
+"""Reads what the caps of tenants depend on: how many tenants there are, and which have a cap of their own.
 
 Read every few seconds by worker/lifecycle.py.
 """

@@ -124,7 +124,7 @@ class Leases:
         return found
 
     async def check(self, job_ids: Collection[JobId]) -> None:
-        """Somebody says that these were cancelled: ask PostgreSQL, now rather than at the next look. Never raises."""
+        """Asks PostgreSQL at once about jobs that are said to be cancelled, not at the next look. Never raises."""
         held = [job_id for job_id in job_ids if job_id in self._held]
         if not held:
             return
@@ -147,7 +147,7 @@ class Leases:
         return ours
 
     def lose_all(self) -> None:
-        """The worker was declared dead: every run is somebody else's."""
+        """Ends every run: the worker was declared dead, and its jobs go to others."""
         for lease in list(self._held.values()):
             lease.end(LeaseEnd.LOST)
 

@@ -1,9 +1,9 @@
-"""Compares PostgreSQL with Redis and rings what is due but missing there: jobs and deliveries.
+"""Compares PostgreSQL with Redis and enqueues what is due but missing there: jobs and deliveries.
 
 Run by worker/tasks/sweep.py. Nothing is written to PostgreSQL: due rows are read in order, Redis is asked which of them
-it knows, and the others are rung: the first ones of each tenant, then a window of all. A lane holds so many ids and no
-more; what it leaves out is rung when there is room. When Redis lost its memory (the epoch key is gone) the backlog is
-rung again, interactive first, at a bounded rate; the claim drops whatever is rung twice.
+it knows, and the others enqueued: the first ones of each tenant, then a window of all. A lane holds a limited number
+of ids; the rest is enqueued when there is room. When Redis lost its memory (the epoch key is gone) the backlog is
+enqueued again, interactive first, at a bounded rate; the claim drops what was enqueued twice.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class Reconciler:
         return rung
 
     async def _heads(self, lane: Lane) -> int:
-        """What comes first for each tenant, so that nobody's lost job waits behind another's backlog."""
+        """Enqueues the first jobs of each tenant, so that none waits behind another tenant's backlog."""
         after, tenants = self._tenant.get(lane, _START[1]), self._tenants.get(lane, 1)
         each = max(_HEADS // _TENANTS, min(_HEADS_OF_ONE, _HEADS // tenants))
         async with hot_statement(self.context.database) as connection:
@@ -143,5 +143,5 @@ class Reconciler:
         left_out = await self.context.ring.ring_now(missing)
         if left_out < len(missing):
             count(SWEPT, "rung", by=len(missing) - left_out)
-            log.info("swept_rung", lane=lane.value, count=len(missing) - left_out)
+            log.info("sweep_enqueued", lane=lane.value, count=len(missing) - left_out)
         return len(missing), left_out

@@ -127,7 +127,7 @@ def _line_failed(error: BaseException) -> AppError:
             "idempotency_key if it must not run twice.",
             retry_after=1.0,
         )
-    log.error("line_failed", error=type(error).__name__, exc_info=error)
+    log.error("bulk_line_failed", error=type(error).__name__, exc_info=error)
     return Internal(
         "This line could not be stored, by a bug of inferd. Report it with the x-request-id of this answer."
     )

@@ -46,7 +46,7 @@ class WorkerLease:
 
     @property
     def is_valid(self) -> bool:
-        """Whether nobody else can have declared this worker dead yet."""
+        """Whether the lease is certainly still valid: no other worker can have declared this one dead."""
         return asyncio.get_running_loop().time() < self.valid_until
 
     @property
@@ -56,14 +56,14 @@ class WorkerLease:
         return now < self.valid_until and now - self._renewed_at <= self.gap_seconds
 
     async def register(self) -> None:
-        """Begins under a new id. Raises what PostgreSQL's absence raises."""
+        """Registers under a new id. Raises database errors."""
         worker_id, sent_at = f"{self.name}-{new_uuid().hex[-6:]}", asyncio.get_running_loop().time()
         await self._ask("register_worker", worker_id, self.slots, self.version, self.lease_seconds)
         self.id = worker_id
         self._renewed(sent_at)
 
     async def renew(self) -> None:
-        """Renews the lease, or registers anew when it was over for good. Raises what PostgreSQL's absence raises."""
+        """Renews the lease, or registers anew when this worker was declared dead. Raises database errors."""
         if not self.id:
             await self.register()
             return
@@ -79,7 +79,7 @@ class WorkerLease:
         self._renewed(sent_at)
 
     async def leave(self) -> None:
-        """The process stops: others need not wait for the lease's end. Raises what PostgreSQL's absence raises."""
+        """Ends the lease when the process stops, so that others need not wait for it. Raises database errors."""
         self.valid_until = 0.0
         if self.id:
             await self._ask("leave_worker", self.id)

@@ -41,10 +41,10 @@ DELIVERIES: Final = Counter(
 DELIVERY_TIME: Final = Histogram("inferd_webhook_seconds", "One webhook attempt.", buckets=_SECONDS, registry=REGISTRY)
 SLOTS: Final = Gauge("inferd_worker_slots", "Slots of this worker, by state.", ["state"], registry=REGISTRY)
 BREAKERS_OPEN: Final = Gauge(
-    "inferd_breakers_open", "Models that get one call at a time, as nothing answered.", ["provider"], registry=REGISTRY
+    "inferd_breakers_open", "Models with an open circuit breaker.", ["provider"], registry=REGISTRY
 )
 MISCONFIGURED: Final = Counter(
-    "inferd_worker_misconfigured_total", "Jobs that this worker left to others, by why.", ["reason"], registry=REGISTRY
+    "inferd_worker_misconfigured_total", "Jobs left to other workers, by reason.", ["reason"], registry=REGISTRY
 )
 HTTP_REQUESTS: Final = Histogram(
     "inferd_http_request_seconds",

@@ -47,7 +47,14 @@ _KINDS: Final[Mapping[str, _Kinds]] = MappingProxyType(
     }
 )
 _NAMES: Final[Mapping[type, str]] = MappingProxyType(
-    {bool: "true or false", dict: "an object", float: "a number", int: "a whole number", list: "a list", str: "a text"}
+    {
+        bool: "true or false",
+        dict: "an object",
+        float: "a number",
+        int: "a whole number",
+        list: "a list",
+        str: "a string",
+    }
 )
 CHAT_PARAMS: Final = frozenset(_KINDS)
 OWNED: Final[Mapping[str, str]] = MappingProxyType(
@@ -93,7 +100,7 @@ def check_known_params(params: Mapping[str, JsonValue], known: Iterable[str]) ->
         if name not in names:
             shown = name[:_LONGEST_NAME]
             nearest = get_close_matches(shown, names, 1)
-            hint = f"did you mean `{nearest[0]}`?" if nearest else f"known are {', '.join(names)}."
+            hint = f"did you mean `{nearest[0]}`?" if nearest else f"the known ones are {', '.join(names)}."
             raise InvalidParameter(f"Unknown param `{shown}`: {hint}", param=f"params.{shown}")
     _check_one_answer(params)
 

@@ -37,23 +37,23 @@ class Fallback:
 
     @property
     def is_needed(self) -> bool:
-        """Whether Redis has been of no use for so long that PostgreSQL is asked."""
+        """Whether Redis has failed for so long that PostgreSQL is asked instead."""
         return self._away_since is not None and time.monotonic() - self._away_since >= _PATIENCE_SECONDS
 
     def redis_failed(self) -> None:
-        """It refused a claim, or did not answer."""
+        """Notes that Redis refused a claim, or did not answer."""
         if self._away_since is None:
             self._away_since = time.monotonic()
 
     def redis_answered(self, *, full: bool) -> None:
-        """It let a claim through. While it is full it takes no new ids: these must be asked of PostgreSQL."""
+        """Notes a claim that succeeded. A full Redis takes no new ids, so PostgreSQL is still asked for those."""
         if full:
             self.redis_failed()
         else:
             self._away_since = None
 
     async def run(self, take: Callable[[Source], Awaitable[None]]) -> None:
-        """For ever: hands the source to `take` every second or so while it is needed."""
+        """Runs for ever: hands the source to `take` about every second while it is needed."""
         if self.source is None:
             return
         working = False

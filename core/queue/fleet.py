@@ -29,7 +29,7 @@ class Fleet:
 
 
 class TenantCaps:
-    """What the fleet was when it was last read. `share` is a tenant's part of the fleet's slots, unless it is alone."""
+    """The fleet as it was last read. `share` is a tenant's part of the fleet's slots, unless it is alone."""
 
     def __init__(self, share: float = 1.0, fleet: Fleet | None = None) -> None:
         self._share = share

@@ -1,7 +1,7 @@
-"""The circuit breaker of one provider and model, as a state machine without a clock: every method is told the time.
+"""The circuit breaker of one provider and model, as a state machine that is given the time by its caller.
 
-Held by core/routing/router.py, in each process for itself. A breaker counts only what says that nothing answers; a
-server that throttles, refuses or fails at its work is there.
+Held by core/routing/router.py, in each process for itself. A breaker counts only calls to which nothing answered;
+a server that throttles, refuses or answers with an error is up.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class BreakerState(StrEnum):
 
 
 class Evidence(StrEnum):
-    """What a call says of the server: it answered, nothing answered, or one can't tell."""
+    """What a call shows about the server: it answered, nothing answered, or neither is known."""
 
     ANSWERED = "answered"
     AWAY = "away"
@@ -90,7 +90,7 @@ class Breaker:
 
     def hold(self, now: float, *, rand: float) -> float:
         """How long one more job waits: until the next probe, and behind those who wait already."""
-        # While a probe is on its way nobody knows; most end within milliseconds.
+        # While a probe is under way its outcome is open; most end within milliseconds.
         earliest = self._until if self.state is BreakerState.OPEN else now + self.policy.shortest
         slot = 1 / self.policy.per_second
         self._last_slot = max(earliest, self._last_slot) + slot

@@ -52,7 +52,7 @@ class Go:
         self._end(evidence_of(fault))
 
     def abandon(self) -> None:
-        """The call did not go out, or nobody waited for its end. Does nothing after `settle`."""
+        """The call did not go out, or its end was not waited for. Does nothing after `settle`."""
         self._end(Evidence.UNKNOWN)
 
     def _end(self, evidence: Evidence) -> None:
@@ -85,7 +85,7 @@ class Router:
         return Go(self, key, answer) if isinstance(answer, Call) else Wait(answer, _paused(key, breaker.failures))
 
     def hold(self, provider: str, model: str) -> float | None:
-        """How long a job waits whose call found nobody; None while the breaker is closed."""
+        """How long a job waits after a call that nothing answered; None while the breaker is closed."""
         breaker = self._breakers.get((provider, model))
         if breaker is None or breaker.state is BreakerState.CLOSED:
             return None

@@ -1,8 +1,8 @@
 """How many deliveries of this process are on their way to each address, and when there is room again. Pure.
 
 Thousands of host names may lead to one address, so the address that a socket connects to is what counts here, whatever
-it was called. Of one address a tenant has half of the places at most: whoever fills them leaves others theirs, on a
-server that many share. IPv6 is counted by /64, which is what one customer is given.
+it was called. One tenant has at most half of an address's places, so that it can't shut others out of a server that
+many share. IPv6 is counted by /64, which is what one customer is given.
 Asked by core/webhooks/egress.py for each connection.
 """
 
@@ -51,7 +51,7 @@ class Crowds:
             self._booked_until.pop(key, None)
 
     def wait(self, address: str, now: float) -> float:
-        """After how many seconds to come again: later for each who is told so, as places are given up one by one."""
+        """After how many seconds to try again: later with each call, as places become free one by one."""
         key = _key(address)
         spacing = self.seconds / max(1, self.most // 2)
         booked = max(now, self._booked_until.get(key, 0.0)) + spacing

@@ -164,7 +164,7 @@ class TestMessages:
                 "temperature: there is no such field (use `params.temperature`).",
             ),
             ("/v1/jobs", JOB | {"webhook": "https://example.com"}, "webhook", "webhook: must be an object."),
-            ("/v1/jobs", JOB | {"input": 5}, "input", "input: must be a text or a list."),
+            ("/v1/jobs", JOB | {"input": 5}, "input", "input: must be a string or a list."),
             ("/v1/jobs", JOB | {"input": ""}, "input", "input: must have at least 1 character."),
             ("/v1/jobs", JOB | {"input": []}, "input", "input: must have at least 1 item."),
             (

@@ -9,6 +9,7 @@ from dataclasses import replace
 import httpx2
 import pytest
 
+from cli.jobs import next_page
 from tests.cli.conftest import Invoke, Outcome
 from tests.support.processes import RunningApi
 from tests.support.tenants import Tenant
@@ -51,7 +52,7 @@ async def test_jobs_are_read_listed_and_retried(client: httpx2.AsyncClient, jobs
 
     listed = (await jobs("list", "--limit", "1")).stdout.splitlines()
     assert listed[1].split()[:3] == [bad, "failed", "echo/fail"]
-    assert f"inferd jobs list … --after {bad}" in (await jobs("list", "--limit", "1")).stderr
+    assert f"inferd jobs list --limit 1 --after {bad}" in (await jobs("list", "--limit", "1")).stderr
     for narrowed in (["--after", bad], ["--status", "succeeded"], ["-m", "echo/echo"], ["--metadata", "team=a"]):
         page = json.loads((await jobs("list", *narrowed, "-o", "json")).stdout)
         assert [each["id"] for each in page["data"]] == [good], narrowed
@@ -85,3 +86,8 @@ async def test_an_unknown_job_is_said_to_be_none(job: str, jobs: Jobs) -> None:
         assert outcome.exit_code in {2, 3}, outcome
         assert outcome.stderr.startswith("inferd: ")
         assert outcome.stdout == ""
+
+
+def test_the_next_page_is_a_command_to_paste() -> None:
+    query = [("limit", "1"), ("status", "failed"), ("after", "job_1"), ("metadata[team]", "a b")]
+    assert next_page(query, "job_2").endswith("jobs list --limit 1 --status failed --metadata 'team=a b' --after job_2")

@@ -139,7 +139,7 @@ def test_an_empty_database_is_told_to_migrate_and_migrate_does(
     assert before.exit_code == 5
     assert "inferd migrate" in before.stderr
     assert "it was empty" in invoke("migrate").stdout
-    assert "as it was" in invoke("migrate").stdout
+    assert "already up to date" in invoke("migrate").stdout
     assert invoke("tenants", "list").exit_code == 0
 
 

@@ -69,30 +69,41 @@ def test_a_group_that_is_half_set_names_what_is_missing(monkeypatch: pytest.Monk
 def test_a_lease_that_one_late_heartbeat_would_lose_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERD_WORKER_HEARTBEAT_SECONDS", "3")
 
-    assert "INFERD_WORKER_LEASE_SECONDS to at least three times" in refusal()
+    assert refusal().startswith("INFERD_WORKER_LEASE_SECONDS (8) must be at least three times INFERD_WORKER_HEARTBEAT")
 
 
 @pytest.mark.usefixtures("needed")
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("INFERD_API_PORT", "eighty", "valid integer"),
-        ("INFERD_API_PORT", "65536", "less than or equal to 65535"),
+        ("INFERD_API_PORT", "eighty", "must be a whole number"),
+        ("INFERD_API_PORT", "65536", "must be less than or equal to 65535"),
         ("INFERD_API_PROT", "8700", "the nearest is INFERD_API_PORT"),
         ("INFERD_API", "nonsense", "parsing"),
         ("INFERD_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("INFERD_REDIS_PREFIX", "Has Spaces", "match pattern"),
-        ("INFERD_ECHO_ENABLED", "perhaps", "valid boolean"),
+        ("INFERD_ECHO_ENABLED", "perhaps", "must be true or false"),
         ("INFERD_WORKER_LEASE_SECONDS", "0", "greater than or equal to 1"),
         ("INFERD_WEBHOOK_ALLOW_CIDRS", "10.0.0.0/8", 'e.g. ["10.0.0.0/8"]'),
         ("INFERD_WEBHOOK_ALLOW_CIDRS", '["10.0.0.1/8"]', "IPv4 network"),
         ("INFERD_MASTER_KEY", "not base64!", "openssl rand -base64 32"),
         ("INFERD_MASTER_KEY", "c2hvcnQ=", "exactly 32 bytes"),
         ("INFERD_PROVIDERS", "{broken", "must be JSON"),
-        ("INFERD_PROVIDERS", '["vllm"]', "valid dictionary"),
+        ("INFERD_PROVIDERS", '["vllm"]', "must be a JSON object"),
         ("INFERD_PROVIDERS", '{"vllm": {}}', "(vllm.base_url): is not set"),
-        ("INFERD_PROVIDERS", '{"Bad Name": {"base_url": "http://gpu"}}', "match pattern"),
-        ("INFERD_PROVIDERS", '{"vllm": {"base_url": "http://gpu", "key": "sk-1"}}', "(vllm.key)"),
+        ("INFERD_PROVIDERS", '{"Bad Name": {"base_url": "http://gpu"}}', "name has lowercase letters"),
+        (
+            "INFERD_PROVIDERS",
+            '{"vllm": {"base_url": "http://gpu", "key": "sk-1"}}',
+            "(vllm.key): there is no such field",
+        ),
+        ("INFERD_PROVIDERS", '{"vllm": {"base_url": "http://gpu", "retry": 3}}', "(vllm.retry): must be a JSON object"),
+        (
+            "INFERD_PROVIDERS",
+            '{"vllm": {"base_url": "http://gpu", "retry": {"initial_seconds": 9, "max_seconds": 1}}}',
+            "(vllm.retry): `initial_seconds` must not be larger",
+        ),
+        ("INFERD_WEBHOOK_RETRY_SECONDS", "5", "must be a JSON list"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name_and_not_repeated(

@@ -13,7 +13,7 @@ import structlog
 from core.jobs.sweep import rescue_jobs
 from core.runtime import WorkerRuntime
 
-# After a failure the lease is running out: not a whole beat later.
+# After a failure the lease is running out, so the next try comes sooner than the next beat.
 _AGAIN_SECONDS: Final = 0.25
 
 log = structlog.get_logger(__name__)

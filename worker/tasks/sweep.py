@@ -20,7 +20,7 @@ from core.runtime import WorkerRuntime
 from core.webhooks.recover import advance_recoveries
 from core.webhooks.settle import settle_endpoints
 
-# A turn outlasts the pause until its holder's next round, or it would go round the fleet for nothing.
+# A turn outlasts the pause until its holder's next round; otherwise it would change hands each time.
 _TURN_PERIODS: Final = 2.5
 _LEAVE_SECONDS: Final = 1.0
 
@@ -47,12 +47,12 @@ class Sweep:
         return {name: _repeat(self.turns, name, period, step) for name, step in steps.items()}
 
     async def leave(self) -> None:
-        """Others need not wait for the end of this worker's turns. Never raises."""
+        """Releases this worker's turns, so that others need not wait for their end. Never raises."""
         try:
             async with asyncio.timeout(_LEAVE_SECONDS):
                 await self.turns.leave()
         except STORE_FAULTS as error:
-            log.warning("turns_not_left", error=type(error).__name__)
+            log.warning("sweep_turns_not_released", error=type(error).__name__)
 
 
 def make_sweep(runtime: WorkerRuntime) -> Sweep:

@@ -1,4 +1,4 @@
-"""What tells a wrong master key before it does harm. Written once, by core/access/master_key.py."""
+"""A record that reveals a wrong master key before it does harm. Written once, by core/access/master_key.py."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
--- Running jobs that name a worker which has no row (restored without it): it is dead, and nobody knows how it died.
+-- Running jobs that name a worker which has no row (restored without it): it is taken for dead, for an unknown reason.
 INSERT INTO workers (id, lease_expires_at, dead_at, lost_alone)
 SELECT DISTINCT job.worker_id, now(), now(), true
 FROM jobs AS job

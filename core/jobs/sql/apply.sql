@@ -19,7 +19,7 @@ WITH input AS (
         AND (input.run_no IS NULL OR job.run_no = input.run_no)
         AND (input.token IS NULL OR job.lease_token = input.token)
     ORDER BY job.id
-    -- Nobody waits for a neighbour's row: one that is locked is reported as such by store.apply, and tried again.
+    -- Locked rows are skipped, so that one does not delay the others; store.apply reports them, and they are retried.
     FOR UPDATE OF job SKIP LOCKED
 ), changed AS (
     UPDATE jobs AS job
@@ -69,7 +69,7 @@ WITH input AS (
     WHERE attempt.job_id = held.id AND attempt.tenant_id = held.tenant_id
         AND attempt.run_no = held.old_run_no AND attempt.outcome = 'running' AND held.outcome IS NOT NULL
 ), forgotten AS (
-    -- A job that waits for a day is snoozed a thousand times: its last 20 runs say what there is to say.
+    -- A job that waits for a day is snoozed a thousand times: its last 20 runs are enough to keep.
     DELETE FROM attempts AS attempt USING held
     WHERE held.outcome = 'snoozed'
         AND attempt.job_id = held.id AND attempt.tenant_id = held.tenant_id AND attempt.run_no <= held.old_run_no - 20

@@ -1,6 +1,6 @@
 -- The claim edge for many jobs, with the attempt row that stands before every call.
 -- SKIP LOCKED: a row that somebody else is changing right now is not ours to wait for; the sweep rings it again.
--- Only a worker with a living lease claims: nobody would look for the jobs of one that was never registered.
+-- Only a worker with a valid lease claims: the jobs of one that was never registered would never be rescued.
 WITH wanted AS (
     -- One lookup by the primary key for each. Without statistics the planner would rather read the whole index of what
     -- is queued for each id (a skip scan), so the state is written as no index has it.

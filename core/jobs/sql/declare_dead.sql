@@ -1,7 +1,7 @@
--- Declares dead the workers whose lease is over. $1 is who judges: only a worker that has renewed its own lease for $2
--- seconds on end, without a gap of more than $3 seconds up to now. After PostgreSQL stood still, or the clock jumped,
--- nobody may judge before everybody who lives has had the time to renew.
--- A row that somebody holds is passed over: whether its worker lives is not known.
+-- Declares dead the workers whose lease has expired. $1 is the worker that asks: it must have renewed its own lease for
+-- the last $2 seconds without a gap of more than $3 seconds. So after PostgreSQL stalled, or the clock jumped, every
+-- living worker has the time to renew before any can be declared dead.
+-- A locked row is skipped: it is not known whether its worker lives.
 WITH silent AS (
     SELECT id, renewed_at
     FROM workers

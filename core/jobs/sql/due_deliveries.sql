@@ -1,6 +1,6 @@
--- Deliveries that are due and in nobody's hands, of the next $1 tenants behind $2: two for each target, which enqueue
+-- Due deliveries that no worker has, of the next $1 tenants behind $2: two for each target, which enqueue
 -- the rest as they end. Of each tenant $3 targets are looked at, behind where the last look at it ended ($4 to $6), so
--- that no tenant's backlog stands before another's, however many hosts it has. Read-only: Redis is asked next.
+-- that no tenant's backlog delays another's, however many hosts it has. Read-only: Redis is asked next.
 WITH RECURSIVE known AS (
     (
         SELECT tenant_id FROM deliveries

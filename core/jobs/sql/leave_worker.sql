@@ -1,2 +1,2 @@
--- A worker that has stopped: whatever still names it can be taken back at once, and nobody was lost with it.
+-- Marks a worker as stopped: jobs that still name it can be rescued at once, and don't count as lost.
 UPDATE workers SET dead_at = now(), lost_alone = true WHERE id = $1 AND dead_at IS NULL

@@ -1,4 +1,4 @@
--- Runs that nobody carries on: of dead workers, of workers of the previous release whose lease for the job is over, and
+-- Runs that nothing carries on: of dead workers, of workers of the previous release whose lease for the job is over, and
 -- the named runs ($2, $3) of a worker ($4) that does not know of them itself. Whether each call had gone out, how many
 -- runs were lost before their calls, and whether the loss counts against the job.
 WITH lost AS (

@@ -1,4 +1,4 @@
--- Forgets workers that died a day ago and have no job any more.
+-- Deletes workers that died a day ago and have no job any more.
 WITH old AS (
     SELECT id FROM workers
     WHERE dead_at < now() - make_interval(secs => $1)

@@ -1,5 +1,5 @@
 -- Renews a worker's lease for $2 seconds. No row: it was declared dead, and stays so.
--- A gap of more than $3 seconds since the last renewal begins a new series: PostgreSQL may have stood still for all.
+-- A gap of more than $3 seconds since the last renewal begins a new series: PostgreSQL may have stalled for all workers.
 UPDATE workers
 SET steady_since = CASE WHEN renewed_at < now() - make_interval(secs => $3) THEN now() ELSE steady_since END,
     renewed_at = now(),

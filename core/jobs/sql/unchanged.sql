@@ -1,4 +1,4 @@
--- Which of these changes could still be made: their rows were locked when the statement came by.
+-- Which of these changes could still be made: their rows were locked when the statement ran.
 SELECT input.id
 FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::uuid[], $5::text[]) AS input (id, tenant_id, run_no, token, from_states)
 JOIN jobs AS job USING (id, tenant_id)

@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,7 @@ async def test_what_stands_around_a_body_is_bounded(make_settings: MakeSettings,
         reader, writer = await connect(running)
         writer.write(b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401")
-        protocol = next(iter(running.server.server_state.connections))
+        protocol: Any = next(iter(running.server.server_state.connections))
         headers = len(protocol.headers)
         # In pieces: what one read brings is looked at when it is in.
         for start in range(0, len(endless), 10_000):

@@ -20,7 +20,8 @@ EndpointEvent = Literal[
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 EventTypes = Annotated[list[EndpointEvent], Field(min_length=1, max_length=len(get_args(EndpointEvent)))]
-Rate = Annotated[float, Field(gt=0, le=10_000)]
+# The least is one in a quarter of an hour; PostgreSQL's times end where far less would lead.
+Rate = Annotated[float, Field(ge=0.001, le=10_000)]
 SignatureName = Literal["v1", "v1a"]
 
 

@@ -240,3 +240,29 @@ async def _explain(runtime: WorkerRuntime, sql: str, *arguments: object) -> str:
     async with hot_statement(runtime.database) as connection:
         lines: list[asyncpg.Record] = await connection.fetch(f"EXPLAIN {sql}", *arguments)
     return "\n".join(row[0] for row in lines)
+
+
+@pytest.mark.parametrize("rate", [5e-324, 1e-300, 1e-12])
+async def test_a_rate_of_nearly_nothing_holds_up_nobody_else(
+    new_tenant: MakeTenant, make_settings: MakeSettings, owner: OwnerPool, stack: AsyncExitStack, rate: float
+) -> None:
+    """Earlier releases took any rate above 0: what a claim made of it was no time, and failed for everybody."""
+    settings = make_settings(webhook=LOCAL, worker={"sweep_seconds": 0.2})
+    slow, quiet = await new_tenant(), await new_tenant()
+    well = await stack.enter_async_context(stand("127.0.2.100"))
+    well.opened.set()
+    running = await stack.enter_async_context(serve_api(settings))
+    made = {"name": "slow", "url": f"{well.url}/slow", "event_types": ["job.succeeded"]}
+    async with running.client(slow) as api:
+        refused = await api.post("/v1/webhook_endpoints", json=made | {"max_per_second": rate})
+        assert (refused.status_code, refused.json()["error"]["param"]) == (422, "max_per_second")
+        assert (await api.post("/v1/webhook_endpoints", json=made | {"max_per_second": 0.001})).status_code == 200
+        await owner.execute("UPDATE webhook_endpoints SET max_per_second = $1", rate)
+        await submit(api, 10)
+    await stack.enter_async_context(run_worker(settings))
+    async with running.client(quiet) as api:
+        await submit(api, 10, webhook={"url": f"{well.url}/quiet"})
+    # Of the slow one's the first, and no other for a long time.
+    await eventually(lambda: len(set(well.ids)) == 11, seconds=10, what="the quiet one's have come")
+    ahead = "SELECT bool_and(send_after < now() + interval '2 days') FROM webhook_endpoints WHERE max_per_second = $1"
+    assert await owner.fetchval(ahead, rate)

@@ -11,13 +11,16 @@ WITH wanted AS (
     FOR UPDATE SKIP LOCKED
 ), receiver AS (
     SELECT
-        id, tenant_id, enabled, url, inferd_url_host(url) AS host, max_per_second,
-        greatest(send_after, now()) AS clear_at, secret, include_result
+        id, tenant_id, enabled, url, inferd_url_host(url) AS host,
+        -- Bounded: a rate of nearly nothing, which earlier releases took, is a time that PostgreSQL has no number for,
+        -- and the whole claim would fail, with everybody's deliveries in it.
+        CASE WHEN max_per_second IS NOT NULL THEN greatest(max_per_second, 0.001) END AS max_per_second,
+        least(greatest(send_after, now()), now() + interval '1 day') AS clear_at, secret, include_result
     FROM webhook_endpoints
     WHERE (id, tenant_id) IN (SELECT endpoint_id, tenant_id FROM wanted)
 ), paced AS (
     -- Whoever holds one of these rows holds up its deliveries alone.
-    SELECT id, tenant_id FROM webhook_endpoints
+    SELECT id, tenant_id, greatest(max_per_second, 0.001) AS max_per_second FROM webhook_endpoints
     WHERE max_per_second IS NOT NULL AND (id, tenant_id) IN (SELECT endpoint_id, tenant_id FROM wanted)
     ORDER BY id
     FOR NO KEY UPDATE SKIP LOCKED
@@ -92,7 +95,8 @@ WITH wanted AS (
     WHERE delivery.id = judged.id AND delivery.tenant_id = judged.tenant_id AND judged.verdict = 'move'
 ), advanced AS (
     UPDATE webhook_endpoints AS endpoint
-    SET send_after = greatest(endpoint.send_after, now()) + make_interval(secs => sent.count / endpoint.max_per_second)
+    SET send_after = least(greatest(endpoint.send_after, now()), now() + interval '1 day')
+        + make_interval(secs => sent.count / paced.max_per_second)
     FROM paced JOIN (
         SELECT endpoint_id, tenant_id, count(*) FROM admitted GROUP BY endpoint_id, tenant_id
     ) AS sent ON sent.endpoint_id = paced.id AND sent.tenant_id = paced.tenant_id

@@ -78,7 +78,9 @@ class DueJobs:
 
     async def _waiting(self, lane: Lane, after: TenantId, most: int) -> list[Waiting]:
         async with hot_statement(self.database) as connection:
-            rows = await connection.fetch(statement("due_heads"), lane.value, after, _TENANTS, most * _SPREAD)
+            rows = await connection.fetch(
+                statement("due_heads"), lane.value, after, _TENANTS, most * _SPREAD, "running"
+            )
         return [
             Waiting(TenantId(row["tenant_id"]), [JobId(each) for each in row["ids"]], row["running"]) for row in rows
         ]

@@ -74,7 +74,7 @@ class Reconciler:
         after, tenants = self._tenant.get(lane, _START[1]), self._tenants.get(lane, 1)
         each = max(_HEADS // _TENANTS, min(_HEADS_OF_ONE, _HEADS // tenants))
         async with hot_statement(self.context.database) as connection:
-            rows = await connection.fetch(statement("due_heads"), lane.value, after, _TENANTS, each)
+            rows = await connection.fetch(statement("due_heads"), lane.value, after, _TENANTS, each, "running")
         self._tenants[lane] = max(1, len(rows))
         self._tenant[lane] = rows[-1]["tenant_id"] if len(rows) == _TENANTS else _START[1]
         due = [

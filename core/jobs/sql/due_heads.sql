@@ -1,5 +1,6 @@
 -- For each tenant with queued jobs in a lane ($1), from the one after $2 on and $3 at most: the $4 jobs that come first
 -- of those that are due, and how many jobs of the tenant run. Read-only.
+-- $5 is 'running': written here, it would let the planner go through all that runs for each tenant.
 WITH RECURSIVE waiting AS (
     -- From one tenant to the next by the index, however many jobs each has.
     (
@@ -20,7 +21,7 @@ WITH RECURSIVE waiting AS (
 )
 SELECT
     waiting.tenant_id, head.ids,
-    (SELECT count(*) FROM jobs WHERE tenant_id = waiting.tenant_id AND state = 'running')::int AS running
+    (SELECT count(*) FROM jobs WHERE tenant_id = waiting.tenant_id AND state = $5)::int AS running
 FROM waiting CROSS JOIN LATERAL (
     SELECT array(
         SELECT id FROM jobs

@@ -1,16 +1,29 @@
 -- Runs that nobody carries on: of dead workers, of workers of the previous release whose lease for the job is over, and
 -- the named runs ($2, $3) of a worker ($4) that does not know of them itself. Whether each call had gone out, how many
 -- runs were lost before their calls, and whether the loss counts against the job.
+-- Never by way of all that runs: how much that is, statistics seldom know. So each step is a lookup for the one before,
+-- and where a job's id is known the state is written as no index has it.
 WITH lost AS (
-    SELECT job.id, job.tenant_id, job.run_no, NOT worker.lost_alone AS counts
-    FROM workers AS worker JOIN jobs AS job ON job.worker_id = worker.id
-    WHERE worker.dead_at IS NOT NULL AND job.state = 'running'
+    SELECT run.id, run.tenant_id, run.run_no, NOT worker.lost_alone AS counts
+    FROM workers AS worker CROSS JOIN LATERAL (
+        SELECT id, tenant_id, run_no FROM jobs WHERE worker_id = worker.id AND state = 'running' OFFSET 0
+    ) AS run
+    WHERE worker.dead_at IS NOT NULL
     UNION ALL
-    SELECT id, tenant_id, run_no, true FROM jobs WHERE state = 'running' AND lease_expires_at < now()
+    SELECT id, tenant_id, run_no, true
+    FROM (
+        SELECT id, tenant_id, run_no FROM jobs
+        WHERE state = 'running' AND lease_expires_at < now()
+        ORDER BY lease_expires_at
+        OFFSET 0
+    ) AS overdue
     UNION ALL
-    SELECT job.id, job.tenant_id, job.run_no, false
-    FROM unnest($2::uuid[], $3::int[]) AS run (id, run_no) JOIN jobs AS job USING (id, run_no)
-    WHERE job.state = 'running' AND job.worker_id = $4
+    SELECT job.id, job.tenant_id, run.run_no, false
+    FROM unnest($2::uuid[], $3::int[]) AS run (id, run_no) CROSS JOIN LATERAL (
+        SELECT id, tenant_id FROM jobs
+        WHERE jobs.id = run.id AND jobs.run_no = run.run_no AND worker_id || '' = $4 AND state || '' = 'running'
+        OFFSET 0
+    ) AS job
 )
 SELECT
     job.id, job.tenant_id, job.state, job.version, job.model, job.run_no, job.priority,
@@ -25,8 +38,11 @@ SELECT
         WHERE attempt.job_id = job.id AND attempt.tenant_id = job.tenant_id
             AND attempt.outcome = 'unknown' AND attempt.called_at IS NULL
     ) AS bystander_losses
--- Of the same run: by the time of the lock the job may be somebody else's.
-FROM lost JOIN jobs AS job USING (id, tenant_id, run_no)
-WHERE job.state = 'running'
+FROM lost CROSS JOIN LATERAL (
+    -- Of the same run: by the time of the lock the job may be somebody else's.
+    SELECT * FROM jobs
+    WHERE jobs.id = lost.id AND jobs.tenant_id = lost.tenant_id AND jobs.run_no = lost.run_no
+        AND state || '' = 'running'
+    FOR UPDATE SKIP LOCKED
+) AS job
 LIMIT $1
-FOR UPDATE OF job SKIP LOCKED

@@ -1,0 +1,62 @@
+"""Thousands of jobs run, and statistics are from a time when none did: the sweep's statements touch what they return.
+
+Autovacuum looks at a table again when a tenth of it has changed, and what runs is seldom a tenth of a table.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from core.db.engine import open_database
+from core.jobs.statements import statement
+from tests.stores.test_plans import Filled, _fill, _owner, most_touched
+from tests.support.servers import Servers, open_database_copy, owner_url
+
+RUNNING, WORKERS, BATCH = 3_000, 30, 100
+_WORKERS = """
+INSERT INTO workers (id, lease_expires_at, dead_at)
+SELECT 'worker-' || number, now() + interval '1 hour', CASE WHEN number = 0 THEN now() END
+FROM generate_series(0, $1::int - 1) AS number
+"""
+_RUN = """
+UPDATE jobs SET state = 'running', run_no = 1, attempts_used = 1, lease_token = gen_random_uuid(),
+    worker_id = 'worker-' || chosen.number % $2::int
+FROM (SELECT id, row_number() OVER () AS number FROM jobs WHERE state = 'queued' ORDER BY id LIMIT $1) AS chosen
+WHERE jobs.id = chosen.id
+"""
+
+
+@pytest.fixture(scope="module")
+async def crowded(servers: Servers, template: str) -> AsyncIterator[Filled]:
+    async with open_database_copy(servers, template=template) as settings:
+        await _owner(settings, "ALTER TABLE jobs SET (autovacuum_enabled = off)")
+        await _fill(settings, analyze=True, queued=RUNNING + 1000, finished=30_000)
+        connection = await asyncpg.connect(owner_url(settings), server_settings={"app.fleet": "on"})
+        try:
+            await connection.execute(_WORKERS, WORKERS)
+            await connection.execute(_RUN, RUNNING, WORKERS)
+            tenant_id = await connection.fetchval("SELECT tenant_id FROM jobs LIMIT 1")
+        finally:
+            await connection.close()
+        async with await open_database(settings, name="plans", fleet=True) as fleet:
+            yield Filled(fleet, tenant_id, [], [], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "most"),
+    [
+        # Those of the dead worker.
+        ("lost_runs", [BATCH, [], [], ""], 2 * BATCH),
+        # What runs is counted once, for all tenants together.
+        ("due_heads", ["standard", UUID(int=0), 200, BATCH, "running"], RUNNING + BATCH),
+        ("adopt_unknown_workers", [], WORKERS**2),
+    ],
+)
+async def test_what_runs_is_not_read_for_each_row(
+    crowded: Filled, name: str, arguments: Sequence[object], most: int
+) -> None:
+    node, rows = await most_touched(crowded, statement(name), *arguments)
+
+    assert rows <= most, node

@@ -1,16 +1,18 @@
 -- Declares dead the workers whose lease is over. $1 is who judges: only a worker that has renewed its own lease for $2
 -- seconds on end, without a gap of more than $3 seconds up to now. After PostgreSQL stood still, or the clock jumped,
--- nobody may judge before everybody who lives has had the time to renew.
+-- nobody may judge before everybody who lives has had the time to renew. After the clock went back by more than $2
+-- seconds, who has not renewed since is known by a renewal in the future.
 -- A row that somebody holds is passed over: whether its worker lives is not known.
 WITH silent AS (
     SELECT id, renewed_at
     FROM workers
-    WHERE dead_at IS NULL AND lease_expires_at < now() AND id <> $1
+    WHERE dead_at IS NULL AND id <> $1
+        AND (lease_expires_at < now() OR renewed_at > now() + make_interval(secs => $2))
         AND EXISTS (
             SELECT FROM workers AS judge
             WHERE judge.id = $1 AND judge.dead_at IS NULL
                 AND judge.steady_since <= now() - make_interval(secs => $2)
-                AND judge.renewed_at >= now() - make_interval(secs => $3)
+                AND judge.renewed_at BETWEEN now() - make_interval(secs => $3) AND now()
         )
     FOR UPDATE SKIP LOCKED
 )

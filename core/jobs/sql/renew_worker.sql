@@ -1,7 +1,10 @@
 -- Renews a worker's lease for $2 seconds. No row: it was declared dead, and stays so.
--- A gap of more than $3 seconds since the last renewal begins a new series: PostgreSQL may have stood still for all.
+-- A gap of more than $3 seconds since the last renewal begins a new series: PostgreSQL may have stood still for all. So
+-- does a last renewal in the future: the clock went back.
 UPDATE workers
-SET steady_since = CASE WHEN renewed_at < now() - make_interval(secs => $3) THEN now() ELSE steady_since END,
+SET steady_since = CASE
+        WHEN renewed_at BETWEEN now() - make_interval(secs => $3) AND now() THEN steady_since ELSE now()
+    END,
     renewed_at = now(),
     lease_expires_at = now() + make_interval(secs => $2),
     slots = $4

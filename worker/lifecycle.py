@@ -197,8 +197,7 @@ async def _keep_fleet(runtime: WorkerRuntime, workers: Workers) -> None:
     """Reads what the caps of tenants are counted from, every few seconds."""
     while True:
         try:
-            slots = workers.jobs.max_jobs + runtime.jobs.leases.worker.other_slots
-            workers.caps.set(await read_fleet(runtime.database, slots))
+            workers.caps.set(await read_fleet(runtime.database))
         except Exception as error:  # noqa: BLE001 - what was read last goes on being true enough
             log.warning("fleet_not_read", error=type(error).__name__)
         await asyncio.sleep(_FLEET_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret

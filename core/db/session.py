@@ -66,8 +66,7 @@ async def hot_transaction(
             yield connection
             await connection.execute("COMMIT")
         except TimeoutError:
-            # It got no answer, and would get none to a ROLLBACK: whoever waits for it would wait as long again.
-            connection.terminate()
+            await _give_up(database, connection)
             raise
         except BaseException:
             if not connection.is_closed():
@@ -88,8 +87,17 @@ async def hot_statement(database: Database) -> AsyncIterator[Connection]:
         try:
             yield connection
         except TimeoutError:
-            connection.terminate()
+            await _give_up(database, connection)
             raise
+
+
+async def _give_up(database: Database, connection: Connection) -> None:
+    """Drops a connection that got no answer, and has the others replaced before they are used again.
+
+    It would get no answer to a ROLLBACK either: whoever waits for it would wait as long again.
+    """
+    connection.terminate()
+    await database.pool.expire_connections()
 
 
 async def _bind(session: AsyncSession, database: Database, tenant_id: TenantId | None) -> None:

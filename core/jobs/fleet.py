@@ -1,4 +1,4 @@
-"""Reads what the caps of tenants depend on: how many tenants there are, and which have a cap of their own.
+"""Reads what the caps of tenants depend on: the fleet's slots, how many tenants there are, and the caps of their own.
 
 Read every few seconds by worker/lifecycle.py.
 """
@@ -10,9 +10,9 @@ from core.jobs.statements import statement
 from core.queue.fleet import Fleet
 
 
-async def read_fleet(database: Database, slots: int) -> Fleet:
-    """`slots` are those of all workers. Raises on a dead database."""
+async def read_fleet(database: Database) -> Fleet:
+    """Raises on a dead database."""
     async with hot_statement(database) as connection:
-        records = await connection.fetch(statement("capped_tenants"))
+        records = await connection.fetch(statement("fleet"))
     own = {TenantId(record["id"]): int(record["max_slots"]) for record in records if record["id"] is not None}
-    return Fleet(slots, records[0]["tenants"], own)
+    return Fleet(records[0]["slots"], records[0]["tenants"], own)

@@ -5,7 +5,9 @@ deliveries that a statement made. Made by core/runtime.py, once per process; use
 queries. An API's batches see only the tenants whose callers are in them; a worker's see the fleet.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +22,7 @@ from core.queue.keys import lane_of
 from core.queue.ring import Ring, Ringing, ring_delivery, ring_job
 
 _MAX_ROWS: Final = 200
+_CLOSE_SECONDS: Final = 3.0
 _MAX_NEW: Final = 1000
 
 Run = tuple[JobId, TenantId, int]
@@ -37,9 +40,11 @@ class GroupCommit:
     changes: Batcher[Change, Applied | None]
 
     async def aclose(self) -> None:
-        """Runs what is pending."""
-        for batcher in (self.inserts, self.claims, self.calls, self.changes, self.reads):
-            await batcher.aclose()
+        """Runs what is pending, for a few seconds at most: a PostgreSQL that stands still is not waited for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                for batcher in (self.inserts, self.claims, self.calls, self.changes, self.reads):
+                    await batcher.aclose()
 
 
 def open_group_commit(

@@ -36,7 +36,6 @@ class WorkerLease:
     on_death: Callable[[], None] = lambda: None
     id: str = ""
     valid_until: float = 0.0
-    other_slots: int = 0
     _renewed_at: float = field(default=float("-inf"))
 
     @property
@@ -75,7 +74,6 @@ class WorkerLease:
             self.on_death()
             await self.register()
             return
-        self.other_slots = row["other_slots"]
         self._renewed(sent_at)
 
     async def leave(self) -> None:

@@ -147,6 +147,34 @@ async def test_a_renewal_that_comes_first_saves_the_worker(
         await other.leave()
 
 
+async def test_a_clock_that_went_back_hides_no_death(
+    worker_runtime: WorkerRuntime, worker: WorkerLease, owner: OwnerPool
+) -> None:
+    """PostgreSQL's clock is three hours behind what it was: first all get time to renew, then somebody judges."""
+    others = [
+        replace(worker, name=name, id="", connection=DedicatedConnection(worker_runtime.settings.database, name))
+        for name in ("lives", "dies")
+    ]
+    for other in others:
+        await other.register()
+    ids = [worker.id, *(other.id for other in others)]
+    ahead = "renewed_at = now() + interval '3 hours', lease_expires_at = now() + interval '4 hours'"
+    await owner.execute(f"UPDATE workers SET {ahead}, steady_since = now() - interval '1 s' WHERE id = ANY ($1)", ids)
+    await worker.renew()
+    assert await declare_dead(worker_runtime.jobs) == 0
+    await others[0].renew()
+    await owner.execute("UPDATE workers SET steady_since = steady_since - interval '2 hours' WHERE id = $1", worker.id)
+    assert await declare_dead(worker_runtime.jobs) == 1
+    assert await owner.fetchval("SELECT dead_at IS NOT NULL FROM workers WHERE id = $1", others[1].id)
+
+    # And a series that began in what is now the future begins again.
+    await owner.execute(f"UPDATE workers SET {ahead}, steady_since = renewed_at WHERE id = $1", worker.id)
+    await worker.renew()
+    assert await owner.fetchval("SELECT steady_since <= now() FROM workers WHERE id = $1", worker.id)
+    for other in others:
+        await other.leave()
+
+
 async def test_a_cancelled_jobs_call_is_closed_when_postgresql_says_so(
     api_runtime: ApiRuntime, leases: Leases, lease: Lease, tenant: Tenant
 ) -> None:

@@ -200,7 +200,8 @@ async def touched_by_plan(grown: Grown, name: str, *arguments: object) -> list[t
                 # Its own text form, by way of a setting: EXECUTE takes no parameters.
                 await connection.execute(f"SELECT set_config('plan.p{number}', $1::{kind}::text, true)", value)
                 given.append(f"current_setting('plan.p{number}')::{kind}")
-        explain = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE {name} ({', '.join(given)})"
+        wrapped = f" ({', '.join(given)})" if given else ""
+        explain = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) EXECUTE {name}{wrapped}"
         (row,) = await connection.fetch(explain)
     finally:
         await transaction.rollback()

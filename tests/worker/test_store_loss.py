@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -165,13 +166,14 @@ async def test_a_connection_that_got_no_answer_is_dropped_at_once(quick: Setting
     impatient = quick.database.model_copy(update={"statement_timeout_seconds": 0.2, "pool_size": 2})
     settings = through(quick.model_copy(update={"database": impatient}), proxy)
     async with await open_database(settings.database, name="worker", fleet=True) as database:
+        borrowed: list[Any] = []
         for opened in (hot_statement(database), hot_transaction(database, None)):
-            size = database.pool.get_size()
             with pytest.raises(TimeoutError) as raised:  # noqa: PT012 - the hang must come in between
                 async with opened as connection:
+                    borrowed.append(cast(Any, connection)._con)
                     proxy.hang()
                     await connection.fetchval("SELECT 1")
             assert not isinstance(raised.value.__context__, TimeoutError)
-            assert database.pool.get_size() == size - 1
+            assert borrowed[-1].is_closed()
             proxy.restore()
         assert await database.answers()

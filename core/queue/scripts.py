@@ -7,7 +7,7 @@ due. Keys are built inside the scripts, as arq's own are: not for Redis Cluster 
 
 from typing import Final
 
-from core.queue.fragments import BUSY, FAIR, NOW, PARK, WAKE
+from core.queue.fragments import BUSY, FAIR, NOW, PARK, TAGS_LIFE_MS, WAKE
 from core.queue.keys import IN_PROGRESS, PAYLOAD
 
 # In one claim and lane: what is due beyond it gets its tag in the next one.
@@ -37,36 +37,76 @@ for _, flow in ipairs(redis.call('ZRANGE', group .. ':parked', 0, 99)) do
     parking[flow] = redis.call('ZCARD', lane .. ':parked:' .. flow)
     size = size + parking[flow]
 end
+-- Read and written for all of them at once where that can be: a call from Lua costs more than what it does.
+local places, holders, starts, tagged, lined = {{}}, {{}}, {{}}, {{}}, {{}}
+local count = (#ARGV - 3) / 4
+if count > 0 then
+    local members, held = {{}}, {{}}
+    for i = 1, count do
+        members[i] = ARGV[4 * i]
+        held[i] = '{IN_PROGRESS}' .. ARGV[4 * i]
+    end
+    local found = redis.call('ZMSCORE', lane, unpack(members))
+    local holding = redis.call('MGET', unpack(held))
+    for i = 1, count do
+        places[members[i]] = tonumber(found[i] or nil)
+        holders[members[i]] = holding[i]
+    end
+end
+local at = service(lane)
+local function next_tag(flow)
+    local own = starts[flow]
+    if not own then own = tonumber(redis.call('HGET', lane .. ':tags', flow) or 0) end
+    local start = math.max(at, own)
+    starts[flow] = start + 1
+    return own < at and start - 0.5 or start
+end
 local function is_full(flow)
     if size < limit then return false end
-    local backlog = tonumber(redis.call('HGET', lane .. ':tags', flow) or 0) - service(lane)
+    local backlog = (starts[flow] or tonumber(redis.call('HGET', lane .. ':tags', flow) or 0)) - at
     return size >= limit * 1.25 or backlog >= {_SMALL_BACKLOG}
 end
 local written, refused = 0, 0
 for i = 4, #ARGV, 4 do
     local member, delay, flow = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 3]
-    local place = tonumber(redis.call('ZSCORE', lane, member) or nil)
+    local place = places[member]
     local parked = parking[flow] and redis.call('ZSCORE', lane .. ':parked:' .. flow, member)
     if not place and not parked and delay >= 0 and is_full(flow) then
         refused = refused + 1
     else
         redis.call('SET', '{PAYLOAD}' .. member, ARGV[i + 2], 'PX', math.max(0, delay) + ARGV[2])
-        if redis.call('DEL', '{IN_PROGRESS}' .. member) == 1 and flow ~= '' then release(flow, member) end
+        if holders[member] then
+            redis.call('DEL', '{IN_PROGRESS}' .. member)
+            holders[member] = false
+            if flow ~= '' then release(flow, member) end
+        end
         if not place and not parked then size = size + 1 end
         if delay ~= 0 or not parked then
             if parked then redis.call('ZREM', lane .. ':parked:' .. flow, member) end
             local score = delay < 0 and FRONT or now + delay
-            if delay == 0 then score = place and place < VIRTUAL and place or tag(lane, flow, '') end
+            if delay == 0 then score = place and place < VIRTUAL and place or next_tag(flow) end
             if delay == 0 and parking[flow] and (not place or place >= VIRTUAL) then
                 -- Its flow is at its cap: a worker that is woken for it could only put it aside.
                 park(lane, flow, member, score)
+                places[member] = nil
             else
-                redis.call('ZADD', lane, score, member)
+                lined[#lined + 1] = score
+                lined[#lined + 1] = member
+                places[member] = score
                 written = written + 1
             end
         end
     end
 end
+for flow, start in pairs(starts) do
+    tagged[#tagged + 1] = flow
+    tagged[#tagged + 1] = start
+end
+if #tagged > 0 then
+    redis.call('HSET', lane .. ':tags', unpack(tagged))
+    redis.call('PEXPIRE', lane .. ':tags', {TAGS_LIFE_MS})
+end
+if #lined > 0 then redis.call('ZADD', lane, unpack(lined)) end
 wake(group, written)
 return refused
 """
@@ -96,7 +136,7 @@ redis.call('ZREM', group .. ':idle', worker)
     + BUSY
     + PARK
     + f"""
-local claimed, rooms, in_use, parked, wanted = {{}}, {{}}, {{}}, 0, kept
+local claimed, rooms, in_use, taken, parked, wanted = {{}}, {{}}, {{}}, {{}}, 0, kept
 for i = 1, #KEYS do
     wanted = wanted + ARGV[8 + i]
     rooms[i] = tonumber(ARGV[8 + #KEYS + i])
@@ -137,29 +177,35 @@ local function take(index, most, below)
         local ahead = most - got + math.min(parked, 50)
         local due = redis.call('ZRANGEBYSCORE', lane, '-inf', '(' .. below, 'WITHSCORES', 'LIMIT', 0, ahead)
         if #due == 0 then break end
+        local keys, moved = {{}}, {{}}
+        for i = 1, #due, 2 do keys[#keys + 1] = '{PAYLOAD}' .. due[i] end
+        local bodies = redis.call('MGET', unpack(keys))
         for i = 1, #due, 2 do
             if got == most then break end
-            local member = due[i]
-            if not put_off_if_held(lane, member) then
-                local body = body_of(member)
-                local flow = counted and flow_of(body) or ''
-                if flow ~= '' and is_capped(flow) then
+            local member, body = due[i], bodies[(i + 1) / 2] or ''
+            local flow = counted and flow_of(body) or ''
+            if flow ~= '' and is_capped(flow) then
+                if not put_off_if_held(lane, member) then
                     park(lane, flow, member, due[i + 1])
                     parked = parked + 1
-                else
-                    redis.call('SET', '{IN_PROGRESS}' .. member, token, 'PX', lease)
-                    redis.call('ZADD', lane, 'XX', now + lease, member)
-                    if flow ~= '' then
-                        occupy(flow, member, lease)
-                        in_use[flow] = in_use[flow] + 1
-                    end
-                    claimed[#claimed + 1] = index - 1
-                    claimed[#claimed + 1] = member
-                    claimed[#claimed + 1] = body
-                    got, last = got + 1, tonumber(due[i + 1])
                 end
+            elseif redis.call('SET', '{IN_PROGRESS}' .. member, token, 'NX', 'PX', lease) then
+                moved[#moved + 1] = now + lease
+                moved[#moved + 1] = member
+                if flow ~= '' then
+                    taken[flow] = taken[flow] or {{}}
+                    table.insert(taken[flow], member)
+                    in_use[flow] = in_use[flow] + 1
+                end
+                claimed[#claimed + 1] = index - 1
+                claimed[#claimed + 1] = member
+                claimed[#claimed + 1] = body
+                got, last = got + 1, tonumber(due[i + 1])
+            else
+                put_off_if_held(lane, member)
             end
         end
+        if #moved > 0 then redis.call('ZADD', lane, 'XX', unpack(moved)) end
     end
     for i = 1, index do rooms[i] = rooms[i] - got end
     if got > 0 then served(lane, last) end
@@ -183,6 +229,7 @@ for i = 1, #KEYS do
     if left > 0 then left = left - take(i, left, VIRTUAL) end
     if reserve > 0 then reserve = reserve - take(i, reserve, service(KEYS[i])) end
 end
+for flow, members in pairs(taken) do occupy(flow, members, lease) end
 for flow, count in pairs(in_use) do
     if count > 0 then runs(flow, lease) end
 end
@@ -236,25 +283,35 @@ local unparked, for_others = 0, 0
 local parking = redis.call('EXISTS', group .. ':parked') == 1
 -- A negative delay is before all that waits.
 local function later(delay) return tonumber(delay) < 0 and 0 or now + delay end
+local keys, ended, over, freed = {{}}, {{}}, {{}}, {{}}
+for i = 3, #ARGV, 5 do keys[#keys + 1] = '{IN_PROGRESS}' .. ARGV[i + 1] end
+local holders = #keys > 0 and redis.call('MGET', unpack(keys)) or {{}}
+local function add(lists, name, member)
+    lists[name] = lists[name] or {{}}
+    table.insert(lists[name], member)
+end
 for i = 3, #ARGV, 5 do
     local lane, member, token, delay, flow = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-    local holder = redis.call('GET', '{IN_PROGRESS}' .. member)
+    local holder = holders[(i + 2) / 5]
     if holder == token then
-        redis.call('DEL', '{IN_PROGRESS}' .. member)
+        ended[#ended + 1] = '{IN_PROGRESS}' .. member
         if delay ~= '' then
             redis.call('ZADD', lane, later(delay), member)
         else
-            redis.call('ZREM', lane, member)
-            redis.call('DEL', '{PAYLOAD}' .. member)
+            add(over, lane, member)
+            ended[#ended + 1] = '{PAYLOAD}' .. member
         end
     elseif not holder and delay ~= '' then
         redis.call('ZADD', lane, 'NX', later(delay), member)
     end
-    if flow ~= '' and (holder == token or not holder) then
-        release(flow, member)
-        if parking then unparked = unparked + unpark(flow, 1) end
-    end
+    if flow ~= '' and (holder == token or not holder) then add(freed, flow, member) end
     if delay ~= '' and tonumber(delay) <= 0 then for_others = for_others + 1 end
+end
+if #ended > 0 then redis.call('DEL', unpack(ended)) end
+for lane, members in pairs(over) do redis.call('ZREM', lane, unpack(members)) end
+for flow, members in pairs(freed) do
+    release(flow, unpack(members))
+    if parking then unparked = unparked + unpark(flow, #members) end
 end
 -- The worker whose slots these were claims next, unless it is on its way out.
 wake(group, for_others + unparked * ARGV[2])
@@ -278,12 +335,15 @@ for i = 4, #ARGV, 4 do
         redis.call('ZADD', lane, 'XX', now + lease, member)
         renewed = renewed + 1
         if flow ~= '' then
-            occupy(flow, member, lease)
-            running[flow] = true
+            running[flow] = running[flow] or {{}}
+            table.insert(running[flow], member)
         end
     end
 end
-for flow in pairs(running) do runs(flow, lease) end
+for flow, members in pairs(running) do
+    occupy(flow, members, lease)
+    runs(flow, lease)
+end
 return renewed
 """
 )

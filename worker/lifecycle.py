@@ -21,18 +21,19 @@ from core.jobs.fallback import DueDeliveries, DueJobs
 from core.jobs.fleet import read_fleet
 from core.observability.metrics import SLOTS
 from core.process import end_tasks
+from core.queue.admission import Admit, Task
 from core.queue.fallback import Source
 from core.queue.fleet import TenantCaps
 from core.queue.keys import JOB_LANES, Lane
 from core.queue.payload import DELIVER_WEBHOOK, RUN_JOB
 from core.queue.subscription import listen
-from core.queue.worker import QueueWorker, Task
+from core.queue.worker import QueueWorker
 from core.runtime import WorkerRuntime
 from worker.health import serve_health
 from worker.tasks.beat import look_forever, renew_forever
 from worker.tasks.deliver_webhook import deliver_webhook
 from worker.tasks.prune import prune_forever
-from worker.tasks.run_job import run_job
+from worker.tasks.run_job import admit_jobs, run_job
 from worker.tasks.sweep import make_sweep
 
 _PUT_BACK_SECONDS: Final = 5.0
@@ -81,6 +82,7 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
         caps: TenantCaps | None = None,
         still_ours: Callable[[str], bool] = lambda _: True,
         may_claim: Callable[[], bool] = lambda: True,
+        admit: Mapping[str, Admit] | None = None,
     ) -> QueueWorker:
         return QueueWorker(
             redis=runtime.redis,
@@ -97,6 +99,7 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
             caps=caps,
             name=leases.worker.name,
             source=source,
+            admit=admit,
         )
 
     deliver = {DELIVER_WEBHOOK: deliver_webhook}
@@ -110,6 +113,7 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
             caps,
             still_ours,
             lambda: leases.worker.may_claim,
+            {RUN_JOB: admit_jobs},
         ),
         deliveries=make(
             [Lane.DELIVERIES],

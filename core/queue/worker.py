@@ -8,7 +8,8 @@ worker/lifecycle.py.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -17,6 +18,7 @@ from arq.worker import Worker, func
 
 from core.db.batching import Batcher
 from core.db.faults import STORE_FAULTS
+from core.queue.admission import UNASKED, Admission, Admit, Task, run_admitted
 from core.queue.claims import Acquired, Finished, open_claims
 from core.queue.connect import RedisFault, end_if_cancelled
 from core.queue.fallback import Fallback, Source
@@ -32,8 +34,6 @@ _FAULT_SECONDS: Final = (0.1, 0.1, 0.2, 0.5, 1.0)
 # A task that this worker can't run now, because of itself or of a store: not at once, and not lost.
 _LATER_SECONDS: Final = 2.0
 
-# A task gets arq's ctx and a member; it answers None, or after how many seconds it wants to run again.
-Task = Callable[[dict[str, object], str], Awaitable[float | None]]
 
 log = structlog.get_logger(__name__)
 
@@ -57,11 +57,12 @@ class QueueWorker(Worker):
         caps: TenantCaps | None = None,
         name: str = "",
         source: Source | None = None,
+        admit: Mapping[str, Admit] | None = None,
     ) -> None:
         """`still_ours` says whether a running member's hold may be renewed: not when its lease may be over.
 
         `may_claim` says whether anything new may begin; whoever makes it true again calls `wake`. `name` is the
-        worker's own on its wake channel. `source` finds due members while Redis can't.
+        worker's own on its wake channel. `source` finds due members while Redis can't. `admit` is by a task's name.
         """
         super().__init__(
             functions=[func(task, name=name, timeout=None) for name, task in tasks.items()],  # type: ignore[arg-type]  # arq wants a Protocol with *args
@@ -80,6 +81,8 @@ class QueueWorker(Worker):
         self.held: dict[str, Acquired] = {}
         self._still_ours = still_ours
         self._may_claim = may_claim
+        self._admit = dict(admit or {})
+        self._admissions: dict[str, Admission] = {}
         self._contested = False
         self._left_some = True
         self._lanes = tuple(lanes)
@@ -142,9 +145,14 @@ class QueueWorker(Worker):
         free = self.max_jobs - self.job_counter
         if not self.allow_pick_jobs or free <= 0:
             return
-        for lane, member in await source(min(free, self._fallback.most)):
-            if member not in self.held and self._may_start(lane):
-                self._start(Acquired(lane, member, token="", function=None))
+        taken = [
+            acquired
+            for lane, member in await source(min(free, self._fallback.most))
+            if member not in self.held
+            and self._may_start(lane)
+            and self._take(acquired := Acquired(lane, member, token="", function=None))
+        ]
+        self._start(taken)
 
     def _may_start(self, lane: Lane) -> bool:
         return self.allow_pick_jobs and min(self._rooms()[: self._lanes.index(lane) + 1]) > 0
@@ -185,23 +193,55 @@ class QueueWorker(Worker):
             # Stopped while the claim was under way: others may have them now.
             await self._claims.finish([Finished(each, 0.0) for each in acquired], leaving=True)
             return
-        for each in acquired:
-            self._start(each)
+        self._start([each for each in acquired if self._take(each)])
         if len(acquired) < wanted:
             self._left_some = self._contested or 0 in self._rooms()
             await self._wait(tick if due_in is None else min(tick, max(due_in, 0.001)))
 
-    def _start(self, acquired: Acquired) -> None:
+    def _take(self, acquired: Acquired) -> bool:
+        """Gives it a slot. False: it has one already."""
         running = acquired.member in self.held
         self.held[acquired.member] = acquired
         if running:
             # Rung anew or lapsed, and it came back to us: when this run ends, there is another one to do.
-            return
+            return False
         self.job_counter += 1
         self._running[acquired.lane] += 1
-        task = self.loop.create_task(self.run_job(acquired.member, 0), name=acquired.member)
-        self.tasks[acquired.member] = task
-        task.add_done_callback(lambda _: self._ended(acquired.lane, acquired.member, task))
+        return True
+
+    def _start(self, taken: Sequence[Acquired]) -> None:
+        """Makes the tasks, or first asks for all that want to be asked for together."""
+        together: dict[str, list[Acquired]] = {}
+        for each in taken:
+            name = each.function or self.default_task
+            if name in self._admit and parse_member(each.member) is not None:
+                together.setdefault(name, []).append(each)
+            else:
+                self._begin(each.lane, each.member)
+        for name, members in together.items():
+            asking = self.loop.create_task(self._ask(name, members), name=f"admit-{name}")
+            self.tasks.update((each.member, asking) for each in members)
+            asking.add_done_callback(partial(self._asked, members))
+
+    async def _ask(self, name: str, asked: Sequence[Acquired]) -> None:
+        try:
+            admissions = await self._admit[name](self.ctx, [each.member for each in asked])
+        except Exception as error:  # noqa: BLE001 - each task says so, as if it had asked by itself
+            admissions = [error] * len(asked)
+        for each, admission in zip(asked, admissions, strict=True):
+            self._admissions[each.member] = admission
+            self._begin(each.lane, each.member)
+
+    def _asked(self, asked: Sequence[Acquired], asking: "asyncio.Task[None]") -> None:
+        """Where the asking was cancelled, no task has taken over."""
+        for each in asked:
+            if self.tasks.get(each.member) is asking:
+                self._ended(each.lane, each.member, asking)
+
+    def _begin(self, lane: Lane, member: str) -> None:
+        task = self.loop.create_task(self.run_job(member, 0), name=member)
+        self.tasks[member] = task
+        task.add_done_callback(partial(self._ended, lane, member))
 
     def _ended(self, lane: Lane, member: str, task: "asyncio.Task[None]") -> None:
         self._running[lane] -= 1
@@ -209,6 +249,7 @@ class QueueWorker(Worker):
             del self.tasks[member]
             # Still there when the task was cancelled before its first step.
             self.held.pop(member, None)
+            self._admissions.pop(member, None)
         self._release_sem_dec_counter_on_complete()
 
     def _release_sem_dec_counter_on_complete(self) -> None:
@@ -220,8 +261,9 @@ class QueueWorker(Worker):
     async def run_job(self, job_id: str, score: int) -> None:  # noqa: ARG002 - arq's signature
         """Runs one member's task and lets go of it in Redis. Never raises: a job's failure is not the worker's."""
         try:
-            token = self.held[job_id].token
-            delay = await self._run_task(self.held[job_id])
+            held = self.held[job_id]
+            token = held.token
+            delay = await self._run_task(held, self._admissions.pop(job_id, UNASKED))
             while True:
                 held = self.held[job_id]
                 if held.token != token:
@@ -238,7 +280,7 @@ class QueueWorker(Worker):
         finally:
             del self.held[job_id]
 
-    async def _run_task(self, acquired: Acquired) -> float | None:
+    async def _run_task(self, acquired: Acquired, admission: Admission) -> float | None:
         """After how many seconds to run again, if at all. Raises nothing but CancelledError."""
         name = acquired.function or self.default_task
         if parse_member(acquired.member) is None:
@@ -249,7 +291,7 @@ class QueueWorker(Worker):
             log.warning("queue_unknown_task", task=name, member=acquired.member)
             return _LATER_SECONDS
         try:
-            delay: float | None = await self.functions[name].coroutine(self.ctx, acquired.member)
+            delay = await run_admitted(self.functions[name].coroutine, self.ctx, acquired.member, admission)
         except STORE_FAULTS as error:
             self.jobs_failed += 1
             log.warning("queue_task_put_back", task=name, member=acquired.member, error=type(error).__name__)

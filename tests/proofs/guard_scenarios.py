@@ -25,6 +25,7 @@ from core.settings import RetentionSettings
 from core.webhooks.exchange import Timing
 from core.webhooks.records import ClaimedDelivery, Ended
 from tests.proofs.stage import Stage
+from tests.support.executing import execute_job
 from tests.support.jobs import answer, failure
 from tests.support.workers import keep_alive
 from worker.tasks.sweep import repair
@@ -155,7 +156,7 @@ async def an_answer_in_safety_is_used(stage: Stage) -> None:
     await stage.worker.jobs.spool.put(run, answer("kept"))
     await stage.lapse(run.id)
     await rescue_jobs(stage.worker.jobs)
-    await execute.execute_job(stage.worker.jobs, run.id)
+    await execute_job(stage.worker.jobs, run.id)
     job = await stage.api.jobs.group_commit.reads.submit((run.id, stage.tenant.id))
     assert job is not None
     assert job.output is not None

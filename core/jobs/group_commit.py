@@ -34,11 +34,12 @@ class GroupCommit:
     reads: Batcher[Wanted, JobRecord | None]
     claims: Batcher[JobId, ClaimedJob | NotDue | None]
     calls: Batcher[Run, bool]
+    successes: Batcher[Change, Applied | None]
     changes: Batcher[Change, Applied | None]
 
     async def aclose(self) -> None:
         """Runs what is pending."""
-        for batcher in (self.inserts, self.claims, self.calls, self.changes, self.reads):
+        for batcher in (self.inserts, self.claims, self.calls, self.successes, self.changes, self.reads):
             await batcher.aclose()
 
 
@@ -71,6 +72,10 @@ def open_group_commit(
         async with hot_statement(database) as connection:
             return await store.mark_called(connection, runs)
 
+    async def succeed(changes: Sequence[Change]) -> list[Applied | None]:
+        async with hot_statement(database) as connection:
+            return await store.succeed(connection, changes)
+
     async def change(changes: Sequence[Change]) -> list[Applied | Failed | None]:
         async with hot_statement(database) as connection:
             outcomes = await store.apply(connection, changes)
@@ -86,6 +91,7 @@ def open_group_commit(
         reads=Batcher("read", read, max_rows=_MAX_ROWS),
         claims=Batcher("claim", claim, max_rows=_MAX_ROWS),
         calls=Batcher("call", call, max_rows=_MAX_ROWS),
+        successes=Batcher("succeed", succeed, max_rows=_MAX_ROWS, size_of=_size_of_change),
         changes=Batcher("change", change, max_rows=_MAX_ROWS, size_of=_size_of_change),
     )
 

@@ -86,8 +86,8 @@ def open_group_commit(
         return [Failed(each) if isinstance(each, RowLocked) else each for each in outcomes]
 
     return GroupCommit(
-        # A request may bring a thousand, which cost least together.
-        inserts=Batcher("insert", insert, max_rows=_MAX_NEW, size_of=_size_of_new),
+        # A request may bring a thousand, which cost least together; one group is made ready while another commits.
+        inserts=Batcher("insert", insert, max_rows=_MAX_NEW, lanes=2, size_of=_size_of_new),
         reads=Batcher("read", read, max_rows=_MAX_ROWS),
         claims=Batcher("claim", claim, max_rows=_MAX_ROWS),
         calls=Batcher("call", call, max_rows=_MAX_ROWS),

@@ -9,6 +9,7 @@ worker/lifecycle.py.
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -18,8 +19,8 @@ from arq.worker import Worker, func
 
 from core.db.batching import Batcher
 from core.db.faults import STORE_FAULTS
-from core.queue.admission import UNASKED, Admission, Admit, Task, run_admitted
-from core.queue.claims import Acquired, Finished, open_claims
+from core.queue.admission import Admissions, Admit, Task, run_admitted
+from core.queue.claims import MAX_BATCH, Acquired, Finished, keep_holds, open_claims
 from core.queue.connect import RedisFault, end_if_cancelled
 from core.queue.fallback import Fallback, Source
 from core.queue.fleet import TenantCaps
@@ -27,13 +28,11 @@ from core.queue.keys import LANE_WEIGHTS, Keys, Lane, parse_member
 from core.queue.payload import dumps, loads
 from core.queue.shares import Shares, kept_free, rooms
 
-_MAX_BATCH: Final = 500
 _TICK_SECONDS: Final = 1.0
 # After a fault, and after one that goes on.
 _FAULT_SECONDS: Final = (0.1, 0.1, 0.2, 0.5, 1.0)
 # A task that this worker can't run now, because of itself or of a store: not at once, and not lost.
 _LATER_SECONDS: Final = 2.0
-
 
 log = structlog.get_logger(__name__)
 
@@ -81,8 +80,7 @@ class QueueWorker(Worker):
         self.held: dict[str, Acquired] = {}
         self._still_ours = still_ours
         self._may_claim = may_claim
-        self._admit = dict(admit or {})
-        self._admissions: dict[str, Admission] = {}
+        self._admissions = Admissions(admit or {})
         self._contested = False
         self._left_some = True
         self._lanes = tuple(lanes)
@@ -92,7 +90,7 @@ class QueueWorker(Worker):
         self._idle = asyncio.Event()
         self._claims = open_claims(redis, keys, lanes, lease_seconds, caps=caps, worker=name)
         self._fallback = Fallback(source)
-        self._finishes: Batcher[Finished, None] = Batcher("queue_finish", self._finish_many, max_rows=_MAX_BATCH)
+        self._finishes: Batcher[Finished, None] = Batcher("queue_finish", self._finish_many, max_rows=MAX_BATCH)
 
     def wake(self) -> None:
         """Something may be due. Called by the subscription, by a freed slot, and after a reconnect."""
@@ -114,7 +112,7 @@ class QueueWorker(Worker):
 
     async def main(self) -> None:
         """Polls until stopped, then waits for what runs; whatever Redis does meanwhile."""
-        parts = [asyncio.create_task(self._keep_holds(), name="queue-heartbeat")]
+        parts = [asyncio.create_task(keep_holds(self._claims, self._ours), name="queue-heartbeat")]
         if self._fallback.source is not None:
             parts.append(asyncio.create_task(self._fallback.run(self._take_unclaimed), name="queue-fallback"))
         faults = 0
@@ -126,7 +124,7 @@ class QueueWorker(Worker):
                 end_if_cancelled()
                 await self._wait(_FAULT_SECONDS[min(faults, len(_FAULT_SECONDS) - 1)])
                 faults += 1
-            await self._leave()
+            await self._claims.leave()
             while self.tasks:
                 await asyncio.wait(list(self.tasks.values()))
             self._idle.set()
@@ -134,11 +132,8 @@ class QueueWorker(Worker):
             for part in parts:
                 part.cancel()
 
-    async def _leave(self) -> None:
-        try:
-            await self._claims.leave()
-        except RedisFault as error:
-            log.warning("queue_leave_failed", error=type(error).__name__)
+    def _ours(self) -> list[Acquired]:
+        return [each for each in self.held.values() if each.token and self._still_ours(each.member)]
 
     async def _take_unclaimed(self, source: Source) -> None:
         """Starts due members that PostgreSQL names, held in Redis by nobody."""
@@ -179,7 +174,7 @@ class QueueWorker(Worker):
         self._wake_event.clear()
         # Jitter keeps workers that were woken together from looking together.
         tick = _TICK_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311 - jitter is no secret
-        wanted = min(self.max_jobs - self.job_counter, _MAX_BATCH)
+        wanted = min(self.max_jobs - self.job_counter, MAX_BATCH)
         if wanted <= 0 or not self._may_claim():
             await self._wait(_TICK_SECONDS)
             return
@@ -200,8 +195,7 @@ class QueueWorker(Worker):
 
     def _take(self, acquired: Acquired) -> bool:
         """Gives it a slot. False: it has one already."""
-        running = acquired.member in self.held
-        self.held[acquired.member] = acquired
+        running, self.held[acquired.member] = acquired.member in self.held, acquired
         if running:
             # Rung anew or lapsed, and it came back to us: when this run ends, there is another one to do.
             return False
@@ -211,26 +205,18 @@ class QueueWorker(Worker):
 
     def _start(self, taken: Sequence[Acquired]) -> None:
         """Makes the tasks, or first asks for all that want to be asked for together."""
-        together: dict[str, list[Acquired]] = {}
-        for each in taken:
-            name = each.function or self.default_task
-            if name in self._admit and parse_member(each.member) is not None:
-                together.setdefault(name, []).append(each)
-            else:
-                self._begin(each.lane, each.member)
-        for name, members in together.items():
-            asking = self.loop.create_task(self._ask(name, members), name=f"admit-{name}")
-            self.tasks.update((each.member, asking) for each in members)
-            asking.add_done_callback(partial(self._asked, members))
+        alone, together = self._admissions.sort(taken, self.default_task)
+        for each in alone:
+            self._begin(each)
+        for name, asked in together.items():
+            asking = self.loop.create_task(self._ask(name, asked), name=f"admit-{name}")
+            self.tasks.update((each.member, asking) for each in asked)
+            asking.add_done_callback(partial(self._asked, asked))
 
     async def _ask(self, name: str, asked: Sequence[Acquired]) -> None:
-        try:
-            admissions = await self._admit[name](self.ctx, [each.member for each in asked])
-        except Exception as error:  # noqa: BLE001 - each task says so, as if it had asked by itself
-            admissions = [error] * len(asked)
-        for each, admission in zip(asked, admissions, strict=True):
-            self._admissions[each.member] = admission
-            self._begin(each.lane, each.member)
+        await self._admissions.ask(name, self.ctx, asked)
+        for each in asked:
+            self._begin(each)
 
     def _asked(self, asked: Sequence[Acquired], asking: "asyncio.Task[None]") -> None:
         """Where the asking was cancelled, no task has taken over."""
@@ -238,10 +224,10 @@ class QueueWorker(Worker):
             if self.tasks.get(each.member) is asking:
                 self._ended(each.lane, each.member, asking)
 
-    def _begin(self, lane: Lane, member: str) -> None:
-        task = self.loop.create_task(self.run_job(member, 0), name=member)
-        self.tasks[member] = task
-        task.add_done_callback(partial(self._ended, lane, member))
+    def _begin(self, taken: Acquired) -> None:
+        task = self.loop.create_task(self.run_job(taken.member, 0), name=taken.member)
+        self.tasks[taken.member] = task
+        task.add_done_callback(partial(self._ended, taken.lane, taken.member))
 
     def _ended(self, lane: Lane, member: str, task: "asyncio.Task[None]") -> None:
         self._running[lane] -= 1
@@ -249,7 +235,7 @@ class QueueWorker(Worker):
             del self.tasks[member]
             # Still there when the task was cancelled before its first step.
             self.held.pop(member, None)
-            self._admissions.pop(member, None)
+            self._admissions.pop(member)
         self._release_sem_dec_counter_on_complete()
 
     def _release_sem_dec_counter_on_complete(self) -> None:
@@ -261,9 +247,8 @@ class QueueWorker(Worker):
     async def run_job(self, job_id: str, score: int) -> None:  # noqa: ARG002 - arq's signature
         """Runs one member's task and lets go of it in Redis. Never raises: a job's failure is not the worker's."""
         try:
-            held = self.held[job_id]
-            token = held.token
-            delay = await self._run_task(held, self._admissions.pop(job_id, UNASKED))
+            token = self._admissions.token(self.held[job_id])
+            delay = await self._run_task(self.held[job_id])
             while True:
                 held = self.held[job_id]
                 if held.token != token:
@@ -280,9 +265,9 @@ class QueueWorker(Worker):
         finally:
             del self.held[job_id]
 
-    async def _run_task(self, acquired: Acquired, admission: Admission) -> float | None:
+    async def _run_task(self, acquired: Acquired) -> float | None:
         """After how many seconds to run again, if at all. Raises nothing but CancelledError."""
-        name = acquired.function or self.default_task
+        name, admission = acquired.function or self.default_task, self._admissions.pop(acquired.member)
         if parse_member(acquired.member) is None:
             log.warning("queue_foreign_member", lane=acquired.lane)
             return None
@@ -292,13 +277,12 @@ class QueueWorker(Worker):
             return _LATER_SECONDS
         try:
             delay = await run_admitted(self.functions[name].coroutine, self.ctx, acquired.member, admission)
-        except STORE_FAULTS as error:
+        except Exception as error:
             self.jobs_failed += 1
-            log.warning("queue_task_put_back", task=name, member=acquired.member, error=type(error).__name__)
-            return _LATER_SECONDS
-        except Exception:
-            self.jobs_failed += 1
-            log.exception("queue_task_crashed", task=name, member=acquired.member)
+            if isinstance(error, STORE_FAULTS):
+                log.warning("queue_task_put_back", task=name, member=acquired.member, error=type(error).__name__)
+            else:
+                log.exception("queue_task_crashed", task=name, member=acquired.member)
             return _LATER_SECONDS
         self.jobs_complete += 1
         return delay
@@ -310,22 +294,7 @@ class QueueWorker(Worker):
             self.wake()
         return [None] * len(rows)
 
-    async def _keep_holds(self) -> None:
-        while True:
-            await asyncio.sleep(self.lease_seconds / 3)
-            try:
-                ours = [each for each in self.held.values() if each.token and self._still_ours(each.member)]
-                for start in range(0, len(ours), _MAX_BATCH):
-                    await self._claims.renew(ours[start : start + _MAX_BATCH])
-            except RedisFault as error:
-                log.warning("queue_heartbeat_failed", error=type(error).__name__)
-            except Exception:
-                log.exception("queue_heartbeat_crashed")
-            end_if_cancelled()
-
     async def _wait(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake_event.wait()
-        except TimeoutError:
-            return

@@ -19,6 +19,7 @@ _HELD = "core/jobs/sql/held_jobs.sql"
 _INSERT = "core/jobs/sql/insert.sql"
 _LEASES = "core/jobs/sql/lost_runs.sql"
 _DEATHS = "core/jobs/sql/declare_dead.sql"
+_RING = "core/queue/ring_script.py"
 _SCRIPTS = "core/queue/scripts.py"
 _SUCCEED = "core/jobs/sql/succeed.sql"
 _SWEEP = "worker/tasks/sweep.py"
@@ -337,21 +338,21 @@ GUARDS = (
     ),
     Guard(
         "the ring's idempotence",
-        _SCRIPTS,
+        _RING,
         "lined[#lined + 1] = member\n",
         "lined[#lined + 1] = member .. time[2]\n",
         story.ringing_twice_queues_once,
     ),
     Guard(
         "the ring takes the hold away",
-        _SCRIPTS,
+        _RING,
         "if holders[member] then\n",
         "if false then\n",
         story.a_ring_takes_the_member_from_a_dead_worker,
     ),
     Guard(
         "a payload's life",
-        _SCRIPTS,
+        _RING,
         ", 'PX', math.max(0, delay) + ARGV[2])",
         ")",
         story.a_payload_does_not_stay_for_ever,

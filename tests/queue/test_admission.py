@@ -1,9 +1,11 @@
 """Members of a claim are asked for together, and only those that may run become tasks."""
 
+import asyncio
 from collections.abc import Sequence
 
+from core.domain.ids import new_job_id
 from core.queue.admission import Admission, Admitted
-from core.queue.keys import Lane
+from core.queue.keys import Lane, job_member
 from core.queue.payload import RUN_JOB
 from tests.queue.lanes import Lanes, Runs
 from tests.support.waiting import eventually
@@ -59,6 +61,29 @@ async def test_an_error_is_each_tasks_own(lanes: Lanes) -> None:
         assert worker.jobs_failed == 1
     assert await lanes.members(Lane.INTERACTIVE) == [failing]
     assert await lanes.due_in_ms(failing, Lane.INTERACTIVE) > 0
+
+
+async def test_what_came_again_while_it_was_asked_for_is_asked_for_anew(lanes: Lanes) -> None:
+    """The first answer was of before: without a second one, what was rung since would be forgotten."""
+    runs, job_id = Claimed(), new_job_id()
+    member = job_member(job_id)
+    may_answer = asyncio.Event()
+    asked = Asked({member: None})
+
+    async def slowly(context: dict[str, object], members: Sequence[str]) -> list[Admission]:
+        found = await asked.admit(context, members)
+        await may_answer.wait()
+        return found
+
+    await lanes.ring_again([job_id], Lane.INTERACTIVE)
+    async with lanes.worker(runs, tasks={RUN_JOB: runs.claimed}, admit={RUN_JOB: slowly}) as worker:
+        await eventually(lambda: asked.together == [[member]])
+        first = worker.held[member].token
+        await lanes.ring_again([job_id], Lane.INTERACTIVE)
+        await eventually(lambda: worker.held[member].token != first)
+        may_answer.set()
+        await runs.until(lambda: runs.members == [member] and not runs.running)
+        await eventually(lambda: _is_empty(lanes))
 
 
 async def _is_empty(lanes: Lanes) -> bool:

@@ -77,7 +77,6 @@ async def test_what_is_used_is_there_and_nothing_of_arqs_is_shadowed(lanes: Lane
             "held",
             "_still_ours",
             "_may_claim",
-            "_admit",
             "_admissions",
             "_contested",
             "_left_some",

@@ -7,9 +7,10 @@ back at no cost. Called by worker/main.py.
 import asyncio
 import random
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -21,18 +22,17 @@ from core.jobs.fallback import DueDeliveries, DueJobs
 from core.jobs.fleet import read_fleet
 from core.observability.metrics import SLOTS
 from core.process import end_tasks
-from core.queue.fallback import Source
 from core.queue.fleet import TenantCaps
 from core.queue.keys import JOB_LANES, Lane
 from core.queue.payload import DELIVER_WEBHOOK, RUN_JOB
 from core.queue.subscription import listen
-from core.queue.worker import QueueWorker, Task
+from core.queue.worker import QueueWorker
 from core.runtime import WorkerRuntime
 from worker.health import serve_health
 from worker.tasks.beat import look_forever, renew_forever
 from worker.tasks.deliver_webhook import deliver_webhook
 from worker.tasks.prune import prune_forever
-from worker.tasks.run_job import run_job
+from worker.tasks.run_job import admit_jobs, run_job
 from worker.tasks.sweep import make_sweep
 
 _PUT_BACK_SECONDS: Final = 5.0
@@ -72,51 +72,33 @@ def make_workers(runtime: WorkerRuntime) -> Workers:
         except InvalidId:
             return False
 
-    def make(
-        lanes: Sequence[Lane],
-        tasks: Mapping[str, Task],
-        default: str,
-        slots: int,
-        source: Source,
-        caps: TenantCaps | None = None,
-        still_ours: Callable[[str], bool] = lambda _: True,
-        may_claim: Callable[[], bool] = lambda: True,
-    ) -> QueueWorker:
-        return QueueWorker(
-            redis=runtime.redis,
-            keys=runtime.keys,
-            lanes=lanes,
-            tasks=tasks,
-            default_task=default,
-            slots=slots,
-            # What a dead worker held in Redis must be free again when its lease in PostgreSQL is.
-            lease_seconds=settings.worker.lease_seconds,
-            context={"runtime": runtime},
-            still_ours=still_ours,
-            may_claim=may_claim,
-            caps=caps,
-            name=leases.worker.name,
-            source=source,
-        )
-
-    deliver = {DELIVER_WEBHOOK: deliver_webhook}
+    make = partial(
+        QueueWorker,
+        redis=runtime.redis,
+        keys=runtime.keys,
+        # What a dead worker held in Redis must be free again when its lease in PostgreSQL is.
+        lease_seconds=settings.worker.lease_seconds,
+        context={"runtime": runtime},
+        name=leases.worker.name,
+    )
     return Workers(
         jobs=make(
-            JOB_LANES,
-            {RUN_JOB: run_job},
-            RUN_JOB,
-            settings.worker.concurrency,
-            DueJobs(runtime.database, caps),
-            caps,
-            still_ours,
-            lambda: leases.worker.may_claim,
+            lanes=JOB_LANES,
+            tasks={RUN_JOB: run_job},
+            admit={RUN_JOB: admit_jobs},
+            default_task=RUN_JOB,
+            slots=settings.worker.concurrency,
+            source=DueJobs(runtime.database, caps),
+            caps=caps,
+            still_ours=still_ours,
+            may_claim=lambda: leases.worker.may_claim,
         ),
         deliveries=make(
-            [Lane.DELIVERIES],
-            deliver,
-            DELIVER_WEBHOOK,
-            settings.webhook.concurrency,
-            DueDeliveries(DeliveryWalk(runtime.database)),
+            lanes=[Lane.DELIVERIES],
+            tasks={DELIVER_WEBHOOK: deliver_webhook},
+            default_task=DELIVER_WEBHOOK,
+            slots=settings.webhook.concurrency,
+            source=DueDeliveries(DeliveryWalk(runtime.database)),
         ),
         caps=caps,
     )

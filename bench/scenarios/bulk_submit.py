@@ -30,4 +30,4 @@ async def run(bench: Bench) -> list[Row]:
 
         await submit()
         rounds = await alternate(bench.rounds, submit, None if peer is None else defer(peer))
-    return [at_least("bulk submit", 2.5, rounds, of="procrastinate's batch defer", lines=lines)]
+    return [at_least("bulk submit", 1.3, rounds, of="procrastinate's in-process batch defer", lines=lines)]

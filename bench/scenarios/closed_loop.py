@@ -37,13 +37,13 @@ async def run(bench: Bench) -> list[Row]:
         for name, factor, ours, theirs in (
             (
                 "submit → result, single submits",
-                5,
+                4,
                 _singles(bench, target, singles),
                 _theirs(peer, singles, batch=1, tasks=_CLIENTS),
             ),
             (
                 "submit → result, bulk submits",
-                12,
+                10,
                 _bulk(bench, target, batches, lines),
                 _theirs(peer, bench.size(_LINES, 50), batch=bench.size(_LINES, 50), tasks=_BULK_CLIENTS),
             ),

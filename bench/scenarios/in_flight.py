@@ -1,4 +1,7 @@
-"""2,000 calls of 2 s in flight in one worker: how near to the ideal, how much memory, and whether leases stay alive."""
+"""2,000 calls of 2 s in flight in one worker: how near to the ideal, how much memory, and whether its lease lives on.
+
+Interactive, because a worker keeps a few slots free of the other priorities.
+"""
 
 import asyncio
 from statistics import median
@@ -9,6 +12,7 @@ from bench.jobs import draft, queue, running_seconds, until_succeeded
 from bench.outcome import Row
 from bench.process import Process
 from bench.stack import Bench
+from core.domain.job_state import Priority
 from core.settings import WorkerSettings
 
 _DELAY_SECONDS: Final = 2.0
@@ -27,7 +31,7 @@ async def run(bench: Bench) -> list[Row]:
     async with openai_loop.provider(bench, delay=_DELAY_SECONDS) as base_url:
         for _ in range(bench.rounds):
             await bench.reset()
-            await queue(bench, count, draft("mock/gpt"), provider_url=base_url)
+            await queue(bench, count, draft("mock/gpt", priority=Priority.INTERACTIVE), provider_url=base_url)
             async with bench.workers(1, **openai_loop.variables(base_url, slots)) as (worker,):
                 watch = asyncio.create_task(_watch(bench, worker, memory, margins))
                 await until_succeeded(bench, count)
@@ -37,11 +41,12 @@ async def run(bench: Bench) -> list[Row]:
 
 
 async def _watch(bench: Bench, worker: Process, memory: list[float], margins: list[float]) -> None:
-    """Twice a second: the worker's memory, and how long the lease that is nearest to its end would last."""
+    """Twice a second: the worker's memory, and how long its lease would last."""
     while True:
         memory.append(worker.resident_bytes / 2**20)
         left = await bench.owner.fetchval(
-            "SELECT extract(epoch FROM min(lease_expires_at) - now())::float8 FROM jobs WHERE state = 'running'"
+            "SELECT extract(epoch FROM min(lease_expires_at) - now())::float8 FROM workers"
+            " WHERE id IN (SELECT worker_id FROM jobs WHERE state = 'running')"
         )
         if left is not None:
             margins.append(float(left))

@@ -37,10 +37,50 @@ class Failed:
 
 
 @dataclass(slots=True)
+class _Together(Generic[Outcome]):
+    """Rows that one caller submitted at once, and one future for all of them: a thousand futures cost too much."""
+
+    outcomes: "list[Outcome | BaseException]"
+    left: int
+    ended: "asyncio.Future[None]"
+
+    def settle(self, index: int, outcome: Outcome | BaseException) -> None:
+        self.outcomes[index] = outcome
+        self.left -= 1
+        if self.left == 0 and not self.ended.done():
+            self.ended.set_result(None)
+
+
+@dataclass(slots=True)
 class _Pending(Generic[Row, Outcome]):
+    """A row, and who waits for its outcome: one caller, or one that waits for others as well."""
+
     row: Row
-    outcome: "asyncio.Future[Outcome]"
-    size: int = 0
+    size: int
+    caller: "asyncio.Future[Outcome] | _Together[Outcome]"
+    index: int = 0
+    is_settled: bool = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """False once it has its outcome, or when its caller was cancelled."""
+        if self.is_settled:
+            return False
+        return not (self.caller.ended if isinstance(self.caller, _Together) else self.caller).done()
+
+    def settle(self, outcome: Outcome) -> None:
+        self.is_settled = True
+        if isinstance(self.caller, _Together):
+            self.caller.settle(self.index, outcome)
+        else:
+            self.caller.set_result(outcome)
+
+    def fail(self, error: BaseException) -> None:
+        self.is_settled = True
+        if isinstance(self.caller, _Together):
+            self.caller.settle(self.index, error)
+        else:
+            self.caller.set_exception(error)
 
 
 @dataclass(slots=True)
@@ -75,10 +115,10 @@ class Batcher(Generic[Row, Outcome]):
             raise BatcherClosed(self.name)
         size = self.size_of(row) if self.size_of else 0
         self._admit(1, size)
-        pending: _Pending[Row, Outcome] = _Pending(row, asyncio.get_running_loop().create_future(), size)
-        self._pending.append(pending)
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._pending.append(_Pending(row, size, outcome))
         self._wake()
-        return await pending.outcome
+        return await outcome
 
     async def submit_many(self, rows: Sequence[Row]) -> list[Outcome | BaseException]:
         """The outcomes of `rows`, in order, or what the statement raised for each. Raises Overloaded, BatcherClosed."""
@@ -86,13 +126,17 @@ class Batcher(Generic[Row, Outcome]):
             raise BatcherClosed(self.name)
         sizes = [self.size_of(row) for row in rows] if self.size_of else [0] * len(rows)
         self._admit(len(rows), sum(sizes))
-        loop = asyncio.get_running_loop()
-        pending: list[_Pending[Row, Outcome]] = [
-            _Pending(row, loop.create_future(), size) for row, size in zip(rows, sizes, strict=True)
-        ]
-        self._pending.extend(pending)
+        if not rows:
+            return []
+        together: _Together[Outcome] = _Together(
+            [BatcherClosed(self.name)] * len(rows), len(rows), asyncio.get_running_loop().create_future()
+        )
+        self._pending.extend(
+            _Pending(row, size, together, index) for index, (row, size) in enumerate(zip(rows, sizes, strict=True))
+        )
         self._wake()
-        return await asyncio.gather(*(each.outcome for each in pending), return_exceptions=True)
+        await together.ended
+        return together.outcomes
 
     async def aclose(self) -> None:
         """Runs what is pending, then refuses more."""
@@ -137,7 +181,7 @@ class Batcher(Generic[Row, Outcome]):
             pending = self._pending.popleft()
             self._pending_bytes -= pending.size
             # A caller that was cancelled while it waited wants nothing any more.
-            if not pending.outcome.done():
+            if pending.is_wanted:
                 batch.append(pending)
                 size += pending.size
         return batch
@@ -162,12 +206,12 @@ class Batcher(Generic[Row, Outcome]):
     @staticmethod
     def _settle(batch: list[_Pending[Row, Outcome]], outcomes: Sequence[Outcome | Failed]) -> None:
         for pending, outcome in zip(batch, outcomes, strict=True):
-            if pending.outcome.done():
+            if not pending.is_wanted:
                 continue
             if isinstance(outcome, Failed):
-                pending.outcome.set_exception(outcome.error)
+                pending.fail(outcome.error)
             else:
-                pending.outcome.set_result(outcome)
+                pending.settle(outcome)
 
     async def _run_around_lock(self, batch: list[_Pending[Row, Outcome]], error: asyncpg.LockNotAvailableError) -> None:
         """Halves a batch that met a lock, as long as one half gets through: else a whole table is locked."""
@@ -202,5 +246,5 @@ class Batcher(Generic[Row, Outcome]):
 
 def _fail(batch: Sequence[_Pending[Row, Outcome]], error: BaseException) -> None:
     for pending in batch:
-        if not pending.outcome.done():
-            pending.outcome.set_exception(error)
+        if pending.is_wanted:
+            pending.fail(error)

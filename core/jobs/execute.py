@@ -1,6 +1,7 @@
 """Stop 5 of 9 · from worker/tasks/run_job.py · to core/providers/port.py
 
-Runs a job once: claims it (transaction 2), calls its provider under the lease, and hands the outcome to finish.
+Runs a job once: claims it with others (transaction 2), calls its provider under the lease, and hands the outcome to
+finish.
 No transaction is open during the call. Everything that can happen becomes one Transition, or nothing at all when the
 job is no longer this run's.
 """
@@ -8,6 +9,8 @@ job is no longer this run's.
 import asyncio
 import math
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -55,20 +58,39 @@ class _PutBack(Exception):
         self.hold = hold
 
 
-async def execute_job(context: RunContext, job_id: JobId) -> float | None:
-    """Claims and runs the job. Answers after how many seconds to ring for it again, or None."""
+@dataclass(frozen=True, slots=True)
+class ClaimedRun:
+    """A job that is ours to run, and when its claim was sent, by the loop's clock."""
+
+    job: ClaimedJob
+    claimed_at: float
+
+
+async def claim_jobs(context: RunContext, job_ids: Sequence[JobId]) -> list[ClaimedRun | float | BaseException | None]:
+    """Claims many in one statement. Of each: its run; after how many seconds it is due; None where it is not to be run
+    by anybody who asks now; or what PostgreSQL's absence raised. Raises Overloaded or BatcherClosed for all of them.
+    """
     claimed_at = asyncio.get_running_loop().time()
-    match await context.group_commit.claims.submit(job_id):
-        case None:
-            return None
-        case NotDue(seconds=seconds):
-            return seconds
-        case ClaimedJob() as job:
-            observe(QUEUE_WAIT, max(0.0, job.queue_seconds), job.priority.value)
-            with bound(job_id=show_job(job.id), model=job.model, attempt=job.attempts_used, run_no=job.run_no):
-                async with context.leases.hold(job) as lease:
-                    transition = await _run(context, job, lease, claimed_at)
-                    return None if transition is None else await finish_job(context, job, transition)
+    found: list[ClaimedRun | float | BaseException | None] = []
+    for outcome in await context.group_commit.claims.submit_many(job_ids):
+        match outcome:
+            case ClaimedJob():
+                found.append(ClaimedRun(outcome, claimed_at))
+            case NotDue(seconds=seconds):
+                found.append(seconds)
+            case None | BaseException():
+                found.append(outcome)
+    return found
+
+
+async def run_claimed(context: RunContext, run: ClaimedRun) -> float | None:
+    """Runs a claimed job. Returns after how many seconds to enqueue it again, or None."""
+    job = run.job
+    observe(QUEUE_WAIT, max(0.0, job.queue_seconds), job.priority.value)
+    with bound(job_id=show_job(job.id), model=job.model, attempt=job.attempts_used, run_no=job.run_no):
+        async with context.leases.hold(job) as lease:
+            transition = await _run(context, job, lease, run.claimed_at)
+            return None if transition is None else await finish_job(context, job, transition)
 
 
 async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: float) -> Transition | None:

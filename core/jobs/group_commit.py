@@ -37,13 +37,14 @@ class GroupCommit:
     reads: Batcher[Wanted, JobRecord | None]
     claims: Batcher[JobId, ClaimedJob | NotDue | None]
     calls: Batcher[Run, bool]
+    successes: Batcher[Change, Applied | None]
     changes: Batcher[Change, Applied | None]
 
     async def aclose(self) -> None:
         """Runs what is pending, for a few seconds at most: a PostgreSQL that stands still is not waited for."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
-                for batcher in (self.inserts, self.claims, self.calls, self.changes, self.reads):
+                for batcher in (self.inserts, self.claims, self.calls, self.successes, self.changes, self.reads):
                     await batcher.aclose()
 
 
@@ -76,6 +77,10 @@ def open_group_commit(
         async with hot_statement(database) as connection:
             return await store.mark_called(connection, runs)
 
+    async def succeed(changes: Sequence[Change]) -> list[Applied | None]:
+        async with hot_statement(database) as connection:
+            return await store.succeed(connection, changes)
+
     async def change(changes: Sequence[Change]) -> list[Applied | Failed | None]:
         async with hot_statement(database) as connection:
             outcomes = await store.apply(connection, changes)
@@ -86,11 +91,12 @@ def open_group_commit(
         return [Failed(each) if isinstance(each, RowLocked) else each for each in outcomes]
 
     return GroupCommit(
-        # A request may bring a thousand, which cost least together.
-        inserts=Batcher("insert", insert, max_rows=_MAX_NEW, size_of=_size_of_new),
+        # A request may bring a thousand, which cost least together; one group is made ready while another commits.
+        inserts=Batcher("insert", insert, max_rows=_MAX_NEW, lanes=2, size_of=_size_of_new),
         reads=Batcher("read", read, max_rows=_MAX_ROWS),
         claims=Batcher("claim", claim, max_rows=_MAX_ROWS),
         calls=Batcher("call", call, max_rows=_MAX_ROWS),
+        successes=Batcher("succeed", succeed, max_rows=_MAX_ROWS, size_of=_size_of_change),
         changes=Batcher("change", change, max_rows=_MAX_ROWS, size_of=_size_of_change),
     )
 

@@ -59,7 +59,7 @@ class ClaimedJob:
     """A job that this worker owns until its lease runs out, and all that a run needs to know.
 
     `snoozes` counts those in a row, `snoozed_seconds` the time since the first of them. A job that an older release
-    submitted has no waits of its own.
+    submitted has no waits of its own. `has_listeners` is how it was at the claim: somebody may begin to listen.
     """
 
     id: JobId
@@ -81,6 +81,7 @@ class ClaimedJob:
     seconds_left: float | None
     queue_seconds: float
     delivery_ids: tuple[DeliveryId, ...] = ()
+    has_listeners: bool = True
 
 
 @dataclass(frozen=True, slots=True)

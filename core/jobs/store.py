@@ -83,6 +83,7 @@ async def claim(
                 seconds_left=record["seconds_left"],
                 queue_seconds=record["queue_seconds"],
                 delivery_ids=_deliveries(record),
+                has_listeners=record["has_listeners"],
             )
         elif record["seconds_until_due"] > 0:
             found[job_id] = NotDue(record["seconds_until_due"])
@@ -103,6 +104,17 @@ async def runs_of_worker(
     """The runs (job and run_no) that the worker has, as PostgreSQL knows it; of `job_ids` only where they are named."""
     records = await connection.fetch(statement("runs_of_worker"), worker_id, job_ids)
     return {(JobId(record["id"]), record["run_no"]) for record in records}
+
+
+async def succeed(connection: Connection, changes: Sequence[Change]) -> list[Applied | None]:
+    """The succeed edge where nobody listens. None: nothing was written, and `apply` does it or tells why not."""
+    # One run ends once: of two changes of a job the later one is left to `apply`.
+    rows = {change.job_id: change for change in reversed(changes)}
+    records = await connection.fetch(
+        statement("succeed"), *_columns([_success_row(change) for change in rows.values()], 9)
+    )
+    applied = {JobId(record["id"]): Applied(record["version"], ()) for record in records}
+    return [applied.get(change.job_id) if rows[change.job_id] is change else None for change in changes]
 
 
 async def apply(connection: Connection, changes: Sequence[Change]) -> list[Applied | RowLocked | None]:
@@ -183,13 +195,23 @@ def _insert_row(job: NewJob) -> tuple[object, ...]:
     )
 
 
+def _success_row(change: Change) -> tuple[object, ...]:
+    return (change.job_id, change.tenant_id, change.run_no, change.lease_token, *_usage(change), change.output)
+
+
+def _usage(change: Change) -> tuple[object, ...]:
+    result = change.transition.result
+    if result is None:
+        return (None, None, None, None)
+    usage = result.usage
+    return (usage.input_tokens, usage.output_tokens, orjson.dumps(usage).decode(), result.provider_request_id)
+
+
 _NO_FAILURE: Final = (None, None, None, None, None)
 
 
 def _change_row(change: Change) -> tuple[object, ...]:
     transition, failure, event = change.transition, change.transition.failure, change.event
-    result = transition.result
-    usage = result.usage if result else None
     return (
         change.job_id,
         change.tenant_id,
@@ -209,10 +231,7 @@ def _change_row(change: Change) -> tuple[object, ...]:
             else _NO_FAILURE
         ),
         failure.billed if failure else "yes",
-        usage.input_tokens if usage else None,
-        usage.output_tokens if usage else None,
-        orjson.dumps(usage).decode() if usage else None,
-        result.provider_request_id if result else None,
+        *_usage(change),
         change.output,
         event.event_id if event else None,
         event.type if event else None,

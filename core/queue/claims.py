@@ -6,20 +6,24 @@ same job, and losing one costs a refused claim.
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import structlog
 from arq.connections import ArqRedis
 from redis.commands.core import AsyncScript
 
 from core.queue import scripts
-from core.queue.connect import RedisFault
+from core.queue.connect import RedisFault, end_if_cancelled
 from core.queue.fleet import TenantCaps
 from core.queue.keys import AT_THE_FRONT, Keys, Lane
 from core.queue.payload import PAYLOAD_LIFE_MS, read
 
+MAX_BATCH: Final = 500
 _AGAIN_SECONDS: Final = 0.1
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """The scripts of a worker that serves `lanes`. Every method raises one of RedisFault.
+    """The scripts of a worker that serves `lanes`. Every method but `leave` raises one of RedisFault.
 
     `worker` is the name on whose channel it is woken; "" for one that nobody wakes.
     """
@@ -132,8 +136,11 @@ class Claims:
         return int(await self.heartbeat_script(args=arguments))
 
     async def leave(self) -> None:
-        """For a worker that claims no more: it is not woken from now on."""
-        await self.leave_script(args=[self._group, self.worker])
+        """For a worker that claims no more: it is not woken from now on. Never raises."""
+        try:
+            await self.leave_script(args=[self._group, self.worker])
+        except RedisFault as error:
+            log.warning("queue_leave_failed", error=type(error).__name__)
 
     def _counted_flow(self, held: Acquired) -> str:
         return held.flow if self.caps.are_counted else ""
@@ -160,6 +167,21 @@ def open_claims(
         finish_script=redis.register_script(scripts.FINISH),
         heartbeat_script=redis.register_script(scripts.HEARTBEAT),
     )
+
+
+async def keep_holds(claims: Claims, ours: Callable[[], Sequence[Acquired]]) -> None:
+    """For ever: renews what is `ours`, three times in a lease."""
+    while True:
+        await asyncio.sleep(claims.lease_ms / 3000)
+        try:
+            held = ours()
+            for start in range(0, len(held), MAX_BATCH):
+                await claims.renew(held[start : start + MAX_BATCH])
+        except RedisFault as error:
+            log.warning("queue_heartbeat_failed", error=type(error).__name__)
+        except Exception:
+            log.exception("queue_heartbeat_crashed")
+        end_if_cancelled()
 
 
 def _text(member: bytes) -> str:

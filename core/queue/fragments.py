@@ -79,17 +79,21 @@ local function busy(flow)
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
     return redis.call('ZCARD', key)
 end
-local function occupy(flow, member, lease)
-    local key = group .. ':busy:' .. flow
-    redis.call('ZADD', key, now + lease, member)
+local function occupy(flow, members, lease)
+    local key, scored = group .. ':busy:' .. flow, {{}}
+    for _, member in ipairs(members) do
+        scored[#scored + 1] = now + lease
+        scored[#scored + 1] = member
+    end
+    redis.call('ZADD', key, unpack(scored))
     redis.call('PEXPIRE', key, lease)
 end
 local function runs(flow, lease)
     redis.call('ZADD', group .. ':flows', now + lease, flow)
     redis.call('PEXPIRE', group .. ':flows', lease + {LINGER_MS})
 end
-local function release(flow, member)
-    redis.call('ZREM', group .. ':busy:' .. flow, member)
+local function release(flow, ...)
+    redis.call('ZREM', group .. ':busy:' .. flow, ...)
     if redis.call('EXISTS', group .. ':busy:' .. flow) == 0 then
         redis.call('ZADD', group .. ':flows', 'XX', now + {LINGER_MS}, flow)
     end

@@ -18,7 +18,7 @@ from redis.commands.core import AsyncScript
 
 from core.domain.ids import DeliveryId, JobId, TenantId
 from core.observability.metrics import RINGS, count
-from core.queue import scripts
+from core.queue import ring_script
 from core.queue.connect import RedisFault
 from core.queue.keys import Keys, Lane, delivery_member, job_member
 from core.queue.payload import DELIVER_WEBHOOK, PAYLOAD_LIFE_MS, RUN_JOB, payload
@@ -55,7 +55,7 @@ def ring_delivery(delivery_id: DeliveryId, tenant_id: TenantId, delay: float = 0
 
 def open_ring(redis: ArqRedis, keys: Keys, timeout: float, lane_limit: int = 100_000) -> "Ring":
     """`timeout` bounds a flush, in seconds; `lane_limit` is how many ids a lane holds."""
-    return Ring(redis, keys, timeout, lane_limit, redis.register_script(scripts.RING))
+    return Ring(redis, keys, timeout, lane_limit, redis.register_script(ring_script.RING))
 
 
 @dataclass(slots=True)

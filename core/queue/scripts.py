@@ -15,62 +15,8 @@ MAX_LINED_UP: Final = 500
 # In one claim, of what its flow has no slots for; and how much of a flow's is let back at once when a cap has risen.
 MAX_PARKED: Final = 500
 MAX_UNPARKED: Final = 200
-# A full lane still takes the ids of flows that have fewer than this waiting, up to a quarter more than the limit.
-_SMALL_BACKLOG: Final = 100
 # An idle worker looks again for a time as near as this; the tick covers what is further.
 _SOON_MS: Final = 1000
-
-# KEYS: lane.  ARGV: group, payload life ms, most ids in the lane, then (member, delay ms, payload, flow) for each. A
-# negative delay puts the member before those that wait. One that waits keeps its place.
-# PostgreSQL says that the member waits, so whoever holds it in Redis does so no longer: its token goes.
-# Answers how many were not written because the lane is full: the sweep enqueues them when there is room.
-RING: Final = (
-    FAIR
-    + WAKE
-    + "local group = ARGV[1]"
-    + BUSY
-    + PARK
-    + f"""
-local lane, limit = KEYS[1], tonumber(ARGV[3])
-local parking, size = {{}}, redis.call('ZCARD', lane)
-for _, flow in ipairs(redis.call('ZRANGE', group .. ':parked', 0, 99)) do
-    parking[flow] = redis.call('ZCARD', lane .. ':parked:' .. flow)
-    size = size + parking[flow]
-end
-local function is_full(flow)
-    if size < limit then return false end
-    local backlog = tonumber(redis.call('HGET', lane .. ':tags', flow) or 0) - service(lane)
-    return size >= limit * 1.25 or backlog >= {_SMALL_BACKLOG}
-end
-local written, refused = 0, 0
-for i = 4, #ARGV, 4 do
-    local member, delay, flow = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 3]
-    local place = tonumber(redis.call('ZSCORE', lane, member) or nil)
-    local parked = parking[flow] and redis.call('ZSCORE', lane .. ':parked:' .. flow, member)
-    if not place and not parked and delay >= 0 and is_full(flow) then
-        refused = refused + 1
-    else
-        redis.call('SET', '{PAYLOAD}' .. member, ARGV[i + 2], 'PX', math.max(0, delay) + ARGV[2])
-        if redis.call('DEL', '{IN_PROGRESS}' .. member) == 1 and flow ~= '' then release(flow, member) end
-        if not place and not parked then size = size + 1 end
-        if delay ~= 0 or not parked then
-            if parked then redis.call('ZREM', lane .. ':parked:' .. flow, member) end
-            local score = delay < 0 and FRONT or now + delay
-            if delay == 0 then score = place and place < VIRTUAL and place or tag(lane, flow, '') end
-            if delay == 0 and parking[flow] and (not place or place >= VIRTUAL) then
-                -- Its flow is at its cap: a worker that is woken for it could only put it aside.
-                park(lane, flow, member, score)
-            else
-                redis.call('ZADD', lane, score, member)
-                written = written + 1
-            end
-        end
-    end
-end
-wake(group, written)
-return refused
-"""
-)
 
 # KEYS: lanes in order of preference.  ARGV: token, lease ms, group, worker ('' for one that nobody wakes), slots kept
 # free, whether flows are counted (1 or 0), a flow's cap (-1: none), the flows' own caps as JSON or '', then the share
@@ -96,7 +42,7 @@ redis.call('ZREM', group .. ':idle', worker)
     + BUSY
     + PARK
     + f"""
-local claimed, rooms, in_use, parked, wanted = {{}}, {{}}, {{}}, 0, kept
+local claimed, rooms, in_use, taken, parked, wanted = {{}}, {{}}, {{}}, {{}}, 0, kept
 for i = 1, #KEYS do
     wanted = wanted + ARGV[8 + i]
     rooms[i] = tonumber(ARGV[8 + #KEYS + i])
@@ -137,29 +83,35 @@ local function take(index, most, below)
         local ahead = most - got + math.min(parked, 50)
         local due = redis.call('ZRANGEBYSCORE', lane, '-inf', '(' .. below, 'WITHSCORES', 'LIMIT', 0, ahead)
         if #due == 0 then break end
+        local keys, moved = {{}}, {{}}
+        for i = 1, #due, 2 do keys[#keys + 1] = '{PAYLOAD}' .. due[i] end
+        local bodies = redis.call('MGET', unpack(keys))
         for i = 1, #due, 2 do
             if got == most then break end
-            local member = due[i]
-            if not put_off_if_held(lane, member) then
-                local body = body_of(member)
-                local flow = counted and flow_of(body) or ''
-                if flow ~= '' and is_capped(flow) then
+            local member, body = due[i], bodies[(i + 1) / 2] or ''
+            local flow = counted and flow_of(body) or ''
+            if flow ~= '' and is_capped(flow) then
+                if not put_off_if_held(lane, member) then
                     park(lane, flow, member, due[i + 1])
                     parked = parked + 1
-                else
-                    redis.call('SET', '{IN_PROGRESS}' .. member, token, 'PX', lease)
-                    redis.call('ZADD', lane, 'XX', now + lease, member)
-                    if flow ~= '' then
-                        occupy(flow, member, lease)
-                        in_use[flow] = in_use[flow] + 1
-                    end
-                    claimed[#claimed + 1] = index - 1
-                    claimed[#claimed + 1] = member
-                    claimed[#claimed + 1] = body
-                    got, last = got + 1, tonumber(due[i + 1])
                 end
+            elseif redis.call('SET', '{IN_PROGRESS}' .. member, token, 'NX', 'PX', lease) then
+                moved[#moved + 1] = now + lease
+                moved[#moved + 1] = member
+                if flow ~= '' then
+                    taken[flow] = taken[flow] or {{}}
+                    table.insert(taken[flow], member)
+                    in_use[flow] = in_use[flow] + 1
+                end
+                claimed[#claimed + 1] = index - 1
+                claimed[#claimed + 1] = member
+                claimed[#claimed + 1] = body
+                got, last = got + 1, tonumber(due[i + 1])
+            else
+                put_off_if_held(lane, member)
             end
         end
+        if #moved > 0 then redis.call('ZADD', lane, 'XX', unpack(moved)) end
     end
     for i = 1, index do rooms[i] = rooms[i] - got end
     if got > 0 then served(lane, last) end
@@ -183,6 +135,7 @@ for i = 1, #KEYS do
     if left > 0 then left = left - take(i, left, VIRTUAL) end
     if reserve > 0 then reserve = reserve - take(i, reserve, service(KEYS[i])) end
 end
+for flow, members in pairs(taken) do occupy(flow, members, lease) end
 for flow, count in pairs(in_use) do
     if count > 0 then runs(flow, lease) end
 end
@@ -236,25 +189,35 @@ local unparked, for_others = 0, 0
 local parking = redis.call('EXISTS', group .. ':parked') == 1
 -- A negative delay is before all that waits.
 local function later(delay) return tonumber(delay) < 0 and 0 or now + delay end
+local keys, ended, over, freed = {{}}, {{}}, {{}}, {{}}
+for i = 3, #ARGV, 5 do keys[#keys + 1] = '{IN_PROGRESS}' .. ARGV[i + 1] end
+local holders = #keys > 0 and redis.call('MGET', unpack(keys)) or {{}}
+local function add(lists, name, member)
+    lists[name] = lists[name] or {{}}
+    table.insert(lists[name], member)
+end
 for i = 3, #ARGV, 5 do
     local lane, member, token, delay, flow = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-    local holder = redis.call('GET', '{IN_PROGRESS}' .. member)
+    local holder = holders[(i + 2) / 5]
     if holder == token then
-        redis.call('DEL', '{IN_PROGRESS}' .. member)
+        ended[#ended + 1] = '{IN_PROGRESS}' .. member
         if delay ~= '' then
             redis.call('ZADD', lane, later(delay), member)
         else
-            redis.call('ZREM', lane, member)
-            redis.call('DEL', '{PAYLOAD}' .. member)
+            add(over, lane, member)
+            ended[#ended + 1] = '{PAYLOAD}' .. member
         end
     elseif not holder and delay ~= '' then
         redis.call('ZADD', lane, 'NX', later(delay), member)
     end
-    if flow ~= '' and (holder == token or not holder) then
-        release(flow, member)
-        if parking then unparked = unparked + unpark(flow, 1) end
-    end
+    if flow ~= '' and (holder == token or not holder) then add(freed, flow, member) end
     if delay ~= '' and tonumber(delay) <= 0 then for_others = for_others + 1 end
+end
+if #ended > 0 then redis.call('DEL', unpack(ended)) end
+for lane, members in pairs(over) do redis.call('ZREM', lane, unpack(members)) end
+for flow, members in pairs(freed) do
+    release(flow, unpack(members))
+    if parking then unparked = unparked + unpark(flow, #members) end
 end
 -- The worker whose slots these were claims next, unless it is on its way out.
 wake(group, for_others + unparked * ARGV[2])
@@ -278,12 +241,15 @@ for i = 4, #ARGV, 4 do
         redis.call('ZADD', lane, 'XX', now + lease, member)
         renewed = renewed + 1
         if flow ~= '' then
-            occupy(flow, member, lease)
-            running[flow] = true
+            running[flow] = running[flow] or {{}}
+            table.insert(running[flow], member)
         end
     end
 end
-for flow in pairs(running) do runs(flow, lease) end
+for flow, members in pairs(running) do
+    occupy(flow, members, lease)
+    runs(flow, lease)
+end
 return renewed
 """
 )

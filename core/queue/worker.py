@@ -8,7 +8,9 @@ worker/lifecycle.py.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -17,7 +19,8 @@ from arq.worker import Worker, func
 
 from core.db.batching import Batcher
 from core.db.faults import STORE_FAULTS
-from core.queue.claims import Acquired, Finished, open_claims
+from core.queue.admission import Admissions, Admit, Task, run_admitted
+from core.queue.claims import MAX_BATCH, Acquired, Finished, keep_holds, open_claims
 from core.queue.connect import RedisFault, end_if_cancelled
 from core.queue.fallback import Fallback, Source
 from core.queue.fleet import TenantCaps
@@ -25,15 +28,11 @@ from core.queue.keys import LANE_WEIGHTS, Keys, Lane, parse_member
 from core.queue.payload import dumps, loads
 from core.queue.shares import Shares, kept_free, rooms
 
-_MAX_BATCH: Final = 500
 _TICK_SECONDS: Final = 1.0
 # After a fault, and after one that goes on.
 _FAULT_SECONDS: Final = (0.1, 0.1, 0.2, 0.5, 1.0)
 # A task that this worker can't run now, because of itself or of a store: not at once, and not lost.
 _LATER_SECONDS: Final = 2.0
-
-# A task gets arq's ctx and a member; it answers None, or after how many seconds it wants to run again.
-Task = Callable[[dict[str, object], str], Awaitable[float | None]]
 
 log = structlog.get_logger(__name__)
 
@@ -57,11 +56,12 @@ class QueueWorker(Worker):
         caps: TenantCaps | None = None,
         name: str = "",
         source: Source | None = None,
+        admit: Mapping[str, Admit] | None = None,
     ) -> None:
         """`still_ours` says whether a running member's hold may be renewed: not when its lease may be over.
 
         `may_claim` says whether anything new may begin; whoever makes it true again calls `wake`. `name` is the
-        worker's own on its wake channel. `source` finds due members while Redis can't.
+        worker's own on its wake channel. `source` finds due members while Redis can't. `admit` is by a task's name.
         """
         super().__init__(
             functions=[func(task, name=name, timeout=None) for name, task in tasks.items()],  # type: ignore[arg-type]  # arq wants a Protocol with *args
@@ -80,6 +80,7 @@ class QueueWorker(Worker):
         self.held: dict[str, Acquired] = {}
         self._still_ours = still_ours
         self._may_claim = may_claim
+        self._admissions = Admissions(admit or {})
         self._contested = False
         self._left_some = True
         self._lanes = tuple(lanes)
@@ -89,7 +90,7 @@ class QueueWorker(Worker):
         self._idle = asyncio.Event()
         self._claims = open_claims(redis, keys, lanes, lease_seconds, caps=caps, worker=name)
         self._fallback = Fallback(source)
-        self._finishes: Batcher[Finished, None] = Batcher("queue_finish", self._finish_many, max_rows=_MAX_BATCH)
+        self._finishes: Batcher[Finished, None] = Batcher("queue_finish", self._finish_many, max_rows=MAX_BATCH)
 
     def wake(self) -> None:
         """Something may be due. Called by the subscription, by a freed slot, and after a reconnect."""
@@ -111,7 +112,7 @@ class QueueWorker(Worker):
 
     async def main(self) -> None:
         """Polls until stopped, then waits for what runs; whatever Redis does meanwhile."""
-        parts = [asyncio.create_task(self._keep_holds(), name="queue-heartbeat")]
+        parts = [asyncio.create_task(keep_holds(self._claims, self._ours), name="queue-heartbeat")]
         if self._fallback.source is not None:
             parts.append(asyncio.create_task(self._fallback.run(self._take_unclaimed), name="queue-fallback"))
         faults = 0
@@ -123,7 +124,7 @@ class QueueWorker(Worker):
                 end_if_cancelled()
                 await self._wait(_FAULT_SECONDS[min(faults, len(_FAULT_SECONDS) - 1)])
                 faults += 1
-            await self._leave()
+            await self._claims.leave()
             while self.tasks:
                 await asyncio.wait(list(self.tasks.values()))
             self._idle.set()
@@ -131,20 +132,22 @@ class QueueWorker(Worker):
             for part in parts:
                 part.cancel()
 
-    async def _leave(self) -> None:
-        try:
-            await self._claims.leave()
-        except RedisFault as error:
-            log.warning("queue_leave_failed", error=type(error).__name__)
+    def _ours(self) -> list[Acquired]:
+        return [each for each in self.held.values() if each.token and self._still_ours(each.member)]
 
     async def _take_unclaimed(self, source: Source) -> None:
         """Starts due members that PostgreSQL names, held in Redis by nobody."""
         free = self.max_jobs - self.job_counter
         if not self.allow_pick_jobs or free <= 0:
             return
-        for lane, member in await source(min(free, self._fallback.most)):
-            if member not in self.held and self._may_start(lane):
-                self._start(Acquired(lane, member, token="", function=None))
+        taken = [
+            acquired
+            for lane, member in await source(min(free, self._fallback.most))
+            if member not in self.held
+            and self._may_start(lane)
+            and self._take(acquired := Acquired(lane, member, token="", function=None))
+        ]
+        self._start(taken)
 
     def _may_start(self, lane: Lane) -> bool:
         return self.allow_pick_jobs and min(self._rooms()[: self._lanes.index(lane) + 1]) > 0
@@ -171,7 +174,7 @@ class QueueWorker(Worker):
         self._wake_event.clear()
         # Jitter keeps workers that were woken together from looking together.
         tick = _TICK_SECONDS * random.uniform(0.8, 1.0)  # noqa: S311 - jitter is no secret
-        wanted = min(self.max_jobs - self.job_counter, _MAX_BATCH)
+        wanted = min(self.max_jobs - self.job_counter, MAX_BATCH)
         if wanted <= 0 or not self._may_claim():
             await self._wait(_TICK_SECONDS)
             return
@@ -185,23 +188,46 @@ class QueueWorker(Worker):
             # Stopped while the claim was under way: others may have them now.
             await self._claims.finish([Finished(each, 0.0) for each in acquired], leaving=True)
             return
-        for each in acquired:
-            self._start(each)
+        self._start([each for each in acquired if self._take(each)])
         if len(acquired) < wanted:
             self._left_some = self._contested or 0 in self._rooms()
             await self._wait(tick if due_in is None else min(tick, max(due_in, 0.001)))
 
-    def _start(self, acquired: Acquired) -> None:
-        running = acquired.member in self.held
-        self.held[acquired.member] = acquired
+    def _take(self, acquired: Acquired) -> bool:
+        """Gives it a slot. False: it has one already."""
+        running, self.held[acquired.member] = acquired.member in self.held, acquired
         if running:
             # Rung anew or lapsed, and it came back to us: when this run ends, there is another one to do.
-            return
+            return False
         self.job_counter += 1
         self._running[acquired.lane] += 1
-        task = self.loop.create_task(self.run_job(acquired.member, 0), name=acquired.member)
-        self.tasks[acquired.member] = task
-        task.add_done_callback(lambda _: self._ended(acquired.lane, acquired.member, task))
+        return True
+
+    def _start(self, taken: Sequence[Acquired]) -> None:
+        """Makes the tasks, or first asks for all that want to be asked for together."""
+        alone, together = self._admissions.sort(taken, self.default_task)
+        for each in alone:
+            self._begin(each)
+        for name, asked in together.items():
+            asking = self.loop.create_task(self._ask(name, asked), name=f"admit-{name}")
+            self.tasks.update((each.member, asking) for each in asked)
+            asking.add_done_callback(partial(self._asked, asked))
+
+    async def _ask(self, name: str, asked: Sequence[Acquired]) -> None:
+        await self._admissions.ask(name, self.ctx, asked)
+        for each in asked:
+            self._begin(each)
+
+    def _asked(self, asked: Sequence[Acquired], asking: "asyncio.Task[None]") -> None:
+        """Where the asking was cancelled, no task has taken over."""
+        for each in asked:
+            if self.tasks.get(each.member) is asking:
+                self._ended(each.lane, each.member, asking)
+
+    def _begin(self, taken: Acquired) -> None:
+        task = self.loop.create_task(self.run_job(taken.member, 0), name=taken.member)
+        self.tasks[taken.member] = task
+        task.add_done_callback(partial(self._ended, taken.lane, taken.member))
 
     def _ended(self, lane: Lane, member: str, task: "asyncio.Task[None]") -> None:
         self._running[lane] -= 1
@@ -209,6 +235,7 @@ class QueueWorker(Worker):
             del self.tasks[member]
             # Still there when the task was cancelled before its first step.
             self.held.pop(member, None)
+            self._admissions.pop(member)
         self._release_sem_dec_counter_on_complete()
 
     def _release_sem_dec_counter_on_complete(self) -> None:
@@ -220,7 +247,7 @@ class QueueWorker(Worker):
     async def run_job(self, job_id: str, score: int) -> None:  # noqa: ARG002 - arq's signature
         """Runs one member's task and lets go of it in Redis. Never raises: a job's failure is not the worker's."""
         try:
-            token = self.held[job_id].token
+            token = self._admissions.token(self.held[job_id])
             delay = await self._run_task(self.held[job_id])
             while True:
                 held = self.held[job_id]
@@ -240,7 +267,7 @@ class QueueWorker(Worker):
 
     async def _run_task(self, acquired: Acquired) -> float | None:
         """After how many seconds to run again, if at all. Raises nothing but CancelledError."""
-        name = acquired.function or self.default_task
+        name, admission = acquired.function or self.default_task, self._admissions.pop(acquired.member)
         if parse_member(acquired.member) is None:
             log.warning("queue_foreign_member", lane=acquired.lane)
             return None
@@ -249,14 +276,13 @@ class QueueWorker(Worker):
             log.warning("queue_unknown_task", task=name, member=acquired.member)
             return _LATER_SECONDS
         try:
-            delay: float | None = await self.functions[name].coroutine(self.ctx, acquired.member)
-        except STORE_FAULTS as error:
+            delay = await run_admitted(self.functions[name].coroutine, self.ctx, acquired.member, admission)
+        except Exception as error:
             self.jobs_failed += 1
-            log.warning("queue_task_put_back", task=name, member=acquired.member, error=type(error).__name__)
-            return _LATER_SECONDS
-        except Exception:
-            self.jobs_failed += 1
-            log.exception("queue_task_crashed", task=name, member=acquired.member)
+            if isinstance(error, STORE_FAULTS):
+                log.warning("queue_task_put_back", task=name, member=acquired.member, error=type(error).__name__)
+            else:
+                log.exception("queue_task_crashed", task=name, member=acquired.member)
             return _LATER_SECONDS
         self.jobs_complete += 1
         return delay
@@ -268,22 +294,7 @@ class QueueWorker(Worker):
             self.wake()
         return [None] * len(rows)
 
-    async def _keep_holds(self) -> None:
-        while True:
-            await asyncio.sleep(self.lease_seconds / 3)
-            try:
-                ours = [each for each in self.held.values() if each.token and self._still_ours(each.member)]
-                for start in range(0, len(ours), _MAX_BATCH):
-                    await self._claims.renew(ours[start : start + _MAX_BATCH])
-            except RedisFault as error:
-                log.warning("queue_heartbeat_failed", error=type(error).__name__)
-            except Exception:
-                log.exception("queue_heartbeat_crashed")
-            end_if_cancelled()
-
     async def _wait(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake_event.wait()
-        except TimeoutError:
-            return

@@ -47,13 +47,13 @@ def _folders(paths: set[str]) -> set[str]:
 
 def test_only_the_job_store_writes_jobs() -> None:
     writers = _writers(_JOB_TABLES)
-    assert {f"core/jobs/sql/{name}.sql" for name in ("apply", "claim", "delete", "insert")} <= writers
+    assert {f"core/jobs/sql/{name}.sql" for name in ("apply", "claim", "delete", "insert", "succeed")} <= writers
     assert _folders(writers) == {"core/jobs/sql"}
     assert not [module.path for module in modules() if _JOB_ROWS.search(module.text)]
 
 
 def test_a_write_of_a_job_is_guarded() -> None:
-    guards = {"apply": "FOR UPDATE OF job", "claim": "FOR UPDATE SKIP LOCKED"}
+    guards = {"apply": "FOR UPDATE OF job", "succeed": "FOR UPDATE OF job", "claim": "FOR UPDATE SKIP LOCKED"}
     for name, guard in guards.items():
         assert guard in read(f"core/jobs/sql/{name}.sql")
         assert re.search(r"\bstate\b", read(f"core/jobs/sql/{name}.sql"))

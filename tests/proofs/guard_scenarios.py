@@ -25,6 +25,7 @@ from core.settings import RetentionSettings
 from core.webhooks.exchange import Timing
 from core.webhooks.records import ClaimedDelivery, Ended
 from tests.proofs.stage import Stage
+from tests.support.executing import execute_job
 from tests.support.jobs import answer, failure
 from tests.support.workers import keep_alive
 from worker.tasks.sweep import repair
@@ -68,6 +69,48 @@ async def what_an_earlier_run_came_to_is_not_rewritten(stage: Stage) -> None:
     await stage.finish(run, transitions.retry_later(failure(), 0.0))
     await cancel_jobs(stage.api.jobs, stage.tenant.id, [run.id])
     assert [attempt["outcome"] for attempt in await stage.attempts(run.id)] == ["retried"]
+
+
+async def a_superseded_run_gives_no_answer(stage: Stage) -> None:
+    run = await stage.running()
+    await stage.finish(run, transitions.retry_later(failure(), 0.0))
+    again = await stage.claimed(run.id)
+    assert await stage.succeed(run, lease_token=again.lease_token) is None
+
+
+async def a_token_of_somebody_else_gives_no_answer(stage: Stage) -> None:
+    run = await stage.running()
+    assert await stage.succeed(run, lease_token=LeaseToken(uuid4())) is None
+
+
+async def an_answer_waits_for_nobody(stage: Stage) -> None:
+    run = await stage.running()
+    async with stage.transaction() as connection:
+        await store.hold(connection, stage.tenant.id, [run.id])
+        answering = await stage.started(stage.succeed(run))
+    assert await answering is None
+
+
+async def the_answer_of_a_job_with_a_webhook_is_published(stage: Stage) -> None:
+    run = await stage.running(**HOOK)
+    assert await stage.succeed(run) is None
+
+
+async def an_endpoint_that_was_made_meanwhile_hears_of_the_answer(stage: Stage) -> None:
+    run = await stage.running()
+    await stage.owner.execute(
+        "INSERT INTO webhook_endpoints (id, tenant_id, name, url, event_types, secret)"
+        " VALUES (gen_random_uuid(), $1, '', 'https://receiver.test/hook', '{job.succeeded}', '\\x00')",
+        stage.tenant.id,
+    )
+    assert await stage.succeed(run) is None
+
+
+async def an_answer_leaves_earlier_attempts_as_they_were(stage: Stage) -> None:
+    run = await stage.running()
+    await stage.finish(run, transitions.retry_later(failure(), 0.0))
+    await stage.succeed(await stage.claimed(run.id))
+    assert [attempt["outcome"] for attempt in await stage.attempts(run.id)] == ["retried", "succeeded"]
 
 
 async def a_cancel_holds_the_row_until_it_has_answered(stage: Stage) -> None:
@@ -155,7 +198,7 @@ async def an_answer_in_safety_is_used(stage: Stage) -> None:
     await stage.worker.jobs.spool.put(run, answer("kept"))
     await stage.lapse(run.id)
     await rescue_jobs(stage.worker.jobs)
-    await execute.execute_job(stage.worker.jobs, run.id)
+    await execute_job(stage.worker.jobs, run.id)
     job = await stage.api.jobs.group_commit.reads.submit((run.id, stage.tenant.id))
     assert job is not None
     assert job.output is not None

@@ -19,7 +19,9 @@ _HELD = "core/jobs/sql/held_jobs.sql"
 _INSERT = "core/jobs/sql/insert.sql"
 _LEASES = "core/jobs/sql/lost_runs.sql"
 _DEATHS = "core/jobs/sql/declare_dead.sql"
+_RING = "core/queue/ring_script.py"
 _SCRIPTS = "core/queue/scripts.py"
+_SUCCEED = "core/jobs/sql/succeed.sql"
 _SWEEP = "worker/tasks/sweep.py"
 
 
@@ -69,6 +71,48 @@ GUARDS = (
         "AND attempt.outcome = 'running' AND held.outcome IS NOT NULL",
         "AND held.outcome IS NOT NULL",
         story.what_an_earlier_run_came_to_is_not_rewritten,
+    ),
+    Guard(
+        "the run's number in an answer that nobody hears of",
+        _SUCCEED,
+        "        AND job.run_no = input.run_no\n",
+        "",
+        story.a_superseded_run_gives_no_answer,
+    ),
+    Guard(
+        "the lease's token in an answer that nobody hears of",
+        _SUCCEED,
+        "        AND job.lease_token = input.token\n",
+        "",
+        story.a_token_of_somebody_else_gives_no_answer,
+    ),
+    Guard(
+        "the lock under which an answer is written",
+        _SUCCEED,
+        "    FOR UPDATE OF job SKIP LOCKED\n",
+        "",
+        story.an_answer_waits_for_nobody,
+    ),
+    Guard(
+        "an answer with its own webhook is published",
+        _SUCCEED,
+        "        AND job.webhook_url IS NULL\n",
+        "",
+        story.the_answer_of_a_job_with_a_webhook_is_published,
+    ),
+    Guard(
+        "an answer that an endpoint waits for is published",
+        _SUCCEED,
+        "        AND NOT EXISTS (SELECT FROM webhook_endpoints AS endpoint WHERE endpoint.tenant_id = input.tenant_id)\n",
+        "",
+        story.an_endpoint_that_was_made_meanwhile_hears_of_the_answer,
+    ),
+    Guard(
+        "an answer closes its own attempt only",
+        _SUCCEED,
+        " AND attempt.run_no = held.run_no AND attempt.outcome = 'running'",
+        "",
+        story.an_answer_leaves_earlier_attempts_as_they_were,
     ),
     Guard("the cancel's row lock", _HELD, "FOR UPDATE", "", story.a_cancel_holds_the_row_until_it_has_answered),
     Guard(
@@ -267,15 +311,15 @@ GUARDS = (
     Guard(
         "who holds, in the claim's script",
         _SCRIPTS,
-        "    if left == -2 then return false end",
-        "    if true then return false end",
+        "token, 'NX', 'PX', lease) then",
+        "token, 'PX', lease) then",
         story.a_member_that_is_held_is_not_claimed,
     ),
     Guard(
         "a claimed member's score",
         _SCRIPTS,
-        "                    redis.call('ZADD', lane, 'XX', now + lease, member)\n                    if flow",
-        "                    if flow",
+        "        if #moved > 0 then redis.call('ZADD', lane, 'XX', unpack(moved)) end\n",
+        "",
         story.a_claimed_member_is_out_of_sight,
     ),
     Guard(
@@ -294,21 +338,21 @@ GUARDS = (
     ),
     Guard(
         "the ring's idempotence",
-        _SCRIPTS,
-        "redis.call('ZADD', lane, score, member)\n                written",
-        "redis.call('ZADD', lane, score, member .. time[2])\n                written",
+        _RING,
+        "lined[#lined + 1] = member\n",
+        "lined[#lined + 1] = member .. time[2]\n",
         story.ringing_twice_queues_once,
     ),
     Guard(
         "the ring takes the hold away",
-        _SCRIPTS,
-        "if redis.call('DEL', '{IN_PROGRESS}' .. member) == 1 and flow ~= '' then release(flow, member) end\n",
-        "\n",
+        _RING,
+        "if holders[member] then\n",
+        "if false then\n",
         story.a_ring_takes_the_member_from_a_dead_worker,
     ),
     Guard(
         "a payload's life",
-        _SCRIPTS,
+        _RING,
         ", 'PX', math.max(0, delay) + ARGV[2])",
         ")",
         story.a_payload_does_not_stay_for_ever,
@@ -320,7 +364,7 @@ GUARDS = (
         "if false then",
         story.a_hold_that_has_no_end_gets_one,
     ),
-    Guard("a hold's life", _SCRIPTS, "token, 'PX', lease)", "token)", story.a_hold_does_not_stay_for_ever),
+    Guard("a hold's life", _SCRIPTS, "token, 'NX', 'PX', lease)", "token, 'NX')", story.a_hold_does_not_stay_for_ever),
 )
 
 

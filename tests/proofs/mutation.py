@@ -15,10 +15,11 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from core.jobs.statements import statement as jobs_statement
-from core.queue import scripts
+from core.queue import ring_script, scripts
 from core.webhooks.store import statement as webhooks_statement
 
 _ROOT: Final = Path(__file__).parents[2]
+_SCRIPTS: Final = {"core/queue/ring_script.py": ring_script, "core/queue/scripts.py": scripts}
 _STATEMENTS: Final[dict[str, Callable[[str], str]]] = {
     "core/jobs/sql": jobs_statement,
     "core/webhooks/sql": webhooks_statement,
@@ -39,10 +40,10 @@ def mutated(path: str, old: str, new: str) -> Iterator[None]:
     with ExitStack() as stack:
         if path.endswith(".sql"):
             _hand_out(stack, PurePosixPath(path), text)
-        elif path == "core/queue/scripts.py":
+        elif path in _SCRIPTS:
             for name, value in _executed(path, text).items():
                 if name.isupper() and isinstance(value, str):
-                    _set(stack, scripts, name, value)
+                    _set(stack, _SCRIPTS[path], name, value)
         else:
             _swap_code(stack, path, text)
         yield

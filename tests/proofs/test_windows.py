@@ -16,7 +16,6 @@ from core.db.dedicated import DedicatedConnection
 from core.db.session import hot_transaction
 from core.domain.clock import SystemClock
 from core.domain.ids import JobId, show_job
-from core.jobs.execute import execute_job
 from core.jobs.group_commit import Run
 from core.queue.keys import Lane
 from core.webhooks.deliver import deliver_webhook
@@ -36,6 +35,7 @@ from tests.proofs.fresh import fresh_worker
 from tests.proofs.lapse import lapse_leases
 from tests.proofs.nursery import Nursery
 from tests.proofs.one_job import submit_one
+from tests.support.executing import execute_job
 from tests.support.processes import serve_api
 from tests.support.waiting import eventually
 

@@ -77,6 +77,7 @@ async def test_what_is_used_is_there_and_nothing_of_arqs_is_shadowed(lanes: Lane
             "held",
             "_still_ours",
             "_may_claim",
+            "_admissions",
             "_contested",
             "_left_some",
             "_lanes",

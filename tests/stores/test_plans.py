@@ -222,11 +222,11 @@ async def most_touched(filled: Filled, sql: str, *arguments: object) -> tuple[st
     return max(touched(explained["Plan"]), key=lambda node: node[1])
 
 
-def changes(filled: Filled) -> list[list[object]]:
+def changes(filled: Filled, row: Callable[[Change], tuple[object, ...]] = store._change_row) -> list[list[object]]:
     """What a batch of successes is written with."""
     succeeded = transitions.succeed(answer())
     rows = [
-        store._change_row(Change(job.id, job.tenant_id, succeeded, job.run_no, job.lease_token, UNSEALED_OUTPUT))
+        row(Change(job.id, job.tenant_id, succeeded, job.run_no, job.lease_token, UNSEALED_OUTPUT))
         for job in filled.claimed
     ]
     return store._columns(rows, len(rows[0]))
@@ -253,6 +253,7 @@ BY_KEY: dict[str, Callable[[Filled], Sequence[object]]] = {
     "runs_of_worker": lambda _: ["worker", None],
     "unchanged": lambda filled: changes(filled)[:5],
     "apply": changes,
+    "succeed": lambda filled: changes(filled, store._success_row),
     "get": lambda filled: pairs(filled.finished),
     "delete": lambda filled: pairs(filled.finished),
     "held_jobs": lambda filled: [filled.tenant_id, [job_id for job_id, _ in filled.queued[:BATCH]]],

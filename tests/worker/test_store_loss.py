@@ -11,11 +11,11 @@ from core.db.engine import open_database
 from core.db.session import hot_statement, hot_transaction
 from core.domain.ids import JobId
 from core.domain.job_state import JobState
-from core.jobs.execute import execute_job
 from core.providers.catalogue import Catalogue
 from core.providers.port import Provider
 from core.runtime import open_worker
 from core.settings import Settings
+from tests.support.executing import execute_job
 from tests.support.processes import run_worker
 from tests.support.waiting import eventually
 from tests.support.workers import enlist

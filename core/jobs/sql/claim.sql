@@ -62,6 +62,9 @@ SELECT
         WHERE earlier.job_id = claimed.id AND earlier.tenant_id = claimed.tenant_id
             AND earlier.run_no = claimed.run_no - 1 AND earlier.outcome = 'unknown'
     ) AS follows_lost_run,
+    claimed.webhook_url IS NOT NULL OR EXISTS (
+        SELECT FROM webhook_endpoints AS endpoint WHERE endpoint.tenant_id = claimed.tenant_id
+    ) AS has_listeners,
     claimed.retry_initial_seconds, claimed.retry_max_seconds, claimed.snoozes,
     coalesce(extract(epoch FROM now() - claimed.snoozed_since), 0)::float8 AS snoozed_seconds,
     claimed.timeout_seconds, extract(epoch FROM claimed.deadline_at - now())::float8 AS seconds_left,

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from time import monotonic, time
 
 from tests.chaos.clients import Clients
@@ -68,8 +68,10 @@ async def _attack(plan: Plan, clients: Clients, faults: Faults, models: list[str
     at_most = plan.faults if plan.kills is None else plan.kills
     attacking = asyncio.create_task(faults.run(stop, every=plan.every, at_most=at_most))
     try:
-        async with asyncio.timeout(_LIMIT_SECONDS):
-            await clients.run(models, cancel_share=0.05, concurrency=plan.concurrency)
+        # What has not ended by then is lost, and judged as such.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LIMIT_SECONDS):
+                await clients.run(models, cancel_share=0.05, concurrency=plan.concurrency)
     finally:
         stop.set()
         await attacking

@@ -45,6 +45,14 @@ def test_an_answer_that_waits_for_postgresql_dies_with_its_worker() -> None:
     assert not _history(*calls, gone=killed, outages=(Outage("PostgreSQL", 8, 22),)).repeated("job_1")
 
 
+def test_an_answer_waits_through_one_outage_after_another() -> None:
+    calls = _call(1, "worker-0", 1, 9), _call(2, "worker-1", 40, 45)
+    outages = Outage("PostgreSQL recovers", 9.1, 13), Outage("PostgreSQL refuses", 14, 18)
+    killed = (Gone("worker-0", "killed", 20, 20),)
+    assert not _history(*calls, gone=killed, outages=outages).repeated("job_1")
+    assert _history(*calls, gone=killed, outages=outages[:1]).repeated("job_1")
+
+
 def test_what_fails_by_its_script_is_called_again() -> None:
     flaky = _call(1, "worker-0", 1, 2, model="flaky:1"), _call(2, "worker-0", 3, 4, model="flaky:1")
     assert not _history(*flaky).repeated("job_1")

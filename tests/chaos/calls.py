@@ -61,10 +61,7 @@ class History:
 
     def was_orphaned(self, call: Call, before: float) -> bool:
         """Whether its worker was gone while the call was open, or before the answer can have been committed."""
-        if call.ended_at is None:
-            until = before
-        else:
-            until = self._committed_by(call.ended_at)
+        until = before if call.ended_at is None else self._committed_by(call.ended_at)
         return any(
             each.member == member_of(call) and each.end >= call.arrived_at and each.start <= min(until, before)
             for each in self.gone

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf
 
 from tests.chaos.clients import Seen
 from tests.chaos.fleet import Gone
@@ -80,7 +81,7 @@ class History:
         name, _, argument = seen.model.partition(":")
         if state == "cancelled":
             return not seen.cancelled
-        orphaned = sum(self.was_orphaned(call, call.ended_at or 0.0) for call in self.by_job.get(seen.job_id or "", []))
+        orphaned = sum(self.was_orphaned(call, inf) for call in self.by_job.get(seen.job_id or "", []))
         scripted = name == "invalid" or (name == "flaky" and int(argument) >= self.max_attempts)
         if state == "succeeded":
             return False

@@ -86,6 +86,12 @@ def test_two_workers_that_died_under_a_job_may_fail_it() -> None:
     assert _history(*calls, gone=deaths[:1]).failed_by_weather(seen, "failed", "worker_lost")
 
 
+def test_a_worker_that_died_before_it_could_commit_counts_too() -> None:
+    calls = _call(1, "worker-0", 1, 2, outcome="client_left"), _call(2, "worker-1", 3, 4)
+    deaths = Gone("worker-0", "killed", 2, 2), Gone("worker-1", "killed", 5, 5)
+    assert not _history(*calls, gone=deaths).failed_by_weather(Seen("key", "ok:5", "job_1"), "failed", "worker_lost")
+
+
 def test_recovery_is_from_the_death_to_the_next_call_without_outages() -> None:
     calls = _call(1, "worker-0", 1, 5, outcome="client_left"), _call(2, "worker-1", 20, 25)
     kill = Gone("worker-0", "killed", 5, 5)

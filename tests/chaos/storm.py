@@ -55,11 +55,13 @@ async def run_storm(plan: Plan) -> Outcome:
         await stage.fleet.stop()
         title = f"storm: {plan.jobs} jobs in {seconds:.0f} s under {len(faults.done)} faults (seed {plan.seed})"
         kills = len(stage.fleet.kills)
+        late = sum(seen.job_id is None for seen in clients.seen)
+        missed = [f"{late} jobs were not submitted within {_LIMIT_SECONDS:g} s"] if late else []
         return Outcome(
             title,
             verdict,
             [f"{count:3d} × {name}" for name, count in sorted(Counter(faults.done).items())],
-            stage.fleet.unclean + ([f"{kills} of {plan.kills} kills"] if kills < (plan.kills or 0) else []),
+            missed + stage.fleet.unclean + ([f"{kills} of {plan.kills} kills"] if kills < (plan.kills or 0) else []),
         )
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import inf
 
 from tests.chaos.clients import Seen
 from tests.chaos.fleet import Gone
@@ -61,23 +62,26 @@ class History:
 
     def was_orphaned(self, call: Call, before: float) -> bool:
         """Whether its worker was gone while the call was open, or before the answer can have been committed."""
-        if call.ended_at is None:
-            until = before
-        else:
-            # What keeps a commit waiting: the answer is in the worker's hands for so much longer.
-            waits = [each for each in self.outages if each.start - _COMMIT_SECONDS <= call.ended_at <= each.end]
-            until = max([call.ended_at, *(each.end for each in waits)]) + _COMMIT_SECONDS
+        until = before if call.ended_at is None else self._committed_by(call.ended_at)
         return any(
             each.member == member_of(call) and each.end >= call.arrived_at and each.start <= min(until, before)
             for each in self.gone
         )
+
+    def _committed_by(self, answered_at: float) -> float:
+        """An outage keeps a commit waiting, and so does the next one if it begins before the answer is written."""
+        until = answered_at + _COMMIT_SECONDS
+        for each in sorted(self.outages, key=lambda outage: outage.start):
+            if each.start <= until and each.end >= answered_at:
+                until = max(until, each.end + _COMMIT_SECONDS)
+        return until
 
     def failed_by_weather(self, seen: Seen, state: str, error_code: str | None) -> bool:
         """Whether the job ended otherwise than by its script, its caller, or two workers that died under it."""
         name, _, argument = seen.model.partition(":")
         if state == "cancelled":
             return not seen.cancelled
-        orphaned = sum(self.was_orphaned(call, call.ended_at or 0.0) for call in self.by_job.get(seen.job_id or "", []))
+        orphaned = sum(self.was_orphaned(call, inf) for call in self.by_job.get(seen.job_id or "", []))
         scripted = name == "invalid" or (name == "flaky" and int(argument) >= self.max_attempts)
         if state == "succeeded":
             return False
@@ -116,9 +120,13 @@ class History:
             return "never called"
         first = self.by_job[job_id][0].arrived_at
         last = self.by_job[job_id][-1].ended_at or first
+        made_by = {member_of(call) for call in self.by_job[job_id]}
+        suffered = [
+            Outage(f"{each.member} {each.how}", each.start, each.end) for each in self.gone if each.member in made_by
+        ]
         beside = [
             f"{each.name} {self._at(each.start)}–{self._at(each.end)}"
-            for each in self.outages
+            for each in sorted((*self.outages, *suffered), key=lambda outage: outage.start)
             if each.start <= last + 1.0 and each.end >= first - 1.0
         ]
         return "; ".join(calls) + (f" | during: {', '.join(beside)}" if beside else " | no fault was on")

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import time
+from time import strftime, time
 
 _STOP_SECONDS = 60.0
+_WATCH_SECONDS = 0.5
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Member:
     log: Path
     process: subprocess.Popen[bytes] | None = None
     paused: bool = False
+    # While it is, the end of its process is nobody's surprise.
+    ending: bool = False
 
     def start(self) -> None:
         with self.log.open("ab") as log:
@@ -33,7 +36,7 @@ class Member:
                 stdout=log,
                 stderr=log,
             )
-        self.paused = False
+        self.paused = self.ending = False
 
     @property
     def running(self) -> bool:
@@ -75,6 +78,7 @@ class Fleet:
     workers: list[Member]
     gone: list[Gone] = field(default_factory=list)
     unclean: list[str] = field(default_factory=list)
+    _watching: "asyncio.Task[None] | None" = None
 
     @property
     def kills(self) -> list[Gone]:
@@ -87,10 +91,22 @@ class Fleet:
     def start(self) -> None:
         for member in self.members:
             member.start()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Starts again what ended by itself, as whatever runs a fleet does; and says so, for it should not have."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            for member in self.members:
+                if member.process is not None and not member.ending and (code := member.process.poll()) is not None:
+                    self.unclean.append(f"{member.name} ended by itself with {code} at {strftime('%H:%M:%S')}")
+                    self._note(member, "ended by itself", time())
+                    member.start()
 
     async def kill(self, member: Member, *, down: float) -> None:
         """kill -9, and another process in its place after `down` seconds."""
         started = time()
+        member.ending = True
         member.signal(signal.SIGKILL)
         await member.ended()
         self._note(member, "killed", started)
@@ -112,6 +128,7 @@ class Fleet:
     async def replace(self, member: Member) -> None:
         """SIGTERM, the drain, and a new process, as a deploy does."""
         started = time()
+        member.ending = True
         member.signal(signal.SIGTERM)
         code = await member.ended()
         self._note(member, "stopped", started)
@@ -125,6 +142,8 @@ class Fleet:
             self.gone.append(Gone(member.name, how, started, time()))
 
     async def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
         for member in self.members:
             if member.process is not None and member.process.poll() is None:
                 member.signal(signal.SIGCONT)

@@ -90,7 +90,7 @@ async def judge(
     verdict = Verdict(calls=len(history.calls))
     jobs = {show_job(JobId(row["id"])): dict(row) for row in await owner.fetch(_JOBS)}
     verdict.most_runs = max((job["run_no"] for job in jobs.values()), default=0)
-    _judge_ends(verdict, seen, jobs)
+    _judge_ends(verdict, history, seen, jobs)
     _judge_what_was_told(verdict, seen, jobs)
     _judge_webhooks(verdict, jobs, received)
     _judge_calls(verdict, history, seen, jobs)
@@ -101,15 +101,19 @@ async def judge(
     return verdict
 
 
-def _judge_ends(verdict: Verdict, seen: Sequence[Seen], jobs: Mapping[str, dict[str, Any]]) -> None:
+def _judge_ends(verdict: Verdict, history: History, seen: Sequence[Seen], jobs: Mapping[str, dict[str, Any]]) -> None:
     for each in seen:
-        job = jobs.get(each.job_id or "")
+        if each.job_id is None:
+            continue
+        job = jobs.get(each.job_id)
         if job is None or job["state"] not in _TERMINAL:
-            verdict.lost.append(f"{each.job_id}: {'no row' if job is None else job['state']}")
+            state = "no row" if job is None else f"{job['state']} in run {job['run_no']}"
+            verdict.lost.append(f"{each.job_id} ({each.model}, {state}): {history.tell(each.job_id)}")
         else:
             verdict.states[job["state"]] += 1
-    extra = len(jobs) - len({each.job_id for each in seen})
-    if extra:
+    extra = len(jobs.keys() - {each.job_id for each in seen})
+    # The answer to a submit that was under way when the clients were stopped is nobody's: then there may be more.
+    if extra and all(each.job_id for each in seen):
         verdict.doubly_finished.append(f"{extra} jobs that nobody was given an id for: a key made two jobs")
 
 

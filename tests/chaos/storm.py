@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from time import monotonic, time
 
 from tests.chaos.clients import Clients
@@ -55,11 +55,13 @@ async def run_storm(plan: Plan) -> Outcome:
         await stage.fleet.stop()
         title = f"storm: {plan.jobs} jobs in {seconds:.0f} s under {len(faults.done)} faults (seed {plan.seed})"
         kills = len(stage.fleet.kills)
+        late = sum(seen.job_id is None for seen in clients.seen)
+        missed = [f"{late} jobs were not submitted within {_LIMIT_SECONDS:g} s"] if late else []
         return Outcome(
             title,
             verdict,
             [f"{count:3d} × {name}" for name, count in sorted(Counter(faults.done).items())],
-            stage.fleet.unclean + ([f"{kills} of {plan.kills} kills"] if kills < (plan.kills or 0) else []),
+            missed + stage.fleet.unclean + ([f"{kills} of {plan.kills} kills"] if kills < (plan.kills or 0) else []),
         )
 
 
@@ -68,8 +70,10 @@ async def _attack(plan: Plan, clients: Clients, faults: Faults, models: list[str
     at_most = plan.faults if plan.kills is None else plan.kills
     attacking = asyncio.create_task(faults.run(stop, every=plan.every, at_most=at_most))
     try:
-        async with asyncio.timeout(_LIMIT_SECONDS):
-            await clients.run(models, cancel_share=0.05, concurrency=plan.concurrency)
+        # What has not ended by then is lost, and judged as such.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LIMIT_SECONDS):
+                await clients.run(models, cancel_share=0.05, concurrency=plan.concurrency)
     finally:
         stop.set()
         await attacking

@@ -45,6 +45,14 @@ def test_an_answer_that_waits_for_postgresql_dies_with_its_worker() -> None:
     assert not _history(*calls, gone=killed, outages=(Outage("PostgreSQL", 8, 22),)).repeated("job_1")
 
 
+def test_an_answer_waits_through_one_outage_after_another() -> None:
+    calls = _call(1, "worker-0", 1, 9), _call(2, "worker-1", 40, 45)
+    outages = Outage("PostgreSQL recovers", 9.1, 13), Outage("PostgreSQL refuses", 14, 18)
+    killed = (Gone("worker-0", "killed", 20, 20),)
+    assert not _history(*calls, gone=killed, outages=outages).repeated("job_1")
+    assert _history(*calls, gone=killed, outages=outages[:1]).repeated("job_1")
+
+
 def test_what_fails_by_its_script_is_called_again() -> None:
     flaky = _call(1, "worker-0", 1, 2, model="flaky:1"), _call(2, "worker-0", 3, 4, model="flaky:1")
     assert not _history(*flaky).repeated("job_1")
@@ -76,6 +84,12 @@ def test_two_workers_that_died_under_a_job_may_fail_it() -> None:
     seen = Seen("key", "ok:5", "job_1")
     assert not _history(*calls, gone=deaths).failed_by_weather(seen, "failed", "worker_lost")
     assert _history(*calls, gone=deaths[:1]).failed_by_weather(seen, "failed", "worker_lost")
+
+
+def test_a_worker_that_died_before_it_could_commit_counts_too() -> None:
+    calls = _call(1, "worker-0", 1, 2, outcome="client_left"), _call(2, "worker-1", 3, 4)
+    deaths = Gone("worker-0", "killed", 2, 2), Gone("worker-1", "killed", 5, 5)
+    assert not _history(*calls, gone=deaths).failed_by_weather(Seen("key", "ok:5", "job_1"), "failed", "worker_lost")
 
 
 def test_recovery_is_from_the_death_to_the_next_call_without_outages() -> None:

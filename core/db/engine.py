@@ -23,7 +23,15 @@ from core.settings import DatabaseSettings, SettingsError
 
 APP_ROLE: Final = "inferd_app"
 # Nobody listens, or PostgreSQL is still starting or recovering.
-_NOT_YET: Final = (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)
+_NOT_YET: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
 _SESSION_POOL_SIZE: Final = 5
 # Longer than it takes to give connections back; a PostgreSQL that does not respond would be waited for without end.
 _CLOSE_SECONDS: Final = 3.0

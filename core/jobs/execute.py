@@ -187,7 +187,7 @@ async def _announce_call(context: RunContext, job: ClaimedJob, lease: Lease) -> 
     """
     while True:
         lease.check()
-        if not lease.is_valid:
+        if not lease.may_call:
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
             continue
         try:
@@ -198,7 +198,7 @@ async def _announce_call(context: RunContext, job: ClaimedJob, lease: Lease) -> 
             continue
         if not ours:
             raise LeaseEnded(LeaseEnd.LOST)
-        if lease.is_valid:
+        if lease.may_call:
             return
 
 

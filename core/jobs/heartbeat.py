@@ -59,6 +59,11 @@ class Lease:
         """Whether nobody else can have the job yet."""
         return self.ended is None and self.worker.is_valid
 
+    @property
+    def may_call(self) -> bool:
+        """Whether a call may begin: with half a lease to spare for a process that is slow to send it."""
+        return self.ended is None and self.worker.may_claim
+
     def check(self) -> None:
         """Raises LeaseEnded when the run is over."""
         if self.ended is not None:

@@ -37,6 +37,7 @@ class WorkerLease:
     id: str = ""
     valid_until: float = 0.0
     _renewed_at: float = field(default=float("-inf"))
+    _steady_since: float = field(default=float("-inf"))
 
     @property
     def gap_seconds(self) -> float:
@@ -53,6 +54,12 @@ class WorkerLease:
         """Whether the last good renewal is young enough to begin something new."""
         now = asyncio.get_running_loop().time()
         return now < self.valid_until and now - self._renewed_at <= self.gap_seconds
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether PostgreSQL has answered for a full lease without a gap; its own word on it is declare_dead.sql."""
+        now = asyncio.get_running_loop().time()
+        return now - self._renewed_at <= self.gap_seconds and now - self._steady_since >= self.lease_seconds
 
     async def register(self) -> None:
         """Registers under a new id. Raises database errors."""
@@ -84,6 +91,8 @@ class WorkerLease:
         self.connection.drop()
 
     def _renewed(self, sent_at: float) -> None:
+        if sent_at - self._renewed_at > self.gap_seconds:
+            self._steady_since = sent_at
         # From before it was sent: PostgreSQL's own clock for it began later.
         self._renewed_at = sent_at
         self.valid_until = sent_at + self.lease_seconds

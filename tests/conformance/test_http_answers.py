@@ -135,7 +135,7 @@ async def test_params_of_the_servers_own_are_passed_on(
     own: dict[str, Any] = {
         "top_k": 40,
         "chat_template_kwargs": {"enable_thinking": False},
-        "extra_headers": {"x": "y"},
+        "guided_json": {"type": "object"},
     }
     await adapter(streaming=streaming).infer(ask("ok", temperature=0.5, **own))
 

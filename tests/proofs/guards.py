@@ -192,15 +192,15 @@ GUARDS = (
     Guard(
         "who judges has been answered just now",
         _DEATHS,
-        "                AND judge.renewed_at >= now() - make_interval(secs => $3)\n",
+        "                AND judge.renewed_at BETWEEN now() - make_interval(secs => $3) AND now()\n",
         "                AND $3::float8 IS NOT NULL\n",
         workers.nobody_is_judged_by_who_has_not_renewed_since,
     ),
     Guard(
         "only a lease that is over is judged",
         _DEATHS,
-        " AND lease_expires_at < now()",
-        "",
+        "lease_expires_at < now() OR",
+        "true OR",
         workers.a_worker_within_its_lease_is_not_judged,
     ),
     Guard(
@@ -213,15 +213,15 @@ GUARDS = (
     Guard(
         "the worker's own deadline",
         "core/jobs/heartbeat.py",
-        " and self.worker.is_valid",
-        "",
+        "return self.ended is None and self.worker.may_claim",
+        "return self.ended is None",
         story.no_call_begins_when_the_lease_may_be_over,
     ),
     Guard(
         "only a dead worker's job is taken back",
         _LEASES,
-        "WHERE worker.dead_at IS NOT NULL AND",
-        "WHERE",
+        "    WHERE worker.dead_at IS NOT NULL\n",
+        "",
         story.a_live_lease_is_left_alone,
     ),
     Guard(

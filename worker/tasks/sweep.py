@@ -38,13 +38,19 @@ class Sweep:
         """Each runs for ever, and does its step whenever it is this worker's turn."""
         runtime, reconciler = self.runtime, Reconciler(self.runtime.jobs)
         steps: dict[str, Callable[[], Awaitable[int]]] = {
-            "rescue": lambda: repair(runtime),
+            "rescue": lambda: rescue(runtime),
+            "expire": lambda: expire(runtime),
             "recover": lambda: advance_recoveries(runtime.database, runtime.jobs.ring),
             "settle": lambda: settle_endpoints(runtime.database),
             "reconcile": reconciler.reconcile,
         }
         period = runtime.settings.worker.sweep_seconds
-        return {name: _repeat(self.turns, name, period, step) for name, step in steps.items()}
+        # Who may not declare anybody dead leaves the turn to who may.
+        allowed: dict[str, Callable[[], bool]] = {"rescue": lambda: runtime.jobs.leases.worker.may_judge}
+        return {
+            name: _repeat(self.turns, name, period, step, allowed.get(name, lambda: True))
+            for name, step in steps.items()
+        }
 
     async def leave(self) -> None:
         """Releases this worker's turns, so that others need not wait for their end. Never raises."""
@@ -61,20 +67,26 @@ def make_sweep(runtime: WorkerRuntime) -> Sweep:
     return Sweep(runtime, SweepTurns(runtime.database, runtime.jobs.leases.worker.name, seconds))
 
 
-async def repair(runtime: WorkerRuntime) -> int:
-    """Declares workers dead, takes back their jobs, and ends jobs past their deadlines. Never raises."""
-    # One's fault must not stop the other.
+async def rescue(runtime: WorkerRuntime) -> int:
+    """Declares workers dead and takes back their jobs. Never raises."""
     await _step("declare_dead", lambda: declare_dead(runtime.jobs))
     await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))
+    return 0
+
+
+async def expire(runtime: WorkerRuntime) -> int:
+    """Ends the jobs whose deadlines passed. Never raises."""
     await _step("expire", lambda: _all(lambda: expire_jobs(runtime.jobs)))
     return 0
 
 
-async def _repeat(turns: SweepTurns, name: str, period: float, action: Callable[[], Awaitable[int]]) -> None:
+async def _repeat(
+    turns: SweepTurns, name: str, period: float, action: Callable[[], Awaitable[int]], allowed: Callable[[], bool]
+) -> None:
     """Does the step for ever, whenever it is this worker's turn."""
 
     async def in_turn() -> int:
-        if not await turns.take(name):
+        if not allowed() or not await turns.take(name):
             return 0
         async with turns.kept(name):
             return await action()

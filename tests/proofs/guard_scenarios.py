@@ -28,7 +28,7 @@ from tests.proofs.stage import Stage
 from tests.support.executing import execute_job
 from tests.support.jobs import answer, failure
 from tests.support.workers import keep_alive
-from worker.tasks.sweep import expire, rescue
+from worker.tasks.sweep import repair
 
 SUCCEED = transitions.succeed(answer())
 HOOK = {"webhook_url": "https://receiver.test/hook", "webhook_events": ("job.succeeded", "job.cancelled")}
@@ -255,14 +255,14 @@ async def a_bystander_keeps_its_attempt(stage: Stage) -> None:
 async def the_sweep_takes_back_a_dead_workers_job(stage: Stage) -> None:
     run = await stage.running()
     await stage.lapse(run.id)
-    await rescue(stage.worker)
+    await repair(stage.worker)
     assert (await stage.row(run.id))["state"] == "queued"
 
 
 async def the_sweep_ends_what_is_past_its_deadline(stage: Stage) -> None:
     run = await stage.running(deadline_seconds=3600.0)
     await stage.set(run.id, "deadline_at = now() - interval '1 s'")
-    await expire(stage.worker)
+    await repair(stage.worker)
     assert (await stage.row(run.id))["state"] == "expired"
 
 

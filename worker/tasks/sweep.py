@@ -38,15 +38,15 @@ class Sweep:
         """Each runs for ever, and does its step whenever it is this worker's turn."""
         runtime, reconciler = self.runtime, Reconciler(self.runtime.jobs)
         steps: dict[str, Callable[[], Awaitable[int]]] = {
-            "rescue": lambda: rescue(runtime),
-            "expire": lambda: expire(runtime),
+            "judge": lambda: judge(runtime),
+            "rescue": lambda: repair(runtime),
             "recover": lambda: advance_recoveries(runtime.database, runtime.jobs.ring),
             "settle": lambda: settle_endpoints(runtime.database),
             "reconcile": reconciler.reconcile,
         }
         period = runtime.settings.worker.sweep_seconds
         # Who may not declare anybody dead leaves the turn to who may.
-        allowed: dict[str, Callable[[], bool]] = {"rescue": lambda: runtime.jobs.leases.worker.may_judge}
+        allowed: dict[str, Callable[[], bool]] = {"judge": lambda: runtime.jobs.leases.worker.may_judge}
         return {
             name: _repeat(self.turns, name, period, step, allowed.get(name, lambda: True))
             for name, step in steps.items()
@@ -67,15 +67,18 @@ def make_sweep(runtime: WorkerRuntime) -> Sweep:
     return Sweep(runtime, SweepTurns(runtime.database, runtime.jobs.leases.worker.name, seconds))
 
 
-async def rescue(runtime: WorkerRuntime) -> int:
-    """Declares workers dead and takes back their jobs. Never raises."""
-    await _step("declare_dead", lambda: declare_dead(runtime.jobs))
+async def judge(runtime: WorkerRuntime) -> int:
+    """Declares workers dead, and takes back their jobs at once. Raises on a dead database."""
+    dead = await declare_dead(runtime.jobs)
+    if dead:
+        await _all(lambda: rescue_jobs(runtime.jobs))
+    return dead
+
+
+async def repair(runtime: WorkerRuntime) -> int:
+    """Takes back the jobs of dead workers, and ends jobs past their deadlines. Never raises."""
+    # One's fault must not stop the other.
     await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))
-    return 0
-
-
-async def expire(runtime: WorkerRuntime) -> int:
-    """Ends the jobs whose deadlines passed. Never raises."""
     await _step("expire", lambda: _all(lambda: expire_jobs(runtime.jobs)))
     return 0
 

@@ -6,7 +6,7 @@ again under a new id; its runs are over (core/jobs/heartbeat.py). Who is declare
 Kept by worker/tasks/beat.py.
 """
 
-import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -22,7 +22,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class WorkerLease:
-    """One for a process. Seconds everywhere; `valid_until` is in the loop's monotonic ones.
+    """One for a process. Seconds everywhere; `valid_until` is in `time.monotonic()`: the
+    loop's own clock stands still within a turn, and a process that was stopped in one would believe an old time.
 
     `name` is the process's, for logs; `id` begins with it and is another one after each registration.
     """
@@ -47,23 +48,23 @@ class WorkerLease:
     @property
     def is_valid(self) -> bool:
         """Whether the lease is certainly still valid: no other worker can have declared this one dead."""
-        return asyncio.get_running_loop().time() < self.valid_until
+        return time.monotonic() < self.valid_until
 
     @property
     def may_claim(self) -> bool:
         """Whether the last good renewal is young enough to begin something new."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         return now < self.valid_until and now - self._renewed_at <= self.gap_seconds
 
     @property
     def may_judge(self) -> bool:
         """Whether PostgreSQL has answered for a full lease without a gap; its own word on it is declare_dead.sql."""
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         return now - self._renewed_at <= self.gap_seconds and now - self._steady_since >= self.lease_seconds
 
     async def register(self) -> None:
         """Registers under a new id. Raises database errors."""
-        worker_id, sent_at = f"{self.name}-{new_uuid().hex[-6:]}", asyncio.get_running_loop().time()
+        worker_id, sent_at = f"{self.name}-{new_uuid().hex[-6:]}", time.monotonic()
         await self._ask("register_worker", worker_id, self.slots, self.version, self.lease_seconds)
         self.id = worker_id
         self._renewed(sent_at)
@@ -73,7 +74,7 @@ class WorkerLease:
         if not self.id:
             await self.register()
             return
-        sent_at = asyncio.get_running_loop().time()
+        sent_at = time.monotonic()
         row = await self._ask("renew_worker", self.id, self.lease_seconds, self.gap_seconds, self.slots)
         if row is None:
             log.warning("worker_declared_dead", worker_id=self.id)

@@ -64,18 +64,19 @@ class ClaimedRun:
 
     job: ClaimedJob
     claimed_at: float
+    claimant: str | None = None
 
 
 async def claim_jobs(context: RunContext, job_ids: Sequence[JobId]) -> list[ClaimedRun | float | BaseException | None]:
     """Claims many in one statement. Of each: its run; after how many seconds it is due; None where it is not to be run
     by anybody who asks now; or what PostgreSQL's absence raised. Raises Overloaded or BatcherClosed for all of them.
     """
-    claimed_at = asyncio.get_running_loop().time()
+    claimed_at, claimant = asyncio.get_running_loop().time(), context.leases.worker.id
     found: list[ClaimedRun | float | BaseException | None] = []
     for outcome in await context.group_commit.claims.submit_many(job_ids):
         match outcome:
             case ClaimedJob():
-                found.append(ClaimedRun(outcome, claimed_at))
+                found.append(ClaimedRun(outcome, claimed_at, claimant))
             case NotDue(seconds=seconds):
                 found.append(seconds)
             case None | BaseException():
@@ -88,7 +89,7 @@ async def run_claimed(context: RunContext, run: ClaimedRun) -> float | None:
     job = run.job
     observe(QUEUE_WAIT, max(0.0, job.queue_seconds), job.priority.value)
     with bound(job_id=show_job(job.id), model=job.model, attempt=job.attempts_used, run_no=job.run_no):
-        async with context.leases.hold(job) as lease:
+        async with context.leases.hold(job, run.claimant) as lease:
             transition = await _run(context, job, lease, run.claimed_at)
             return None if transition is None else await finish_job(context, job, transition)
 

@@ -103,12 +103,15 @@ class Leases:
         return lease is None or lease.is_valid
 
     @asynccontextmanager
-    async def hold(self, job: ClaimedJob) -> AsyncIterator[Lease]:
+    async def hold(self, job: ClaimedJob, claimant: str | None = None) -> AsyncIterator[Lease]:
         """For as long as the run lasts, its lease."""
         lease = Lease(job, self.worker)
         if (older := self._held.get(job.id)) is not None:
             older.end(LeaseEnd.LOST)
         self._held[job.id] = lease
+        if claimant not in (None, self.worker.id):
+            # Claimed under an id that was declared dead since: somebody else may have the job.
+            lease.end(LeaseEnd.LOST)
         if self._draining:
             lease.end(LeaseEnd.DRAINED)
         try:

@@ -304,3 +304,12 @@ async def test_a_providers_own_timeout_is_not_the_leases(lease: Lease) -> None:
         async with lease.open_call():
             raise TimeoutError
     lease.check()
+
+
+async def test_a_run_that_was_claimed_under_a_dead_id_makes_no_call(leases: Leases, claimed: ClaimedJob) -> None:
+    """Its claim's answer came before the death was known, and its task began after it."""
+    claimant = leases.worker.id
+    await leases.worker.register()
+
+    async with leases.hold(claimed, claimant) as lease:
+        assert await call(lease) is LeaseEnd.LOST

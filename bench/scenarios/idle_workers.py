@@ -46,7 +46,7 @@ class _Fleet:
         return float(info["used_cpu_user"]) + float(info["used_cpu_sys"])
 
     async def idle(self) -> int:
-        return int(await self.bench.redis.zcard(f"{self.keys.group(_LANE)}:idle"))
+        return int(await self.bench.redis.zcount(f"{self.keys.group(_LANE)}:idle", 0, "+inf"))
 
 
 async def run(bench: Bench) -> list[Row]:

@@ -53,13 +53,21 @@ end
 )
 
 # Idle workers are in a sorted set, by how many slots they have open; each listens on a channel of its own. As many are
-# woken as there is new work. One that nobody hears on its channel is gone, and the next is asked.
+# woken as there is new work. One that nobody hears on its channel is gone, and the next is asked. The set has an empty
+# member, the last: without it Redis has forgotten who is idle, and all are woken.
 WAKE: Final = f"""
 local function wake(group, count)
-    local tries = count + {_DEAD_IDLE}
+    local idle, tries = group .. ':idle', count + {_DEAD_IDLE}
     while count > 0 and tries > 0 do
-        local worker = redis.call('ZPOPMAX', group .. ':idle')[1]
-        if not worker then return end
+        local worker = redis.call('ZRANGE', idle, -1, -1)[1]
+        if worker == '' then return end
+        if not worker then
+            redis.call('ZADD', idle, -1, '')
+            redis.call('PEXPIRE', idle, {_IDLE_LIFE_MS})
+            redis.call('PUBLISH', string.match(group, '^(.*):') .. ':wake', '')
+            return
+        end
+        redis.call('ZREM', idle, worker)
         count = count - redis.call('PUBLISH', group .. ':wake:' .. worker, '')
         tries = tries - 1
     end

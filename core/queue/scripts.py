@@ -35,7 +35,7 @@ local kept, counted, cap = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7])
 local caps = ARGV[8] ~= '' and cjson.decode(ARGV[8]) or {}
 -- Asked before the first write: a script that has written may go on without new memory being refused, and a claim must
 -- not be, or a Redis that is full of the queue could never be emptied.
-local full = redis.pcall('ZADD', group .. ':idle', 'XX', 0, '')
+local full = redis.pcall('ZADD', group .. ':idle', 'XX', -1, '')
 full = type(full) == 'table' and string.find(full.err, 'OOM', 1, true) and 1 or 0
 redis.call('ZREM', group .. ':idle', worker)
 """

@@ -83,6 +83,26 @@ async def test_a_worker_that_died_is_passed_over(lanes: Lanes) -> None:
         await eventually(lambda: heard == ["alive"])
 
 
+async def test_all_are_woken_once_when_redis_forgot_who_is_idle(lanes: Lanes) -> None:
+    heard: list[str] = []
+    async with hearing(lanes, "idle") as woken, connected(lanes.url) as redis:
+        ready = asyncio.Event()
+        task = asyncio.create_task(listen(redis, {lanes.keys.wake: lambda _: heard.append("all")}, ready.set))
+        await asyncio.wait_for(ready.wait(), 10)
+        await idle(lanes, "idle")
+        await lanes.redis.flushall()
+        await lanes.rung(1)
+        await eventually(lambda: heard == ["all"])
+        # Nobody has said since that it is idle: those that are busy are left alone.
+        await lanes.rung(1)
+        assert len((await lanes.claims(worker="idle").claim([0, 9, 0])).acquired) == 2
+        await lanes.rung(1)
+        await eventually(lambda: woken == ["idle"])
+        assert heard == ["all"]
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_worker_that_leaves_is_not_woken_and_passes_its_message_on(lanes: Lanes) -> None:
     async with hearing(lanes, "leaving", "staying") as heard:
         await idle(lanes, "leaving", 20)
@@ -136,7 +156,7 @@ async def test_idle_workers_cost_a_job_no_claims(lanes: Lanes, no_tick: None, st
     group = lanes.keys.group(LANE)
 
     async def all_idle() -> bool:
-        return int(await lanes.redis.zcard(f"{group}:idle")) == 20
+        return int(await lanes.redis.zcount(f"{group}:idle", 0, "+inf")) == 20
 
     await eventually(all_idle)
     # Their first claims, at the start of their subscriptions, are over.

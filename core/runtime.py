@@ -164,7 +164,7 @@ async def _open_shared(
 ) -> _Shared:
     database = await stack.enter_async_context(await open_database(settings.database, name=name, fleet=fleet))
     sealer = make_sealer(settings.master_key)
-    await check_master_key(database, sealer)
+    await check_master_key(database, sealer, wait_seconds=settings.database.wait_seconds)
     redis = connect(settings.redis)
     stack.push_async_callback(redis.aclose, close_connection_pool=True)
     keys = Keys(settings.redis.prefix)

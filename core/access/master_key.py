@@ -10,8 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from core.access.webhook_secrets import open_secret
-from core.db.engine import Database, DatabaseUnusable
-from core.db.faults import explain_fault
+from core.db.engine import Database, until_answered
 from core.db.sealed import SealBroken, Sealer
 from core.db.session import hot_transaction
 from core.domain.ids import TenantId
@@ -37,27 +36,32 @@ class WrongMasterKey(SettingsError):
     """The process could not read what the others write, and they could not read what it writes."""
 
 
-async def check_master_key(database: Database, sealer: Sealer, *, needed: bool = True, writes: bool = True) -> None:
-    """Raises WrongMasterKey, or DatabaseUnusable.
+async def check_master_key(
+    database: Database, sealer: Sealer, *, needed: bool = True, writes: bool = True, wait_seconds: float = 0.0
+) -> None:
+    """Raises WrongMasterKey, or DatabaseUnusable when PostgreSQL does not answer for `wait_seconds`.
 
     Unless `needed`, a process without a key may go on; unless it `writes`, the first one seals nothing.
     """
     if not sealer.has_key and not needed:
         return
-    try:
-        async with hot_transaction(database, [], _ALL_TENANTS) as connection:
-            canary = await connection.fetchval(_CANARY, _NAME)
-            # A database of an older release has no canary yet, but may be sealed.
-            row = await connection.fetchrow(_ONE_SEALED) if canary is None else None
-            fits = _opens_secret(sealer, row) if canary is None else _opens_canary(sealer, canary)
-            if canary is None and fits and sealer.has_key and writes:
-                # Of two that start at once the second waits for the first, and is checked against it.
-                await connection.execute(_SEAL, _NAME, sealer.seal(_KNOWN, _NOBODY, _PLACE, _NOBODY))
-                fits = _opens_canary(sealer, await connection.fetchval(_CANARY, _NAME))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        raise DatabaseUnusable(explain_fault(error) or str(error)) from error
-    if not fits:
+    if not await until_answered(lambda: _fits(database, sealer, writes=writes), wait_seconds):
         raise _refusal(sealer)
+
+
+async def _fits(database: Database, sealer: Sealer, *, writes: bool) -> bool:
+    async with hot_transaction(database, [], _ALL_TENANTS) as connection:
+        canary = await connection.fetchval(_CANARY, _NAME)
+        if canary is not None:
+            return _opens_canary(sealer, canary)
+        # A database of an older release has no canary yet, but may be sealed.
+        if not _opens_secret(sealer, await connection.fetchrow(_ONE_SEALED)):
+            return False
+        if sealer.has_key and writes:
+            # Of two that start at once the second waits for the first, and is checked against it.
+            await connection.execute(_SEAL, _NAME, sealer.seal(_KNOWN, _NOBODY, _PLACE, _NOBODY))
+            return _opens_canary(sealer, await connection.fetchval(_CANARY, _NAME))
+    return True
 
 
 def _opens_secret(sealer: Sealer, row: asyncpg.Record | None) -> bool:

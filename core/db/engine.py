@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -44,6 +44,8 @@ _HOT: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off",
 # for its own values. After five times PostgreSQL would plan for any, and read half a million rows to find none.
 _BY_VALUE: Final = {"plan_cache_mode": "force_custom_plan"}
 
+
+Answer = TypeVar("Answer")
 
 log = structlog.get_logger(__name__)
 
@@ -146,7 +148,7 @@ async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool, p
             reset=_leave_as_it_is,
         )
 
-    return Database(await _connected(connect, settings.wait_seconds if patient else 0.0), engine, fleet)
+    return Database(await until_answered(connect, settings.wait_seconds if patient else 0.0), engine, fleet)
 
 
 async def _leave_as_it_is(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -156,9 +158,15 @@ async def _leave_as_it_is(_connection: "asyncpg.Connection[asyncpg.Record]") -> 
     """
 
 
-async def _connected(
-    connect: "Callable[[], Awaitable[asyncpg.Pool[asyncpg.Record]]]", seconds: float
-) -> "asyncpg.Pool[asyncpg.Record]":
+async def until_answered(ask: Callable[[], Awaitable[Answer]], seconds: float) -> Answer:
+    """What `ask` returns, tried again for `seconds` while PostgreSQL is starting, recovering or out of reach.
+
+    Raises DatabaseUnusable, which says why and what to do.
+    """
+
+    async def asked() -> Answer:
+        return await ask()
+
     try:
         return await AsyncRetrying(
             retry=retry_if_exception_type(_NOT_YET),
@@ -166,8 +174,8 @@ async def _connected(
             stop=stop_after_delay(seconds),
             before_sleep=_say_waiting,
             reraise=True,
-        )(connect)
-    except (*_NOT_YET, asyncpg.PostgresError) as error:
+        )(asked)
+    except (*_NOT_YET, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseUnusable(explain_fault(error) or str(error)) from error
 
 

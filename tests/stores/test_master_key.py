@@ -1,5 +1,6 @@
 """A process with a wrong master key, or with none where there was one, is refused before it does harm."""
 
+import asyncio
 import base64
 import secrets
 from collections.abc import Callable
@@ -9,12 +10,16 @@ import pytest
 
 from cli.checks.finding import Level
 from cli.checks.stores import check_database
-from core.access.master_key import WrongMasterKey
+from core.access.master_key import WrongMasterKey, check_master_key
 from core.access.tenants import create_tenant, webhook_secret
+from core.db.engine import DatabaseUnusable, open_database
+from core.db.sealed import make_sealer
 from core.runtime import open_api, open_operator, open_worker
 from core.settings import Settings
 from tests.conftest import MakeSettings, OwnerPool
 from tests.support.tenants import Tenant
+from tests.support.waiting import eventually
+from tests.worker.proxy import open_proxy, through
 from tests.worker.worker_process import run_process
 
 Open = Callable[[Settings], AbstractAsyncContextManager[object]]
@@ -86,3 +91,22 @@ async def test_a_worker_with_a_wrong_key_ends_with_2(make_settings: MakeSettings
     assert await starts(open_worker, right)
     async with run_process(wrong) as worker:
         assert await worker.process.wait() == 2
+
+
+async def test_a_database_that_goes_away_between_the_first_connection_and_the_check_is_waited_for(
+    make_settings: MakeSettings, owner: OwnerPool
+) -> None:
+    sealed = make_settings(master_key=new_key())
+    sealer = make_sealer(sealed.master_key)
+    async with open_proxy(sealed.database) as proxy:
+        settings = through(sealed, proxy).database
+        async with await open_database(settings, name="api", fleet=False) as database:
+            proxy.cut()
+            with pytest.raises(DatabaseUnusable):
+                await check_master_key(database, sealer)
+            checking = asyncio.create_task(check_master_key(database, sealer, wait_seconds=20))
+            # It has met the cut before PostgreSQL is back.
+            await eventually(lambda: proxy.refused >= 2)
+            proxy.restore()
+            await checking
+    assert await owner.fetchval("SELECT count(*) FROM seals") == 1

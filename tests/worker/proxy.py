@@ -21,6 +21,7 @@ class Proxy:
         self._talks: set[asyncio.Task[None]] = set()
         self._passing = asyncio.Event()
         self.is_cut = False
+        self.refused = 0
         self._passing.set()
 
     @property
@@ -63,6 +64,7 @@ class Proxy:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if self.is_cut:
+                self.refused += 1
                 return
             their_reader, their_writer = await self._connect()
             try:

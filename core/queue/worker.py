@@ -138,7 +138,7 @@ class QueueWorker(Worker):
     async def _take_unclaimed(self, source: Source) -> None:
         """Starts due members that PostgreSQL names, held in Redis by nobody."""
         free = self.max_jobs - self.job_counter
-        if not self.allow_pick_jobs or free <= 0:
+        if not self.allow_pick_jobs or free <= 0 or not self._may_claim():
             return
         taken = [
             acquired

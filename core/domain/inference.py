@@ -3,7 +3,7 @@
 Built by core/jobs/execute.py from the stored job, answered by core/providers, stored by core/jobs/finish.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from pydantic import JsonValue
@@ -17,7 +17,8 @@ class InferenceRequest:
 
     `model` is the name at the provider (without the provider's own name); `messages` are OpenAI chat messages;
     `params` are what the caller set (`temperature`, `max_tokens`, …); `attempt` counts from 1 and
-    may be refunded, `run_no` counts every run; `timeout` is the whole call's, in seconds.
+    may be refunded, `run_no` counts every run; `timeout` is the whole call's, in seconds. `may_send` is asked when
+    everything is ready to be sent: a process that stood still may have lost the job meanwhile.
     """
 
     job_id: JobId
@@ -27,6 +28,7 @@ class InferenceRequest:
     attempt: int
     run_no: int
     timeout: float
+    may_send: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ async def _infer(context: RunContext, job: ClaimedJob, lease: Lease, deadline: f
         log.info("spooled_answer_used")
         return spooled
     left = math.inf if deadline is None else max(deadline - asyncio.get_running_loop().time(), 0.001)
-    provider, request = _prepare(context, job, min(job.timeout_seconds, left))
+    provider, request = _prepare(context, job, lease, min(job.timeout_seconds, left))
     go = context.router.admit(*_split(job.model))
     if isinstance(go, Wait):
         raise _PutBack(go.reason, Disposition.WAIT_OUT, go.seconds)
@@ -143,11 +143,11 @@ async def _infer(context: RunContext, job: ClaimedJob, lease: Lease, deadline: f
         go.abandon()
 
 
-def _prepare(context: RunContext, job: ClaimedJob, timeout: float) -> tuple[Provider, InferenceRequest]:
+def _prepare(context: RunContext, job: ClaimedJob, lease: Lease, timeout: float) -> tuple[Provider, InferenceRequest]:
     """What this worker calls, and with what. Raises _PutBack when it lacks something that others have, or _Unusable."""
     try:
         provider, name = context.catalogue.resolve(job.model)
-        return provider, _request(context, job, name, timeout)
+        return provider, _request(context, job, lease, name, timeout)
     except InvalidParameter as error:
         raise _left_to_others("provider", error.message) from error
     except WrongKey as error:
@@ -221,7 +221,7 @@ async def _call(provider: Provider, request: InferenceRequest, go: Go) -> Infere
         observe(RUN_TIME, asyncio.get_running_loop().time() - started, go.provider)
 
 
-def _request(context: RunContext, job: ClaimedJob, name: str, timeout: float) -> InferenceRequest:
+def _request(context: RunContext, job: ClaimedJob, lease: Lease, name: str, timeout: float) -> InferenceRequest:
     stored = orjson.loads(context.sealer.open(job.request, job.tenant_id, "jobs.request", job.id))
     return InferenceRequest(
         job_id=job.id,
@@ -231,4 +231,5 @@ def _request(context: RunContext, job: ClaimedJob, name: str, timeout: float) ->
         attempt=job.attempts_used,
         run_no=job.run_no,
         timeout=timeout,
+        may_send=lambda: lease.is_valid,
     )

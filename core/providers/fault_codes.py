@@ -50,6 +50,7 @@ class FaultCode(StrEnum):
     ADAPTER_ERROR = "adapter_error"
     RATE_LIMITED = "rate_limited"
     CONNECTIONS_BUSY = "provider_connections_busy"
+    NOT_SENT = "call_not_sent"
     MODEL_LOADING = "model_loading"
     AUTH_FAILED = "provider_auth_failed"
     PERMISSION_DENIED = "provider_permission_denied"
@@ -152,6 +153,12 @@ CODES: Final[Mapping[str, CodeInfo]] = MappingProxyType(
             "no",
             "All connections that inferd may open to the provider are in use.",
             "Nothing to do: the job waits and keeps its attempts. Raise the provider's `concurrency` if it lasts.",
+        ),
+        _F.NOT_SENT: CodeInfo(
+            _K.THROTTLED,
+            "no",
+            "The worker stood still before the call was sent, and the job may belong to another one by now.",
+            _WAITS,
         ),
         _F.MODEL_LOADING: CodeInfo(
             _K.LOADING,

@@ -27,11 +27,20 @@ from core.providers.faults import Fault, FaultCode, classify_status, decode_body
 from core.providers.lanes import Lanes
 from core.providers.params import OWNED
 from core.providers.redact import Redaction, prompts_of
-from core.providers.transport import DEFAULT_TIMEOUTS, MAX_ANSWER_BYTES, AnswerTooLarge, Timeouts, open_http_client
+from core.providers.transport import (
+    DEFAULT_TIMEOUTS,
+    MAX_ANSWER_BYTES,
+    MAY_SEND,
+    AnswerTooLarge,
+    NotSent,
+    Timeouts,
+    open_http_client,
+)
 
 # The first that fits counts.
 _CONNECTION_FAULTS: Final[tuple[tuple[type[httpx2.RequestError], FaultCode], ...]] = (
     (AnswerTooLarge, FaultCode.ANSWER_TOO_LARGE),
+    (NotSent, FaultCode.NOT_SENT),
     (httpx2.PoolTimeout, FaultCode.CONNECTIONS_BUSY),
     (httpx2.ConnectError, FaultCode.PROVIDER_UNREACHABLE),
     (httpx2.ConnectTimeout, FaultCode.PROVIDER_UNREACHABLE),
@@ -83,6 +92,7 @@ class OpenAICompatible:
         self._lanes = Lanes(self._open_client, concurrency=endpoint.concurrency, patience=endpoint.timeouts.pool)
 
     async def infer(self, request: InferenceRequest) -> InferenceResult:
+        MAY_SEND.set(request.may_send)
         try:
             async with asyncio.timeout(request.timeout):
                 return await self._call(request)

@@ -9,7 +9,8 @@ import functools
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
@@ -29,6 +30,8 @@ SENT_HEADERS: Final = frozenset(
 )
 
 
+# Of the call that the current task makes: asked when a connection is there and nothing of the request was sent.
+MAY_SEND: Final[ContextVar[Callable[[], bool]]] = ContextVar("may_send", default=lambda: True)
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _PIECE: Final = 65_536
@@ -49,6 +52,16 @@ DEFAULT_TIMEOUTS: Final = Timeouts()
 
 class AnswerTooLarge(httpx2.RequestError):
     """The body has more bytes, decompressed, than an answer may have."""
+
+
+class NotSent(httpx2.RequestError):
+    """The call was not to be sent any more when everything was ready for it."""
+
+
+async def _ask_before_sending(event: str, _info: Mapping[str, object]) -> None:
+    """The client's trace hook, which may raise (httpcore's "trace" extension)."""
+    if event.endswith("send_request_headers.started") and not MAY_SEND.get()():
+        raise NotSent("the worker stood still")
 
 
 class _Bounded(httpx2.AsyncByteStream):
@@ -111,7 +124,7 @@ class _Guard(httpx2.AsyncBaseTransport):
                 request.url,
                 headers=kept | self._own,
                 stream=request.stream,
-                extensions=request.extensions,
+                extensions={**request.extensions, "trace": _ask_before_sending},
             )
         )
         return self._bounded(response)

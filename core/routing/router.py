@@ -22,6 +22,8 @@ from core.routing.breaker import DEFAULT_BREAKER, ORDINARY, Breaker, BreakerPoli
 _MOST: Final = 1_000
 _AWAY: Final = frozenset({FaultClass.UNREACHABLE, FaultClass.UNAVAILABLE})
 _UNKNOWN: Final = frozenset({FaultClass.INTERRUPTED, FaultClass.TIMEOUT, FaultClass.UNEXPECTED})
+# It was this process that did not send the call.
+_NOT_ASKED: Final = frozenset({FaultCode.CONNECTIONS_BUSY, FaultCode.NOT_SENT})
 
 log = structlog.get_logger(__name__)
 
@@ -126,8 +128,7 @@ def evidence_of(fault: Fault | None) -> Evidence:
         return Evidence.ANSWERED
     if fault.fault_class in _AWAY:
         return Evidence.AWAY
-    # Our own connections were all in use: the server was not asked.
-    if fault.fault_class in _UNKNOWN or fault.code is FaultCode.CONNECTIONS_BUSY:
+    if fault.fault_class in _UNKNOWN or fault.code in _NOT_ASKED:
         return Evidence.UNKNOWN
     return Evidence.ANSWERED
 

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import socket
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -73,6 +74,19 @@ async def test_a_full_pool_waits_without_paying(fake: FakeProvider, adapter: Ada
     first.cancel()
 
     assert (caught.code, caught.disposition, caught.billed) == (C.CONNECTIONS_BUSY, SNOOZE, "no")
+    assert len(fake.calls) == 1
+
+
+async def test_a_call_that_may_not_go_out_any_more_is_not_sent(fake: FakeProvider, adapter: AdapterFactory) -> None:
+    """Asked once the connection is there, a new one or a kept one: a process may stand still until then."""
+    provider = adapter()
+    for allowed in (False, True, False):
+        request = replace(ask("ok"), may_send=[lambda: False, lambda: True][allowed])
+        if allowed:
+            await provider.infer(request)
+        else:
+            caught = await fault(provider, request)
+            assert (caught.code, caught.disposition, caught.billed) == (C.NOT_SENT, SNOOZE, "no")
     assert len(fake.calls) == 1
 
 

@@ -128,6 +128,7 @@ def test_calls_from_before_it_opened_neither_open_it_longer_nor_end_its_probe() 
         (FaultCode.PROVIDER_ERROR, Evidence.ANSWERED),
         (FaultCode.AUTH_FAILED, Evidence.ANSWERED),
         (FaultCode.CONNECTIONS_BUSY, Evidence.UNKNOWN),
+        (FaultCode.NOT_SENT, Evidence.UNKNOWN),
         (FaultCode.CONNECTION_LOST, Evidence.UNKNOWN),
         (FaultCode.ATTEMPT_TIMEOUT, Evidence.UNKNOWN),
     ],

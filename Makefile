@@ -68,7 +68,7 @@ check: $(STAMP) ## format, lint, types, import contracts, docs and lock drift
 	$(BIN)/lint-imports
 	$(BIN)/coverage run -m pytest tests/unit/domain --confcutdir=tests/unit -p no:cacheprovider
 	$(BIN)/coverage report
-	$(BIN)/inferd docs --check
+	$(BIN)/python -m tools.reference --check
 	$(BIN)/python -m tests.lock_drift $(UV)
 
 fmt: $(STAMP) ## format and fix what can be fixed
@@ -76,7 +76,7 @@ fmt: $(STAMP) ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 docs: $(STAMP) ## write the generated pages and .env.example
-	$(BIN)/inferd docs
+	$(BIN)/python -m tools.reference
 
 lock: | $(filter .tools/uv/bin/uv,$(UV)) ## resolve the dependencies again into requirements/
 	$(UV) $(LOCK) --output-file requirements/runtime.txt

@@ -1,8 +1,8 @@
 """Submit and read one job, reached without FastAPI's router and dependency solver: nearly every request is one of them.
 
-The functions are those of api/routes/jobs.py, with their arguments read by hand; FastAPI describes them, and
+The functions are those of api/jobs/routes.py, with their arguments read by hand; FastAPI describes them, and
 tests/api/test_hot_routes.py holds both ways against each other. Going FastAPI's way triples what a submit costs.
-Installed by api/main.py, inside api/middleware.py.
+Installed by api/main.py, inside api/http/middleware.py.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,10 +12,10 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.deps import job_id_of
-from api.errors import REFUSALS, as_app_error, render
-from api.routes import jobs
-from api.strict_json import parse_object, read_body
+from api.http.deps import job_id_of
+from api.http.errors import REFUSALS, as_app_error, render
+from api.http.strict_json import parse_object, read_body
+from api.jobs import routes as jobs
 from core.runtime import ApiRuntime
 
 _COLLECTION: Final = "/v1/jobs"

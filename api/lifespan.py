@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 
-from api.admission import Admission
+from api.http.admission import Admission
 from core.process import end_tasks
 from core.queue.subscription import listen
 from core.runtime import ApiRuntime

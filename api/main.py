@@ -19,17 +19,31 @@ from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
-from api import errors, openapi
-from api.connections import guarded
 from api.hot_routes import HotRoutes
+from api.http import errors, openapi
+from api.http.connections import guarded
+from api.http.middleware import RequestMiddleware
+from api.jobs import bulk_routes, event_routes
+from api.jobs import routes as job_routes
 from api.lifespan import OpenRuntime, lifespan
-from api.middleware import RequestMiddleware
-from api.routes import bulk, events, health, jobs, models, webhook_secret, webhooks, webhooks_deliveries
+from api.openai import model_routes
+from api.ops import health
+from api.webhooks import delivery_routes, endpoint_routes, secret_routes
 from core.process import CannotListen, run_process
 from core.runtime import open_api
 from core.settings import Settings, load_settings
 from core.version import VERSION
 
+_ROUTES: Final = (
+    bulk_routes,
+    job_routes,
+    event_routes,
+    model_routes,
+    endpoint_routes,
+    delivery_routes,
+    secret_routes,
+    health,
+)
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -54,7 +68,16 @@ def create_app(open_runtime: OpenRuntime) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for routes in (bulk, jobs, events, models, webhooks, webhooks_deliveries, webhook_secret, health):
+    for routes in (
+        bulk_routes,
+        job_routes,
+        event_routes,
+        model_routes,
+        endpoint_routes,
+        delivery_routes,
+        secret_routes,
+        health,
+    ):
         app.include_router(routes.router)
     openapi.describe(app)
     return app

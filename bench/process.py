@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from core.embedded.processes import Child, Program
+from local.embedded.processes import Child, Program
 
 _STOP_SECONDS = 15.0
 

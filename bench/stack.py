@@ -24,13 +24,13 @@ from bench.settings import BenchSettings
 from core.access.tenants import create_key, create_tenant
 from core.db import migrate
 from core.domain.ids import TenantId
-from core.embedded.processes import first_answer
-from core.embedded.reset import reset as delete_servers
-from core.embedded.supervisor import EmbeddedServers, run_embedded
 from core.queue.connect import RedisClient, connect
 from core.queue.keys import Keys
 from core.runtime import open_operator
 from core.settings import DatabaseSettings, RedisSettings, Settings
+from local.embedded.processes import first_answer
+from local.embedded.reset import reset as delete_servers
+from local.embedded.supervisor import EmbeddedServers, run_embedded
 
 REPOSITORY = Path(__file__).parents[1]
 _READY_SECONDS = 60.0

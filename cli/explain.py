@@ -5,7 +5,6 @@ Apart from main.py, because naming these errors means importing what raises them
 
 from cli.exit_codes import CommandFailed, ExitCode
 from core.domain.errors import AppError, NotFound
-from core.embedded.errors import EmbeddedError
 from core.settings import SettingsError
 
 
@@ -14,8 +13,6 @@ def explain(error: Exception) -> CommandFailed | None:
     match error:
         case SettingsError():
             return CommandFailed(str(error), ExitCode.USAGE)
-        case EmbeddedError():
-            return CommandFailed(str(error))
         case NotFound():
             return CommandFailed(error.message, ExitCode.NOT_FOUND)
         case AppError():

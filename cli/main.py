@@ -1,6 +1,10 @@
-"""The entry point of `inferd …`: one way for every failure to be told, and a short way for health checks."""
+"""Runs a command of `inferd …`: one way for every failure to be told, and a short way for health checks.
+
+Called by local/main.py, which says how to load the application.
+"""
 
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from cli.exit_codes import CommandFailed
@@ -8,10 +12,10 @@ from cli.exit_codes import CommandFailed
 _LIVE = ["doctor", "--live"]
 
 
-def main() -> None:
+def main(load_app: Callable[[], Callable[[], object]]) -> None:
     """Ends the process with an exit code of cli/exit_codes.py."""
     try:
-        _run(sys.argv[1:])
+        _run(sys.argv[1:], load_app)
     except CommandFailed as failure:
         _tell(failure)
     except Exception as error:
@@ -23,15 +27,13 @@ def main() -> None:
         _tell(explained)
 
 
-def _run(arguments: list[str]) -> None:
+def _run(arguments: list[str], load_app: Callable[[], Callable[[], object]]) -> None:
     if arguments[:2] == _LIVE and len(arguments) <= len(_LIVE) + 1:
-        from cli.liveness import check_live  # noqa: PLC0415 - every ten seconds in every container: without Typer
+        from cli.operate.liveness import check_live  # noqa: PLC0415 - every ten seconds in every container: without Typer
 
         check_live("".join(arguments[2:]) or "api")
         return
-    from cli.app import app  # noqa: PLC0415 - see above
-
-    app()
+    load_app()()
 
 
 def _tell(failure: CommandFailed) -> NoReturn:

@@ -4,7 +4,7 @@
     running.json    where the servers answer; it is there while `inferd serve` runs (or was killed)
 
 They lie in the folder of the embedded servers, so `inferd reset` deletes them with the data that they belong to.
-Written by cli/stack.py; read by `inferd run` and the operator's commands, which then need no settings.
+Written by local/stack.py; read by `inferd run` and the operator's commands, which then need no settings.
 """
 
 import base64
@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cli.exit_codes import CommandFailed
-from core.embedded.folders import root_of
-from core.embedded.privileges import own_folder
 
 _KEY_BYTES = 32
 
@@ -41,13 +39,13 @@ class Running:
     local_api_key: str | None = None
 
 
+def root_of(data_dir: Path) -> Path:
+    """The folder of the embedded servers and of everything beside them."""
+    return data_dir.expanduser().resolve() / "embedded"
+
+
 def folder_of(data_dir: Path) -> Path:
     return root_of(data_dir) / "serve"
-
-
-def make_folder(data_dir: Path) -> Path:
-    """The folder, made if need be. Its parent is there."""
-    return own_folder(folder_of(data_dir))
 
 
 def load_secrets(data_dir: Path) -> Secrets | None:

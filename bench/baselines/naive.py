@@ -8,7 +8,7 @@ from bench.http_client import Target
 from bench.process import start
 from bench.stack import Bench, accepts, free_port
 from core.db.engine import sqlalchemy_url
-from core.embedded.processes import first_answer
+from local.embedded.processes import first_answer
 
 _READY_SECONDS: Final = 60.0
 

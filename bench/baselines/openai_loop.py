@@ -8,7 +8,7 @@ import orjson
 
 from bench.process import run, start
 from bench.stack import Bench, accepts, free_port
-from core.embedded.processes import first_answer
+from local.embedded.processes import first_answer
 
 _READY_SECONDS: Final = 30.0
 

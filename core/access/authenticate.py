@@ -1,4 +1,4 @@
-"""Turns an Authorization header into a Caller. Called by api/deps.py for every request but the health checks.
+"""Turns an Authorization header into a Caller. Called by api/http/deps.py for every request but the health checks.
 
 A key that was good is remembered for a few seconds, so a revoked one is refused everywhere within CACHE_SECONDS.
 """

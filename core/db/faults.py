@@ -1,6 +1,6 @@
 """What PostgreSQL's absence looks like: the errors of both drivers that mean "not now", and no bug.
 
-Raised by everything that reads or writes rows; api/errors.py answers them with 503, and `explain_fault` says to
+Raised by everything that reads or writes rows; api/http/errors.py answers them with 503, and `explain_fault` says to
 whoever runs inferd what to do. No message holds the URL, which has a password in it.
 """
 

@@ -1,4 +1,4 @@
-"""Every error a caller can meet, as one tree. api/errors.py renders it; docs/reference/errors.md is made from it.
+"""Every error a caller can meet, as one tree. api/http/errors.py renders it; docs/reference/errors.md is made from it.
 
     AppError
     ├── InvalidRequest        400  the request can't be read, or a value is out of bounds

@@ -1,4 +1,4 @@
-"""What a caller can do about a job that did not succeed. Called by api/schemas/job.py."""
+"""What a caller can do about a job that did not succeed. Called by api/jobs/schemas/job.py."""
 
 from core.domain.errors import JOB_NEXT_STEPS
 from core.providers.fault_codes import CODES, FaultCode

@@ -1,4 +1,4 @@
-"""Stop 2 of 9 · from api/routes/jobs.py · to core/queue/ring.py
+"""Stop 2 of 9 · from api/jobs/routes.py · to core/queue/ring.py
 
 Accepts a job: transaction 1. When this returns the job is committed and rung for (core/jobs/group_commit.py does both);
 ringing is best effort, because the sweep rings for whatever was not rung.

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 import httpx2
 import pytest
 
-from api.routes import events
+from api.jobs import event_routes as events
 from core.access import authenticate
 from core.access.tenants import revoke_key
 from core.runtime import OperatorRuntime

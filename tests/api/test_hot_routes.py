@@ -8,11 +8,11 @@ import httpx2
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.admission import Admission
 from api.hot_routes import HotRoutes
+from api.http.admission import Admission
+from api.http.middleware import RequestMiddleware
+from api.jobs import routes as jobs
 from api.main import Api, create_app
-from api.middleware import RequestMiddleware
-from api.routes import jobs
 from core.runtime import ApiRuntime, open_api
 from tests.support.tenants import Tenant
 

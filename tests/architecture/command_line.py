@@ -7,7 +7,7 @@ from typing import Any
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from cli.app import app
+from local.app import app
 
 _COMMAND = re.compile(r"(?:^|[\s`\"'(/])inferd((?:[ ]+[^\s`|;&>)#]+)+)")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("api", "cli", "core", "migrations", "worker")
+PACKAGES = ("api", "cli", "core", "local", "migrations", "worker")
 
 
 @dataclass(frozen=True)

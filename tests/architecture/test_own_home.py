@@ -13,11 +13,12 @@ import subprocess, sys
 import tests.conftest
 write = '''
 from cli import saved
+from local.embedded.folders import make_serve_folder
 from cli.configuration import storeless_settings
-from core.embedded.folders import make_root
+from local.embedded.folders import make_root
 data_dir = storeless_settings().data_dir
 make_root(data_dir)
-saved.make_folder(data_dir)
+make_serve_folder(data_dir)
 saved.save_secrets(data_dir, saved.Secrets(saved.new_master_key()))
 print(data_dir, flush=True)
 '''

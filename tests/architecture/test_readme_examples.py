@@ -13,7 +13,7 @@ from itertools import pairwise
 import httpx2
 import pytest
 
-from cli.processes import free_port
+from local.processes import free_port
 from tests.architecture.repository import ROOT, read
 from tests.conftest import MakeSettings
 from tests.support.processes import RunningApi, run_worker, serve_api

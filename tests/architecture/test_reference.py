@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cli import reference
-from cli.reference import page
 from tests.architecture.repository import read
+from tools import reference
+from tools.reference import page
 
 PAGES = {
     ".env.example",
@@ -34,7 +34,7 @@ def test_every_page_is_made(made: list[page.Page]) -> None:
 
 def test_nothing_is_stale(made: list[page.Page]) -> None:
     """Which also says that pages are made the same on every machine."""
-    assert not [f"{each.path} is stale; run `inferd docs`" for each in made if not each.is_current()]
+    assert not [f"{each.path} is stale; run `make docs`" for each in made if not each.is_current()]
 
 
 def test_a_page_says_in_its_first_line_that_it_is_generated() -> None:

@@ -76,7 +76,7 @@ def test_transactions_begin_in_one_place() -> None:
 def test_no_transaction_is_open_while_something_else_is_waited_for() -> None:
     waits = [
         f"{module.path}:{wait.lineno} waits for {ast.unparse(wait.value)}"
-        for module in modules("core", "api", "worker", "cli")
+        for module in modules("core", "api", "worker", "cli", "local")
         for body in _transaction_bodies(module)
         for wait in ast.walk(ast.Module(body, []))
         if isinstance(wait, ast.Await) and not _is_statement(module, ast.unparse(wait.value))

@@ -18,7 +18,7 @@ from typing import Final
 
 import asyncpg
 
-from cli.processes import free_port
+from local.processes import free_port
 from tests.chaos.clients import Clients, Seen
 from tests.chaos.outage import Outage
 from tests.chaos.plan import Plan

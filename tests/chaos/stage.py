@@ -13,13 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 
-from cli.processes import free_port
 from core.db import migrate
-from core.embedded.reset import reset
-from core.embedded.supervisor import run_embedded
 from core.queue.keys import Keys
 from core.runtime import open_operator
 from core.settings import DatabaseSettings, Settings
+from local.embedded.reset import reset
+from local.embedded.supervisor import run_embedded
+from local.processes import free_port
 from tests.chaos.fleet import Fleet, Member
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy, open_proxy

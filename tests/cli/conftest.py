@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
+from local.main import main
 from tests.cli.scripted_api import ScriptedApi, serve
 
 

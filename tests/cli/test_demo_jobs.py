@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from cli.client import Job
-from cli.demo_jobs import JOBS, DemoJob
-from cli.receiver import Received
+from cli.client.http import Job
+from local.demo_jobs import JOBS, DemoJob
+from local.receiver import Received
 from tests.cli.scripted_api import JOB_ID, job
 
 GOOD = DemoJob("a test", "echo/echo", "Hi")

@@ -5,10 +5,10 @@ import json
 import pytest
 from pydantic import SecretStr
 
-from cli.checks.finding import Finding, Level
-from cli.checks.providers import check_providers
-from cli.checks.settings import check_settings
-from cli.checks.stores import check_database, check_redis
+from cli.operate.checks.finding import Finding, Level
+from cli.operate.checks.providers import check_providers
+from cli.operate.checks.settings import check_settings
+from cli.operate.checks.stores import check_database, check_redis
 from core.queue.connect import connect
 from core.settings import DatabaseSettings, RedisSettings, Settings
 from tests.cli.conftest import Invoke

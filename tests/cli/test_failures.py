@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
-from cli import run
+from cli.client import run
 from cli.exit_codes import CommandFailed
-from cli.processes import browsable, check_port, free_port
+from local.processes import browsable, check_port, free_port
 from tests.cli.conftest import Invoke
 
 
@@ -49,7 +49,7 @@ def test_a_bug_is_not_hidden(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_reset_asks_before_it_deletes(invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> None:
-    from core.embedded.folders import make_root
+    from local.embedded.folders import make_root
 
     folder = tmp_path_factory.mktemp("data")
     root = make_root(folder)

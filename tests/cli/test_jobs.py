@@ -9,7 +9,7 @@ from dataclasses import replace
 import httpx2
 import pytest
 
-from cli.jobs import next_page
+from cli.client.jobs import next_page
 from tests.cli.conftest import Invoke, Outcome
 from tests.support.processes import RunningApi
 from tests.support.tenants import Tenant

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cli import liveness
+from cli.operate import liveness
 from core.settings import ApiSettings
 from tests.cli.conftest import Invoke
 from tests.cli.scripted_api import ScriptedApi
@@ -76,7 +76,7 @@ def test_its_defaults_are_those_of_the_settings() -> None:
 def test_what_must_be_quick_loads_little(arguments: list[str], forbidden: list[str]) -> None:
     program = (
         f"import sys; sys.argv = ['inferd', *{arguments!r}]\n"
-        "from cli.main import main\n"
+        "from local.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         f"loaded = set(sys.modules) & set({forbidden!r})\n"

@@ -7,8 +7,8 @@ import pytest
 
 from cli import saved
 from core.access.keys import parse_key
-from core.embedded.folders import make_root
 from core.settings import DatabaseSettings, Settings
+from local.embedded.folders import make_root, make_serve_folder
 from tests.cli.conftest import Invoke
 from tests.support.explicit_settings import environment_of
 
@@ -148,7 +148,7 @@ def test_without_variables_they_work_on_the_serve_that_runs(
 ) -> None:
     data_dir = make_root(own_folder / "elsewhere").parent
     monkeypatch.setenv("INFERD_DATA_DIR", str(data_dir))
-    saved.make_folder(data_dir)
+    make_serve_folder(data_dir)
     saved.save_secrets(data_dir, saved.Secrets(saved.new_master_key(), None))
     url = settings.database.url.get_secret_value()
     saved.save_running(data_dir, saved.Running("http://x", url, url, settings.redis.url.get_secret_value()))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cli.configuration import storeless_settings
-from cli.plan import Plan, child_environment, grace_seconds
-from core.embedded.supervisor import EmbeddedServers
 from core.settings import Settings, load_settings
+from local.embedded.supervisor import EmbeddedServers
+from local.plan import Plan, child_environment, grace_seconds
 
 MASTER_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 

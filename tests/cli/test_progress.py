@@ -1,7 +1,7 @@
 """Each thing that happened to a job is told once, whatever was seen of it."""
 
-from cli.client import Job
-from cli.progress import changes
+from cli.client.http import Job
+from cli.client.progress import changes
 from tests.cli.scripted_api import attempt, job
 
 

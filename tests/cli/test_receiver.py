@@ -6,10 +6,10 @@ import json
 import aiohttp
 import pytest
 
-from cli.receiver import Received, run_receiver
 from core.access.webhook_secrets import new_secret
 from core.domain.clock import SystemClock
 from core.webhooks.signing import sign
+from local.receiver import Received, run_receiver
 
 BODY = json.dumps({"type": "job.succeeded", "data": {"job_id": "job_1"}}).encode()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli import saved
-from core.embedded.folders import make_root
+from local.embedded.folders import make_root, make_serve_folder
 from tests.cli.conftest import Invoke
 from tests.cli.scripted_api import JOB_ID, ScriptedApi, attempt, error, job
 
@@ -160,7 +160,7 @@ def test_a_job_that_is_deleted_meanwhile_is_3(api: ScriptedApi, invoke: Invoke, 
 def test_ctrl_c_leaves_the_job_running_and_names_it(api: ScriptedApi, target: list[str], own_folder: Path) -> None:
     api.submitted(job("queued"), job("running"))
     program = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli.main import main; main()"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from local.main import main; main()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, "run", "Hi", *target], stderr=subprocess.PIPE, text=True, cwd=own_folder
@@ -200,7 +200,7 @@ class TestWhichServerAndKey:
     @pytest.fixture
     def served(self, api: ScriptedApi, own_folder: Path) -> None:
         make_root(own_folder / "inferd")
-        saved.make_folder(own_folder / "inferd")
+        make_serve_folder(own_folder / "inferd")
         saved.save_secrets(own_folder / "inferd", saved.Secrets(saved.new_master_key(), "inf_live_development"))
         saved.save_running(own_folder / "inferd", saved.Running(api.url, "x", "x", "x"))
         api.submitted(job("succeeded"))

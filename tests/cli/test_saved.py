@@ -7,11 +7,11 @@ import pytest
 
 from cli import saved
 from cli.exit_codes import CommandFailed
-from cli.processes import free_port
 from cli.saved import Running, Secrets
-from core.embedded.folders import lay_out, make_root
-from core.embedded.lock import only_command
-from core.embedded.reset import reset
+from local.embedded.folders import lay_out, make_root, make_serve_folder
+from local.embedded.lock import only_command
+from local.embedded.reset import reset
+from local.processes import free_port
 from tests.cli.conftest import Invoke
 from tests.support.folders import open_folder
 
@@ -19,7 +19,7 @@ from tests.support.folders import open_folder
 @pytest.fixture
 def data_dir(own_folder: Path) -> Path:
     make_root(own_folder / "inferd")
-    saved.make_folder(own_folder / "inferd")
+    make_serve_folder(own_folder / "inferd")
     return own_folder / "inferd"
 
 
@@ -60,7 +60,7 @@ def test_what_does_not_run_any_more_is_forgotten_but_the_secrets_stay(data_dir: 
 def test_reset_deletes_the_keys_with_the_data() -> None:
     with open_folder() as folder:
         make_root(folder / "inferd")
-        saved.make_folder(folder / "inferd")
+        make_serve_folder(folder / "inferd")
         saved.save_secrets(folder / "inferd", Secrets("m", "k"))
         reset(folder / "inferd")
         assert saved.load_secrets(folder / "inferd") is None
@@ -92,7 +92,7 @@ def test_no_start_replaces_the_master_key_of_a_database_that_is_there(
             cluster = lay_out(root).cluster
         cluster.mkdir()
         (cluster / "PG_VERSION").write_text("17\n")
-        saved.make_folder(data_dir)
+        make_serve_folder(data_dir)
         path = saved.folder_of(data_dir) / "secrets.json"
         if content is not None:
             path.write_text(content)

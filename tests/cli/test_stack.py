@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from cli.plan import Plan
-from cli.stack import Stack
-from core.embedded.errors import ServerDied
-from core.embedded.folders import make_root
-from core.embedded.lock import only_command
-from core.embedded.processes import Child, Program
-from core.embedded.reset import reset
-from core.embedded.supervisor import run_embedded
 from core.queue.connect import connect
 from core.settings import Settings
+from local.embedded.errors import ServerDied
+from local.embedded.folders import make_root
+from local.embedded.lock import only_command
+from local.embedded.processes import Child, Program
+from local.embedded.reset import reset
+from local.embedded.supervisor import run_embedded
+from local.plan import Plan
+from local.stack import Stack
 from tests.cli.conftest import Invoke
 from tests.support.folders import open_folder
 

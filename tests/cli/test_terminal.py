@@ -30,7 +30,7 @@ def test_off_the_path_it_is_the_path(given: str, installed: Path, monkeypatch: p
 
 def test_on_the_path_it_is_the_name(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{installed.parent}{os.pathsep}/usr/bin")
-    for given in (str(installed), ".venv/bin/inferd", "inferd", "/somewhere/cli/main.py"):
+    for given in (str(installed), ".venv/bin/inferd", "inferd", "/somewhere/local/main.py"):
         monkeypatch.setattr(sys, "argv", [given])
         assert command_name() == "inferd"
 

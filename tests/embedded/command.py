@@ -14,11 +14,11 @@ from dataclasses import fields
 from pathlib import Path
 from signal import Signals
 
-from core.embedded import processes
-from core.embedded.folders import root_of
-from core.embedded.leftovers import _recorded
-from core.embedded.privileges import Account
-from core.embedded.supervisor import run_embedded
+from cli.saved import root_of
+from local.embedded import processes
+from local.embedded.leftovers import _recorded
+from local.embedded.privileges import Account
+from local.embedded.supervisor import run_embedded
 
 _BECOME = "import os, sys; os.setgroups([]); os.setgid({gid}); os.setuid({uid}); os.execv(sys.argv[1], sys.argv[1:])"
 

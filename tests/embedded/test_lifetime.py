@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from core.embedded.errors import ServerDied, WrongVersion
-from core.embedded.folders import lay_out, make_root
-from core.embedded.leftovers import Identity, identity_of, record, stop_leftovers
-from core.embedded.supervisor import run_embedded
+from local.embedded.errors import ServerDied, WrongVersion
+from local.embedded.folders import lay_out, make_root
+from local.embedded.leftovers import Identity, identity_of, record, stop_leftovers
+from local.embedded.supervisor import run_embedded
 from tests.embedded.conftest import Run, alive
 
 FAST = {"fsync": "off"}

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from core.embedded.errors import InUse
-from core.embedded.reset import reset
-from core.embedded.supervisor import EmbeddedServers, run_embedded
+from local.embedded.errors import InUse
+from local.embedded.reset import reset
+from local.embedded.supervisor import EmbeddedServers, run_embedded
 from tests.embedded.conftest import Shared, modes_around
 
 

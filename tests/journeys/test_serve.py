@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import pytest
 
-from core.embedded.reset import reset
+from local.embedded.reset import reset
 from tests.embedded.conftest import alive
 from tests.journeys.serving import INFERD, Place, Serve, free_port
 from tests.support.folders import open_folder

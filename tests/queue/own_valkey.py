@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from core.embedded.wheels import valkey_server
 from core.settings import Settings
+from local.embedded.wheels import valkey_server
 from tests.support.folders import open_folder
 from tests.support.waiting import eventually
 

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from cli.checks.finding import Level
-from cli.checks.stores import check_database
+from cli.operate.checks.finding import Level
+from cli.operate.checks.stores import check_database
 from core.access.master_key import WrongMasterKey, check_master_key
 from core.access.tenants import create_tenant, webhook_secret
 from core.db.engine import DatabaseUnusable, open_database

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx2
 import uvicorn
 
-from api.admission import Admission
+from api.http.admission import Admission
 from api.main import ApiServer, create_app, make_server
 from core.runtime import ApiRuntime, WorkerRuntime, open_api, open_worker
 from core.settings import Settings

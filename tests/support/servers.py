@@ -15,9 +15,9 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 from pydantic import SecretStr
 
-from core.embedded.reset import reset
-from core.embedded.supervisor import run_embedded
 from core.settings import DatabaseSettings
+from local.embedded.reset import reset
+from local.embedded.supervisor import run_embedded
 from tests.support.folders import open_folder
 
 # Commits reach the disk as in production; what only costs time in a cluster that nobody will ever recover is off.

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import exc as sqlalchemy
 from starlette.exceptions import HTTPException
 
-from api.errors import as_app_error, render
+from api.http.errors import as_app_error, render
 from core.db.batching import BatcherClosed, Overloaded
 from core.domain import errors
 from core.observability.sentry import is_weather

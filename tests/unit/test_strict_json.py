@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
-from api.strict_json import parse_lines, parse_object, read_body
+from api.http.strict_json import parse_lines, parse_object, read_body
 from core.domain.errors import InvalidRequest, PayloadTooLarge
 
 LIMIT = 1024

@@ -14,10 +14,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from cli import webhook_calls
 from cli.exit_codes import CommandFailed, ExitCode
-from cli.webhook_listener import Listening, listen
-from cli.webhook_signature import check, problem_with, time_now
+from cli.webhooks import calls as webhook_calls
+from cli.webhooks.listener import Listening, listen
+from cli.webhooks.signature import check, problem_with, time_now
 from core.webhooks.signing import new_signing_secret, sign, verifying_secret
 from tests.support.processes import RunningApi
 from tests.support.receiver import receive
@@ -77,7 +77,7 @@ class TestSignature:
 @asynccontextmanager
 async def command(running: RunningApi, tenant: Tenant, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     started = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", "from cli.main import main; main()", "webhooks", *arguments,
+        sys.executable, "-c", "from local.main import main; main()", "webhooks", *arguments,
         "--api-url", running.url, "--api-key", tenant.key,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[2], env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
@@ -188,7 +188,7 @@ async def test_a_deployment_that_may_not_call_this_machine_says_what_to_do(
 def ask(
     running: RunningApi, tenant: Tenant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Any]:
-    """Runs a call of cli/webhook_calls.py as its command does; answers what it returned and what it printed."""
+    """Runs a call of cli/webhooks/calls.py as its command does; answers what it returned and what it printed."""
     monkeypatch.setenv("COLUMNS", "200")
 
     async def run(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, str]:

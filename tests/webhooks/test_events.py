@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from aiohttp import web
 
-from api.schemas.webhooks_events import BatchEvent, JobEvent, WebhookEvent
+from api.webhooks.schemas.events import BatchEvent, JobEvent, WebhookEvent
 from core.domain.ids import EVENT, EventId, JobId, new_uuid, show
 from core.webhooks.events import STEP_EVENT_TYPES, step_data
 from tests.conftest import OwnerPool

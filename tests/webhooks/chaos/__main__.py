@@ -9,9 +9,9 @@ from pathlib import Path
 from time import monotonic
 
 from core.db import migrate
-from core.embedded.reset import reset
-from core.embedded.supervisor import run_embedded
 from core.settings import Settings
+from local.embedded.reset import reset
+from local.embedded.supervisor import run_embedded
 from tests.chaos.fleet import Fleet
 from tests.queue.own_valkey import OwnValkey, open_valkey
 from tests.support.explicit_settings import ExplicitSettings

@@ -10,9 +10,9 @@ from typing import Any, Final
 import aiohttp
 import asyncpg
 
-from cli.processes import free_port
 from core.runtime import open_operator
 from core.settings import Settings
+from local.processes import free_port
 from tests.chaos.fleet import Fleet, Member
 from tests.support.explicit_settings import environment_of
 from tests.support.servers import owner_url

@@ -1,0 +1,1 @@
+"""What all routes share: reading bodies, errors, admission, connections, the OpenAPI document."""

@@ -1,0 +1,109 @@
+"""Renders every error in one shape: `{"error": {"message", "type", "param", "code"}}`, OpenAI's own.
+
+Installed by api/main.py. What is not an AppError here is a bug or a store that is away; neither explains itself to the
+caller beyond its request id.
+"""
+
+from typing import Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from api.http.json_response import json_response
+from api.http.problems import explain
+from core.db.batching import BatcherClosed, Overloaded
+from core.db.faults import is_store_fault
+from core.domain.errors import (
+    AppError,
+    Internal,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    TooManyRequests,
+    Unavailable,
+)
+
+# What a route may raise to say no; anything else is looked at, and logged, by api/http/middleware.py.
+REFUSALS: Final = (AppError, RequestValidationError, ValidationError, HTTPException, Overloaded, BatcherClosed)
+
+log = structlog.get_logger(__name__)
+
+
+def install(app: FastAPI) -> None:
+    """Every way out of a route goes through `render`."""
+    for kind in REFUSALS:
+        app.add_exception_handler(kind, _handle)
+
+
+async def _handle(_request: Request, error: Exception) -> Response:
+    return render(as_app_error(error))
+
+
+def as_app_error(error: Exception) -> AppError:
+    """What a caller is told about `error`."""
+    match error:
+        case AppError():
+            return error
+        case ValidationError():
+            return explain(error.errors(include_url=False, include_input=False))
+        case RequestValidationError():
+            return explain(error.errors())
+        case HTTPException():
+            return _http_error(error)
+        case _:
+            return _weather(error) or _bug()
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether `error` is no bug: a refusal, or a store that is away."""
+    return type(as_app_error(error)) is not Internal
+
+
+def _weather(error: Exception) -> AppError | None:
+    match error:
+        case Overloaded():
+            return TooManyRequests("Too much is waiting to be stored; try again in a second.", retry_after=1.0)
+        case BatcherClosed():
+            return Unavailable("The server is shutting down; try again.", retry_after=1.0)
+        case _ if is_store_fault(error):
+            return Unavailable("The database is out of reach; try again.", retry_after=1.0)
+        case _:
+            return None
+
+
+def _bug() -> Internal:
+    return Internal("This is a bug of inferd. Report it with the x-request-id of this answer.")
+
+
+def _http_error(error: HTTPException) -> AppError:
+    match error.status_code:
+        case 404:
+            return NotFound("There is no such path. See /openapi.json for those there are.")
+        case 405:
+            return MethodNotAllowed("This path does not take this method.")
+        case 413:
+            return PayloadTooLarge("The body is too large.")
+    return InvalidRequest(str(error.detail))
+
+
+def render(error: AppError) -> Response:
+    """The answer for `error`."""
+    headers = {}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, round(error.retry_after)))
+    if not error.retryable:
+        # The openai SDK would repeat a 409 and some others by itself; a repeat of these can't help.
+        headers["x-should-retry"] = "false"
+    if error.status == 401:  # noqa: PLR2004 - the one status with a challenge
+        headers["www-authenticate"] = "Bearer"
+    return json_response({"error": error_object(error)}, error.status, headers)
+
+
+def error_object(error: AppError) -> dict[str, str | None]:
+    """The inside of the shape."""
+    return {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}

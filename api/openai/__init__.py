@@ -1,0 +1,1 @@
+"""Routes in the shapes of OpenAI's API, for unmodified clients."""

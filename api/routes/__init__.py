@@ -1,1 +1,0 @@
-"""One file for each resource: parse, call one use case of core, shape the answer."""

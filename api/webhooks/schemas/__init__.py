@@ -1,0 +1,1 @@
+"""The shapes of webhook endpoints, deliveries and events over HTTP."""

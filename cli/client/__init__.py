@@ -1,0 +1,1 @@
+"""Commands for callers of the API: submit, follow, list, cancel and retry jobs over HTTP."""

@@ -1,0 +1,107 @@
+"""`inferd run` and `inferd jobs`: clients of the API."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cli.options import ApiKeyOption, ApiUrlOption, Output, OutputOption
+from core.domain.job_state import JobState, Priority
+
+_PANEL = "As a client"
+JobArgument = Annotated[str, typer.Argument(help="job_…")]
+jobs = typer.Typer(help="Jobs: list, read, cancel and retry them.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    app.command(rich_help_panel=_PANEL)(run)
+    app.add_typer(jobs, name="jobs", rich_help_panel=_PANEL)
+
+
+def run(
+    prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from stdin.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="provider/name, such as local/smollm2-135m.")],
+    output: OutputOption = Output.TEXT,
+    param: Annotated[
+        list[str] | None, typer.Option(help="name=value, such as max_tokens=50 (JSON, or a text).")
+    ] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="name=value, to find the job by.")] = None,
+    priority: Annotated[Priority, typer.Option(help="Which jobs go first.")] = Priority.INTERACTIVE,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key again answers with the same job.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.001, help="Wait so many seconds at most.")] = None,
+    api_url: ApiUrlOption = None,
+    api_key: ApiKeyOption = None,
+) -> None:
+    """Submit a job, show its states, print its answer."""
+    from cli.client.run import Order, read_pairs, read_param
+    from cli.client.run import run as submit
+
+    params = {name: read_param(text) for name, text in read_pairs("--param", param or []).items()}
+    order = Order(
+        body={
+            "model": model,
+            "input": sys.stdin.read() if prompt == "-" else prompt,
+            "params": params,
+            "metadata": dict(read_pairs("--metadata", metadata or [])),
+            "priority": priority.value,
+        },
+        idempotency_key=idempotency_key,
+        timeout=timeout,
+        as_json=output is Output.JSON,
+    )
+    raise typer.Exit(submit(order, api_url=api_url, api_key=api_key))
+
+
+@jobs.command("list")
+def list_jobs(
+    status: Annotated[list[JobState] | None, typer.Option(help="Only these states; may be repeated.")] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Only jobs of this model.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="Only jobs with this name=value.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many, the newest.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Only jobs older than this one, job_….")] = None,
+    output: OutputOption = Output.TEXT,
+    api_url: ApiUrlOption = None,
+    api_key: ApiKeyOption = None,
+) -> None:
+    """List jobs, newest first."""
+    from cli.client.jobs import show_list
+    from cli.client.run import read_pairs
+
+    query = [("limit", str(limit)), *(("status", each.value) for each in status or [])]
+    query += [(name, value) for name, value in (("model", model), ("after", after)) if value is not None]
+    query += [(f"metadata[{name}]", value) for name, value in read_pairs("--metadata", metadata or []).items()]
+    show_list(query, as_json=output is Output.JSON, api_url=api_url, api_key=api_key)
+
+
+@jobs.command("get")
+def get_job(
+    job: JobArgument,
+    wait: Annotated[float, typer.Option(min=0, help="Wait so many seconds for its end.")] = 0.0,
+    output: OutputOption = Output.TEXT,
+    api_url: ApiUrlOption = None,
+    api_key: ApiKeyOption = None,
+) -> None:
+    """Print a job's answer, or its state while it has none."""
+    from cli.client.jobs import show
+
+    raise typer.Exit(show(job, wait, as_json=output is Output.JSON, api_url=api_url, api_key=api_key))
+
+
+@jobs.command("cancel")
+def cancel_job(
+    job: JobArgument, output: OutputOption = Output.TEXT, api_url: ApiUrlOption = None, api_key: ApiKeyOption = None
+) -> None:
+    """Cancel a job; one that has ended stays as it is."""
+    from cli.client.jobs import change
+
+    change(job, "cancel", as_json=output is Output.JSON, api_url=api_url, api_key=api_key)
+
+
+@jobs.command("retry")
+def retry_job(
+    job: JobArgument, output: OutputOption = Output.TEXT, api_url: ApiUrlOption = None, api_key: ApiKeyOption = None
+) -> None:
+    """Queue a failed, cancelled or expired job again, under the same id."""
+    from cli.client.jobs import change
+
+    change(job, "retry", as_json=output is Output.JSON, api_url=api_url, api_key=api_key)

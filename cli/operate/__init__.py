@@ -1,0 +1,1 @@
+"""Commands for operators: roles of a production system, tenants and keys, and the doctor."""

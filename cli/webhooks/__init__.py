@@ -1,0 +1,1 @@
+"""Commands for webhooks: receive them on this machine, test an endpoint, read deliveries, verify signatures."""

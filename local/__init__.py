@@ -1,0 +1,1 @@
+"""One machine: the embedded servers, and what `inferd serve`, `inferd demo` and `inferd reset` do with them."""

@@ -1,0 +1,113 @@
+"""`inferd demo`: real jobs on real servers and a real model, from nothing, in a temporary folder of its own.
+
+Guarantees: the data and the settings of an `inferd serve` are neither read nor touched; all that is done with the jobs
+goes through the REST API; nothing is left running and the folder is deleted; the exit code is 0 only if every job
+became what local/demo_jobs.py says, webhook included.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from cli.client.http import ApiClient
+from cli.configuration import storeless_settings
+from cli.exit_codes import CommandFailed, ExitCode
+from cli.signals import run_until_stopped
+from cli.terminal import command_name, progress, results
+from core.settings import PREFIX
+from local.demo_board import Board
+from local.demo_jobs import JOBS, DemoJob
+from local.embedded.privileges import is_root
+from local.embedded.reset import reset
+from local.plan import Plan
+from local.processes import free_port
+from local.receiver import Receiver, run_receiver
+from local.stack import Stack, run_stack
+
+_JOBS_SECONDS: Final = 90.0
+_POLL_SECONDS: Final = 0.3
+_HOST: Final = "127.0.0.1"
+
+
+def demo() -> ExitCode:
+    """Raises CommandFailed with every expectation that did not hold."""
+    began = time.monotonic()
+    _forget_settings()
+    with _temporary_folder() as folder:
+        problems = run_until_stopped(_demo(folder / "data"), lambda: progress().print("\nStopping…"))
+    if problems is None:
+        return ExitCode.INTERRUPTED
+    if problems:
+        raise CommandFailed("the demo did not go as it should:\n" + "\n".join(f"  {each}" for each in problems))
+    results().print(
+        f"\n{len(JOBS)} jobs, {len(JOBS)} verified webhooks, {time.monotonic() - began:.0f} s; everything is stopped "
+        f"and deleted.\nNext: `{command_name()} serve` keeps the same running.",
+        soft_wrap=True,
+    )
+    return ExitCode.OK
+
+
+def _forget_settings() -> None:
+    """The demo is the same everywhere: whatever is set for a real system does not count."""
+    for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
+        del os.environ[name]
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Also the working directory meanwhile, where no .env lies."""
+    home = Path.cwd()
+    folder = Path(tempfile.mkdtemp(prefix="inferd-demo-")).resolve()
+    if is_root():
+        # PostgreSQL's account must get through; the data itself stays closed.
+        folder.chmod(0o755)
+    os.chdir(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(home)
+        reset(folder / "data")
+        shutil.rmtree(folder)
+
+
+async def _demo(data_dir: Path) -> list[str]:
+    err = progress()
+    plan = Plan(
+        settings=storeless_settings(data_dir),
+        environment=dict(os.environ),
+        working_folder=Path.cwd(),
+        host=_HOST,
+        port=free_port(_HOST),
+    )
+    async with run_stack(plan, lambda step: err.print(f"{step}…")) as stack:
+        about = ", ".join(f"{name} {version}" for name, version in stack.servers.versions.items())
+        err.print(f"The API is {stack.api_url} ({about}).\n", soft_wrap=True)
+        return await stack.while_alive(_run_jobs(stack))
+
+
+async def _run_jobs(stack: Stack) -> list[str]:
+    """Submits all, watches all, and answers with what is not as it must be."""
+    async with ApiClient(stack.api_url, stack.api_key) as api, run_receiver(await api.webhook_secret()) as receiver:
+        board = Board(JOBS, receiver)
+        with board.shown(), suppress(TimeoutError):
+            # What is missing then is what the problems say.
+            async with asyncio.timeout(_JOBS_SECONDS):
+                await asyncio.gather(*(_run_job(api, receiver, job, board) for job in JOBS))
+        results().print(board.table())
+        return board.problems()
+
+
+async def _run_job(api: ApiClient, receiver: Receiver, wanted: DemoJob, board: Board) -> None:
+    job = await api.submit(wanted.body(receiver.url))
+    board.look(wanted, job)
+    while not job.ended:
+        job = await api.get(job.id, wait=_POLL_SECONDS)
+        board.look(wanted, job)
+    await receiver.wait_for(job.id)
+    board.look(wanted, job)

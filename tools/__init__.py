@@ -1,0 +1,1 @@
+"""Tools for developing inferd. Nothing here is part of a running system."""

@@ -1,0 +1,161 @@
+"""docs/reference/openapi.json and api.md, from the API's own OpenAPI document.
+
+The document is asked of `python -m api.main --openapi` in a process of its own: the command line never imports the API.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from cli.exit_codes import CommandFailed
+from tools.reference.page import REPOSITORY, Page, code, markdown, table
+
+_SOURCE: Final = "the API's OpenAPI document"
+_INTRODUCTION: Final = """
+# HTTP API
+
+Every path below `/v1` wants `Authorization: Bearer inf_live_…`. Bodies are JSON; a field that is not named here is
+refused. Times are RFC 3339 in UTC; those of webhook endpoints, events and deliveries, which are objects as OpenAI has
+them, are Unix seconds where their type is integer. Every response has an `x-request-id`; every error has the shape of
+[errors.md](errors.md). The same as a document for machines: [openapi.json](openapi.json), and `/openapi.json` of a
+running server.
+"""
+_METHODS: Final = ("get", "post", "put", "patch", "delete")
+_FIRST: Final = "/v1/jobs"
+
+Document = Mapping[str, Any]
+
+
+def pages() -> Iterator[Page]:
+    document = read_document()
+    marked = {"x-generated": "by `make docs`; do not edit", **document}
+    # JSON has no comments: the mark is the first member, on the first line.
+    text = json.dumps(marked, indent=2, ensure_ascii=False).replace("{\n  ", "{ ", 1)
+    yield Page("docs/reference/openapi.json", text + "\n")
+    yield markdown("api.md", _SOURCE, _blocks(_inlined(document, document["components"]["schemas"])))
+
+
+def read_document() -> dict[str, Any]:
+    """Raises CommandFailed when the API can't say."""
+    command = [sys.executable, "-m", "api.main", "--openapi"]
+    printed = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True)  # noqa: S603 - our own module
+    if printed.returncode:
+        raise CommandFailed(f"the API can't print its OpenAPI document:\n{printed.stderr.decode()}")
+    document: dict[str, Any] = json.loads(printed.stdout)
+    return document
+
+
+def _blocks(document: Document) -> Iterator[str]:
+    yield _INTRODUCTION
+    # The resource that everything is about comes first, the probes last.
+    for path in sorted(
+        document["paths"], key=lambda path: (not path.startswith(_FIRST), not path.startswith("/v1"), path)
+    ):
+        for method in _METHODS:
+            if method in document["paths"][path]:
+                yield from _operation(method, path, document["paths"][path][method])
+    yield "## Shapes"
+    for name, schema in sorted(document["components"]["schemas"].items()):
+        if schema.get("properties"):
+            yield f"### {name}"
+            if schema.get("description"):
+                yield schema["description"]
+            yield table(("Field", "Type", "What it is"), _fields(schema))
+
+
+def _inlined(value: Any, schemas: Document) -> Any:
+    """`value` with every reference to a shape without fields replaced by that shape: those get no section."""
+    match value:
+        case {"$ref": str(reference)}:
+            target = schemas[reference.rpartition("/")[2]]
+            return value if target.get("properties") else target
+        case dict():
+            return {name: _inlined(each, schemas) for name, each in value.items()}
+        case list():
+            return [_inlined(each, schemas) for each in value]
+        case _:
+            return value
+
+
+def _operation(method: str, path: str, operation: Document) -> Iterator[str]:
+    yield f"## {code(f'{method.upper()} {path}')}"
+    yield operation.get("description", "")
+    parameters = operation.get("parameters", [])
+    if parameters:
+        yield table(
+            ("Parameter", "In", "Type", "What it is"),
+            [
+                (code(each["name"]), each["in"], _type(each["schema"]), _text(each) or _text(each["schema"]))
+                for each in parameters
+            ],
+        )
+    if "requestBody" in operation:
+        yield f"Body: {_type(operation['requestBody']['content']['application/json']['schema'])}."
+    yield table(
+        ("Status", "Answer"), [_answer(status, each) for status, each in sorted(operation["responses"].items())]
+    )
+
+
+def _answer(status: str, response: Document) -> tuple[str, str]:
+    schema = response.get("content", {}).get("application/json", {}).get("schema")
+    described = response.get("description", "")
+    shape = _type(schema) if schema else ""
+    # FastAPI says "Successful Response" where nobody said anything.
+    words = "" if described == "Successful Response" else described
+    return status, " ".join(part for part in (words, f"({shape})" if words and shape else shape) if part)
+
+
+def _fields(schema: Document) -> Iterator[tuple[str, str, str]]:
+    required = schema.get("required", ())
+    for name, field in schema["properties"].items():
+        mark = " **required**" if name in required and "View" not in schema.get("title", "View") else ""
+        yield code(name), _type(field) + mark, _text(field)
+
+
+def _text(described: Document) -> str:
+    text = str(described.get("description", ""))
+    default = described.get("default")
+    return text if default in (None, [], {}) else f"{text} Default: {code(json.dumps(default))}.".strip()
+
+
+def _type(schema: Document) -> str:  # noqa: PLR0911 - one line for each shape that a schema can have
+    match schema:
+        case {"$ref": str(reference)}:
+            name = reference.rpartition("/")[2]
+            return f"[{name}](#{name.lower()})"
+        case {"anyOf": list(options)} | {"oneOf": list(options)}:
+            return " or ".join(dict.fromkeys(_type(option) for option in options))
+        case {"const": value}:
+            return code(json.dumps(value))
+        case {"enum": list(values)}:
+            return ", ".join(code(str(value)) for value in values)
+        case {"type": "array", "items": dict(items)}:
+            return f"list of {_type(items)}"
+        case {"type": list(names)}:
+            return " or ".join(names)
+        case {"type": "string", "format": str(form)}:
+            return form
+        case {"type": "object", "properties": dict(members)}:
+            return f"object of {', '.join(map(code, members))}"
+        case {"type": str(name)}:
+            return name + _bounds(schema)
+        case _:
+            return "any JSON"
+
+
+_BOUNDS: Final = (
+    ("minimum", "≥"),
+    ("exclusiveMinimum", ">"),
+    ("maximum", "≤"),
+    ("exclusiveMaximum", "<"),
+    ("minLength", "length ≥"),
+    ("maxLength", "length ≤"),
+    ("maxProperties", "pairs ≤"),
+)
+
+
+def _bounds(schema: Document) -> str:
+    said = [f"{sign} {schema[name]:.12g}" for name, sign in _BOUNDS if name in schema]
+    return f" ({', '.join(said)})" if said else ""

@@ -74,7 +74,7 @@ async def finish_job(context: RunContext, job: ClaimedJob, transition: Transitio
         await _note_late_usage(context, job, transition.result)
         return None
     _count(job, transition)
-    context.ring.announce_change(job.id)
+    context.enqueuer.publish_change(job.id)
     return transition.delay if transition.to_state == JobState.QUEUED else None
 
 

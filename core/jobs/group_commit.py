@@ -1,6 +1,6 @@
 """The hot statements of jobs behind Batchers: one flusher for each, every caller its own outcome.
 
-What a batch committed is rung for at once, before its callers go on and even if they were cancelled: new jobs, and the
+What a batch committed is enqueued at once, before its callers go on and even if they were cancelled: new jobs, and the
 deliveries that a statement made. Made by core/runtime.py, once per process; used by submit, execute, finish and
 queries. An API's batches see only the tenants whose callers are in them; a worker's see the fleet.
 """
@@ -18,8 +18,8 @@ from core.db.session import hot_statement, hot_transaction
 from core.domain.ids import JobId, TenantId
 from core.jobs import queries, store
 from core.jobs.records import Applied, Change, ClaimedJob, Inserted, JobRecord, KeyHeld, NewJob, NotDue, RowLocked
+from core.queue.enqueue import Enqueuer, QueueEntry, delivery_entry, job_entry
 from core.queue.keys import lane_of
-from core.queue.ring import Ring, Ringing, ring_delivery, ring_job
 
 _MAX_ROWS: Final = 200
 _CLOSE_SECONDS: Final = 3.0
@@ -49,7 +49,7 @@ class GroupCommit:
 
 
 def open_group_commit(
-    database: Database, sealer: Sealer, ring: Ring, *, claimant: Callable[[], str], key_seconds: float
+    database: Database, sealer: Sealer, enqueuer: Enqueuer, *, claimant: Callable[[], str], key_seconds: float
 ) -> GroupCommit:
     """`claimant` returns the id of the worker that claims; `key_seconds` is how long an idempotency key is held."""
 
@@ -59,7 +59,7 @@ def open_group_commit(
     async def insert(jobs: Sequence[NewJob]) -> list[Inserted | KeyHeld]:
         async with hot_transaction(database, scope([job.tenant_id for job in jobs])) as connection:
             outcomes = await store.insert(connection, jobs, key_seconds=key_seconds)
-        ring.ring(*_rings_of_new(jobs, outcomes))
+        enqueuer.enqueue(*_entries_of_new(jobs, outcomes))
         return outcomes
 
     async def read(wanted: Sequence[Wanted]) -> list[JobRecord | Failed | None]:
@@ -70,7 +70,7 @@ def open_group_commit(
         async with hot_statement(database) as connection:
             outcomes = await store.claim(connection, job_ids, worker_id=claimant())
         claimed = [each for each in outcomes if isinstance(each, ClaimedJob)]
-        ring.ring(*(ringing for each in claimed for ringing in _rings_of_deliveries(each.tenant_id, each)))
+        enqueuer.enqueue(*(entry for each in claimed for entry in _entries_of_deliveries(each.tenant_id, each)))
         return outcomes
 
     async def call(runs: Sequence[Run]) -> list[bool]:
@@ -87,7 +87,7 @@ def open_group_commit(
         applied = [
             (asked.tenant_id, each) for asked, each in zip(changes, outcomes, strict=True) if isinstance(each, Applied)
         ]
-        ring.ring(*(ringing for tenant_id, each in applied for ringing in _rings_of_deliveries(tenant_id, each)))
+        enqueuer.enqueue(*(entry for tenant_id, each in applied for entry in _entries_of_deliveries(tenant_id, each)))
         return [Failed(each) if isinstance(each, RowLocked) else each for each in outcomes]
 
     return GroupCommit(
@@ -109,18 +109,18 @@ def _size_of_change(change: Change) -> int:
     return len(change.output or b"")
 
 
-def _rings_of_new(jobs: Sequence[NewJob], outcomes: Sequence[Inserted | KeyHeld]) -> list[Ringing]:
+def _entries_of_new(jobs: Sequence[NewJob], outcomes: Sequence[Inserted | KeyHeld]) -> list[QueueEntry]:
     made = [(job, outcome) for job, outcome in zip(jobs, outcomes, strict=True) if isinstance(outcome, Inserted)]
     return [
-        ring_job(
+        job_entry(
             job.id,
             lane_of(job.priority),
             (inserted.run_at - inserted.created_at).total_seconds(),
             tenant_id=job.tenant_id,
         )
         for job, inserted in made
-    ] + [ringing for job, inserted in made for ringing in _rings_of_deliveries(job.tenant_id, inserted)]
+    ] + [entry for job, inserted in made for entry in _entries_of_deliveries(job.tenant_id, inserted)]
 
 
-def _rings_of_deliveries(tenant_id: TenantId, outcome: Inserted | ClaimedJob | Applied) -> list[Ringing]:
-    return [ring_delivery(delivery_id, tenant_id) for delivery_id in outcome.delivery_ids]
+def _entries_of_deliveries(tenant_id: TenantId, outcome: Inserted | ClaimedJob | Applied) -> list[QueueEntry]:
+    return [delivery_entry(delivery_id, tenant_id) for delivery_id in outcome.delivery_ids]

@@ -86,7 +86,7 @@ class ClaimedJob:
 
 @dataclass(frozen=True, slots=True)
 class NotDue:
-    """The job waits for its time; ring again in `seconds`."""
+    """The job waits for its time; enqueue it again in `seconds`."""
 
     seconds: float
 

@@ -1,7 +1,7 @@
-"""Stop 2 of 9 · from api/jobs/routes.py · to core/queue/ring.py
+"""Stop 2 of 9 · from api/jobs/routes.py · to core/queue/enqueue.py
 
-Accepts a job: transaction 1. When this returns the job is committed and rung for (core/jobs/group_commit.py does both);
-ringing is best effort, because the sweep rings for whatever was not rung.
+Accepts a job: transaction 1. When this returns the job is committed and enqueued (core/jobs/group_commit.py does both);
+enqueueing is best effort, because the sweep enqueues whatever is missing in Redis.
 """
 
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ class Order:
 
 
 async def submit_job(context: JobContext, tenant_id: TenantId, order: Order, *, request_id: str | None) -> Submission:
-    """Commits the job; what is committed is rung for.
+    """Commits the job; what is committed is enqueued.
 
     Raises InvalidParameter for an unknown model or parameter, or a key that was used with another body; Gone when
     the key's job was deleted; Overloaded when too many submits wait for PostgreSQL.

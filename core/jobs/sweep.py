@@ -1,6 +1,6 @@
 """Mends what was missed: dead workers' jobs and passed deadlines. Run by every worker through worker/tasks/sweep.py.
 
-Rows are taken with SKIP LOCKED, so any number of sweeps share the work. What is due but not in Redis is rung by
+Rows are taken with SKIP LOCKED, so any number of sweeps share the work. What is due but not in Redis is enqueued by
 core/jobs/reconcile.py.
 """
 

@@ -44,7 +44,7 @@ _THROTTLED: Final = frozenset(
         "queue_poll_failed",
         "queue_task_put_back",
         "request_failed",
-        "ring_failed",
+        "enqueue_failed",
         "spool_failed",
         "sweep_failed",
     }

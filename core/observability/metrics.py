@@ -43,7 +43,9 @@ TOKENS: Final = Counter(
     ["provider", "direction"],
     registry=REGISTRY,
 )
-RINGS: Final = Counter("inferd_rings_total", "Job ids enqueued in Redis, by outcome.", ["outcome"], registry=REGISTRY)
+ENQUEUED: Final = Counter(
+    "inferd_enqueued_total", "Job ids enqueued in Redis, by outcome.", ["outcome"], registry=REGISTRY
+)
 STALE: Final = Counter(
     "inferd_stale_writes_total", "Writes of superseded runs that were discarded, by edge.", ["edge"], registry=REGISTRY
 )

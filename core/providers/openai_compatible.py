@@ -25,7 +25,7 @@ from core.providers.chat_stream import ChatStream, parse_event, read_events
 from core.providers.faults import Fault, FaultCode, classify_status, decode_body
 from core.providers.params import OWNED
 from core.providers.redact import Redaction, prompts_of
-from core.providers.shards import ConnectionShards
+from core.providers.shards import Shards
 from core.providers.transport import (
     DEFAULT_TIMEOUTS,
     MAX_ANSWER_BYTES,
@@ -88,9 +88,7 @@ class OpenAICompatible:
         self._endpoint = endpoint
         self._clock = clock or SystemClock()
         self._key = endpoint.api_key.get_secret_value() if endpoint.api_key else ""
-        self._shards = ConnectionShards(
-            self._open_client, concurrency=endpoint.concurrency, patience=endpoint.timeouts.pool
-        )
+        self._shards = Shards(self._open_client, concurrency=endpoint.concurrency, patience=endpoint.timeouts.pool)
 
     async def infer(self, request: InferenceRequest) -> InferenceResult:
         MAY_SEND.set(request.may_send)

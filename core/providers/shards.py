@@ -16,7 +16,7 @@ SHARD_SIZE: Final = 16
 Client = TypeVar("Client")
 
 
-class ConnectionShards(Generic[Client]):
+class Shards(Generic[Client]):
     """Lends out clients, each to at most SHARD_SIZE calls at a time, all together to `concurrency`."""
 
     def __init__(self, open_client: Callable[[int], Client], *, concurrency: int, patience: float) -> None:

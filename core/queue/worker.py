@@ -272,7 +272,7 @@ class QueueWorker(Worker):
             log.warning("queue_foreign_member", lane=acquired.lane)
             return None
         if name not in self.functions:
-            # A newer version rang it: leave it to a worker that knows the task.
+            # A newer version enqueued it: leave it to a worker that knows the task.
             log.warning("queue_unknown_task", task=name, member=acquired.member)
             return _LATER_SECONDS
         try:

@@ -19,7 +19,7 @@ _HELD = "core/jobs/sql/held_jobs.sql"
 _INSERT = "core/jobs/sql/insert.sql"
 _LEASES = "core/jobs/sql/lost_runs.sql"
 _DEATHS = "core/jobs/sql/declare_dead.sql"
-_RING = "core/queue/ring_script.py"
+_ENQUEUE = "core/queue/enqueue_script.py"
 _SCRIPTS = "core/queue/scripts.py"
 _SUCCEED = "core/jobs/sql/succeed.sql"
 _SWEEP = "worker/tasks/sweep.py"
@@ -260,11 +260,11 @@ GUARDS = (
         story.a_deadline_ahead_is_left_alone,
     ),
     Guard(
-        "the sweep's ring",
+        "the sweep's enqueue",
         "core/jobs/reconcile.py",
-        "        left_out = await self.context.ring.ring_now(missing)\n",
+        "        left_out = await self.context.enqueuer.enqueue_now(missing)\n",
         "        left_out = 0\n",
-        story.what_redis_lost_is_rung_again,
+        story.what_redis_lost_is_enqueued_again,
     ),
     Guard(
         "an idempotency key is taken once",
@@ -337,22 +337,22 @@ GUARDS = (
         story.a_hold_that_was_lost_is_not_renewed,
     ),
     Guard(
-        "the ring's idempotence",
-        _RING,
+        "the enqueue's idempotence",
+        _ENQUEUE,
         "lined[#lined + 1] = member\n",
         "lined[#lined + 1] = member .. time[2]\n",
         story.ringing_twice_queues_once,
     ),
     Guard(
-        "the ring takes the hold away",
-        _RING,
+        "the enqueue takes the hold away",
+        _ENQUEUE,
         "if holders[member] then\n",
         "if false then\n",
-        story.a_ring_takes_the_member_from_a_dead_worker,
+        story.an_enqueue_takes_the_member_from_a_dead_worker,
     ),
     Guard(
         "a payload's life",
-        _RING,
+        _ENQUEUE,
         ", 'PX', math.max(0, delay) + ARGV[2])",
         ")",
         story.a_payload_does_not_stay_for_ever,

@@ -15,11 +15,11 @@ from types import CodeType, FunctionType
 from typing import Any, Final
 
 from core.jobs.statements import statement as jobs_statement
-from core.queue import ring_script, scripts
-from core.webhooks.store import statement as webhooks_statement
+from core.queue import enqueue_script, scripts
+from core.webhooks.deliveries.store import statement as webhooks_statement
 
 _ROOT: Final = Path(__file__).parents[2]
-_SCRIPTS: Final = {"core/queue/ring_script.py": ring_script, "core/queue/scripts.py": scripts}
+_SCRIPTS: Final = {"core/queue/enqueue_script.py": enqueue_script, "core/queue/scripts.py": scripts}
 _STATEMENTS: Final[dict[str, Callable[[str], str]]] = {
     "core/jobs/sql": jobs_statement,
     "core/webhooks/sql": webhooks_statement,

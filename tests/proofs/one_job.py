@@ -48,11 +48,11 @@ async def run_one_job(api: ApiRuntime, worker: WorkerRuntime, setting: Setting, 
     api, worker = fresh_api(api, keys), fresh_worker(worker, keys)
     with following(plan):
         job_id = await _submitted(api, setting, name, plan)
-        await api.jobs.ring.aclose()
+        await api.jobs.enqueuer.aclose()
         workers = make_workers(worker)
         for part in (workers.jobs, workers.deliveries):
             await one_turn(part, plan)
-            await worker.jobs.ring.aclose()
+            await worker.jobs.enqueuer.aclose()
     return job_id
 
 

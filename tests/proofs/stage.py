@@ -104,10 +104,10 @@ class Stage:
         """What one more worker would hold in Redis."""
         return open_claims(self.worker.redis, self.worker.keys, JOB_LANES, lease_seconds=30.0)
 
-    async def rung(self) -> None:
+    async def enqueued(self) -> None:
         """Until Redis knows what was submitted and changed."""
         for runtime in (self.api, self.worker):
-            await runtime.jobs.ring.aclose()
+            await runtime.jobs.enqueuer.aclose()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -18,9 +18,9 @@ from core.domain.clock import SystemClock
 from core.domain.ids import JobId, show_job
 from core.jobs.group_commit import Run
 from core.queue.keys import Lane
-from core.webhooks.deliver import deliver_webhook
-from core.webhooks.exchange import Timing
-from core.webhooks.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.deliver import deliver_webhook
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.egress.exchange import Timing
 from tests.proofs.deaths import (
     post,
     steps_of_a_worker,
@@ -74,19 +74,19 @@ async def test_f03_the_answer_to_a_submit_is_lost(scene: FaultScene) -> None:
 
 
 @pytest.mark.parametrize("mishap", [Mishap.CUT, Mishap.LOST])
-async def test_f05_the_ring_of_a_submit_is_cut(scene: FaultScene, mishap: Mishap) -> None:
-    await _ends_well(scene, await _run(scene, ("ring", "RING"), mishap), calls=1)
+async def test_f05_the_enqueue_of_a_submit_is_cut(scene: FaultScene, mishap: Mishap) -> None:
+    await _ends_well(scene, await _run(scene, ("enqueue", "ENQUEUE"), mishap), calls=1)
 
 
 async def test_f09_redis_comes_back_as_it_was_a_while_ago(scene: FaultScene) -> None:
     """A failover that lost the last seconds: jobs that ended since wait in it again, jobs that came since don't."""
     redis, lane = scene.worker.redis, scene.worker.keys.lane(Lane.STANDARD)
     ended = [await submit_one(scene.api, scene.setting, f"f09-{number}") for number in range(5)]
-    await scene.api.jobs.ring.aclose()
+    await scene.api.jobs.enqueuer.aclose()
     earlier = await redis.dump(lane)
     await scene.a_healthy_worker_ends(ended)
     later = [await submit_one(scene.api, scene.setting, f"f09-later-{number}") for number in range(5)]
-    await scene.api.jobs.ring.aclose()
+    await scene.api.jobs.enqueuer.aclose()
     await redis.restore(lane, 0, earlier, replace=True)
     await scene.a_healthy_worker_ends(ended + later)
     for job_id in ended + later:
@@ -150,8 +150,8 @@ async def test_f28_a_webhook_arrives_and_its_acknowledgement_does_not(scene: Fau
 
 
 async def test_f29_a_worker_dies_between_the_end_of_a_job_and_its_webhook(scene: FaultScene, nursery: Nursery) -> None:
-    ring = _of(await steps_of_a_worker(scene, nursery), "ring", "RING")
-    job_id = await submit_to_a_dying_worker(scene, nursery, "f29", ring, Mishap.DIES_BEFORE)
+    enqueuer = _of(await steps_of_a_worker(scene, nursery), "enqueue", "ENQUEUE")
+    job_id = await submit_to_a_dying_worker(scene, nursery, "f29", enqueuer, Mishap.DIES_BEFORE)
     await _ends_well(scene, job_id, calls=1)
 
 

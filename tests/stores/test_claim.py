@@ -65,7 +65,7 @@ async def test_of_many_at_once_exactly_one_gets_each_job(
     )
 
     got = Counter(each.id for answer in answers for each in answer if each is not None and isinstance(each, ClaimedJob))
-    # A row that is being claimed is skipped, not waited for; who skipped it would be rung again.
+    # A row that is being claimed is skipped, not waited for; who skipped it would be enqueued again.
     assert got == Counter(job_ids)
     assert await rows.count("attempts") == len(job_ids)
     assert await owner.fetchval("SELECT bool_and(run_no = 1 AND state = 'running') FROM jobs")

@@ -35,11 +35,11 @@ async def start(
     return claimed
 
 
-async def rung(worker: WorkerRuntime, job_id: JobId, lane: Lane = Lane.STANDARD) -> bool:
+async def enqueued(worker: WorkerRuntime, job_id: JobId, lane: Lane = Lane.STANDARD) -> bool:
     return await worker.redis.zscore(worker.keys.lane(lane), job_member(job_id)) is not None
 
 
-async def test_a_dead_workers_job_goes_back_to_the_queue_and_is_rung(
+async def test_a_dead_workers_job_goes_back_to_the_queue_and_is_enqueued(
     api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, owner: OwnerPool, rows: Rows
 ) -> None:
     job = await start(api_runtime, worker_runtime, tenant)
@@ -54,8 +54,8 @@ async def test_a_dead_workers_job_goes_back_to_the_queue_and_is_rung(
     (attempt,) = await rows.attempts(job.id)
     assert (attempt["outcome"], attempt["error_code"], attempt["billed"]) == ("unknown", "worker_lost", "maybe")
     assert (await rows.job(alive.id))["state"] == "running"
-    await eventually(lambda: rung(worker_runtime, job.id), what="the job is rung")
-    assert not await rung(worker_runtime, alive.id)
+    await eventually(lambda: enqueued(worker_runtime, job.id), what="the job is enqueued")
+    assert not await enqueued(worker_runtime, alive.id)
     assert await rescue_jobs(worker_runtime.jobs) == 0
 
 

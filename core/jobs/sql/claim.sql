@@ -1,5 +1,5 @@
 -- The claim edge for many jobs, with the attempt row that stands before every call.
--- SKIP LOCKED: a row that somebody else is changing right now is not ours to wait for; the sweep rings it again.
+-- SKIP LOCKED: a row that somebody else is changing right now is not ours to wait for; the sweep enqueues it again.
 -- Only a worker with a valid lease claims: the jobs of one that was never registered would never be rescued.
 WITH wanted AS (
     -- One lookup by the primary key for each. Without statistics the planner would rather read the whole index of what

@@ -16,10 +16,11 @@ from core.db.session import hot_transaction, reading, transaction
 from core.db.tables import RecoveryRow
 from core.domain.errors import Conflict, NotFound
 from core.domain.ids import RECOVERY, DeliveryId, EndpointId, RecoveryId, TenantId, new_uuid, show
-from core.queue.ring import Ring, ring_delivery
-from core.webhooks import queries
-from core.webhooks.records import RecoveryRecord
-from core.webhooks.store import MOST_ATTEMPTS, statement
+from core.queue.enqueue import Enqueuer, delivery_entry
+from core.webhooks.deliveries import queries
+from core.webhooks.deliveries.records import RecoveryRecord
+from core.webhooks.deliveries.store import MOST_ATTEMPTS, statement
+from core.webhooks.endpoints.queries import endpoint_row
 
 _BATCH: Final = 1000
 # A sweep has other things to do.
@@ -40,7 +41,7 @@ async def start_recovery(
     """Raises NotFound, or Conflict when the endpoint is disabled or is being recovered already."""
     recovery_id = RecoveryId(new_uuid())
     async with transaction(database, tenant_id) as session:
-        endpoint = await queries.endpoint_row(session, tenant_id, endpoint_id, lock=True)
+        endpoint = await endpoint_row(session, tenant_id, endpoint_id, lock=True)
         if not endpoint.enabled:
             raise Conflict("The webhook endpoint is disabled. Enable it first.")
         running = await queries.running_recovery(session, tenant_id, endpoint_id)
@@ -73,7 +74,7 @@ async def get_recovery(database: Database, tenant_id: TenantId, recovery_id: Rec
     return _record(row)
 
 
-async def advance_recoveries(database: Database, ring: Ring) -> int:
+async def advance_recoveries(database: Database, enqueuer: Enqueuer) -> int:
     """Carries on with what is running, for some batches. Answers how many those were."""
     for batches in range(_BATCHES_A_SWEEP):
         async with hot_transaction(database, None) as connection:
@@ -81,7 +82,7 @@ async def advance_recoveries(database: Database, ring: Ring) -> int:
         if row is None:
             return batches
         tenant_id = TenantId(row["tenant_id"])
-        ring.ring(*(ring_delivery(DeliveryId(each), tenant_id) for each in row["delivery_ids"]))
+        enqueuer.enqueue(*(delivery_entry(DeliveryId(each), tenant_id) for each in row["delivery_ids"]))
         if row["state"] == "completed":
             log.info("webhook_recovery_completed", recovery_id=show(RECOVERY, row["id"]), requeued=row["requeued"])
     return _BATCHES_A_SWEEP

@@ -1,6 +1,6 @@
 """What deliveries are handed, and the statements that they share: made by core/runtime.py, once per worker.
 
-Used by core/webhooks/deliver.py.
+Used by core/webhooks/deliveries/deliver.py.
 """
 
 from collections import Counter
@@ -17,14 +17,14 @@ from core.db.sealed import Sealer
 from core.db.session import hot_statement, hot_transaction
 from core.domain.clock import Clock
 from core.domain.ids import DeliveryId, EventId, TenantId, new_uuid
-from core.queue.ring import Ring, ring_delivery
+from core.queue.enqueue import Enqueuer, delivery_entry
 from core.settings import WebhookSettings
-from core.webhooks import store
-from core.webhooks.egress import Egress
+from core.webhooks.deliveries import store
+from core.webhooks.deliveries.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, PutBack, Successor
+from core.webhooks.deliveries.schedule import WAITS
+from core.webhooks.egress.health import Health
+from core.webhooks.egress.post import Egress
 from core.webhooks.events import DISABLED, disabled_event
-from core.webhooks.health import Health
-from core.webhooks.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, PutBack, Successor
-from core.webhooks.schedule import WAITS
 
 # For what follows the exchange; less where exchanges are short.
 _LEASE_MARGIN_SECONDS: Final = 10.0
@@ -44,7 +44,7 @@ class DeliverContext:
     egress: Egress
     sealer: Sealer
     clock: Clock
-    ring: Ring
+    enqueuer: Enqueuer
     health: Health
     waits: Sequence[float]
     margin_seconds: float
@@ -62,7 +62,7 @@ def open_deliveries(
     egress: Egress,
     sealer: Sealer,
     clock: Clock,
-    ring: Ring,
+    enqueuer: Enqueuer,
     settings: WebhookSettings,
     *,
     worker_id: str,
@@ -86,7 +86,7 @@ def open_deliveries(
         return outcomes
 
     async def record(rows: Sequence[Ended]) -> list[bool]:
-        return await _write(database, clock, ring, rows, worker_id=worker_id, per_target=settings.per_endpoint)
+        return await _write(database, clock, enqueuer, rows, worker_id=worker_id, per_target=settings.per_endpoint)
 
     async def put_back(rows: Sequence[PutBack]) -> list[bool]:
         async with hot_statement(database) as connection:
@@ -100,7 +100,7 @@ def open_deliveries(
         egress=egress,
         sealer=sealer,
         clock=clock,
-        ring=ring,
+        enqueuer=enqueuer,
         health=health,
         waits=settings.retry_seconds or WAITS,
         margin_seconds=margin_seconds,
@@ -129,7 +129,7 @@ async def _claim(database: Database, ids: Sequence[DeliveryId], caps: Caps, *, l
 
 
 async def _write(
-    database: Database, clock: Clock, ring: Ring, rows: Sequence[Ended], *, worker_id: str, per_target: int
+    database: Database, clock: Clock, enqueuer: Enqueuer, rows: Sequence[Ended], *, worker_id: str, per_target: int
 ) -> list[bool]:
     told: list[Successor] = []
     async with hot_transaction(database, None) as connection:
@@ -142,7 +142,7 @@ async def _write(
             ]
             told = await store.tell_disabled(connection, DISABLED, events)
         following = await store.successors(connection, batch, per_target=per_target)
-    ring.ring(*(ring_delivery(each.id, each.tenant_id, each.delay) for each in (*following, *told)))
+    enqueuer.enqueue(*(delivery_entry(each.id, each.tenant_id, each.delay) for each in (*following, *told)))
     for each in batch.disabled:
         log.warning("webhook_endpoint_disabled", endpoint_id=each.id.hex, reason=each.reason, failures=each.failures)
     return [row.delivery.id in batch.written for row in rows]

@@ -12,8 +12,8 @@ from core.db.session import hot_transaction, transaction
 from core.domain.clock import Clock
 from core.domain.errors import FailedDependency
 from core.domain.ids import DeliveryId, EndpointId, EventId, TenantId, new_uuid
-from core.queue.ring import Ring, ring_delivery
-from core.webhooks import queries
+from core.queue.enqueue import Enqueuer, delivery_entry
+from core.webhooks.endpoints import queries
 from core.webhooks.events import sample_event
 
 # From asking for it to a worker's first byte.
@@ -31,7 +31,7 @@ _PROBLEMS: Final = {
 
 async def send_sample(
     database: Database,
-    ring: Ring,
+    enqueuer: Enqueuer,
     clock: Clock,
     tenant_id: TenantId,
     endpoint_id: EndpointId,
@@ -47,7 +47,7 @@ async def send_sample(
         await queries.run(
             session, "insert_sample", delivery_id, tenant_id, endpoint_id, event_id, event_type, row.url, body
         )
-    ring.ring(ring_delivery(delivery_id, tenant_id))
+    enqueuer.enqueue(delivery_entry(delivery_id, tenant_id))
     ended = await _ended(database, tenant_id, delivery_id, wait_seconds)
     if ended is None:
         raise _silent("No worker has sent it yet. Is one running?")

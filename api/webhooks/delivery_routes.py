@@ -32,10 +32,11 @@ from core.domain.ids import (
 )
 from core.jobs.queries import why_missing
 from core.runtime import ApiRuntime
-from core.webhooks import queries
-from core.webhooks.records import DeliveryFilter
-from core.webhooks.recover import get_recovery, start_recovery
-from core.webhooks.redeliver import redeliver
+from core.webhooks.deliveries import queries
+from core.webhooks.deliveries.records import DeliveryFilter
+from core.webhooks.deliveries.recover import get_recovery, start_recovery
+from core.webhooks.deliveries.redeliver import redeliver
+from core.webhooks.endpoints.queries import endpoint_row
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 
@@ -72,7 +73,7 @@ async def list_of_endpoint(
     """The endpoint's deliveries, newest first, a page at a time."""
     before = query.before_id()
     async with reading(runtime.database, caller.tenant_id) as session:
-        await queries.endpoint_row(session, caller.tenant_id, endpoint_id)
+        await endpoint_row(session, caller.tenant_id, endpoint_id)
         found = await queries.list_deliveries(
             session, caller.tenant_id, query.filter(endpoint_id), before=before, limit=query.limit + 1
         )

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from core.jobs.statements import statement as jobs_statement
 from core.queue import lua_text
-from core.webhooks.store import statement as webhooks_statement
+from core.webhooks.deliveries.store import statement as webhooks_statement
 
 _ROOT: Final = Path(__file__).parents[2]
 _STATEMENTS: Final[dict[str, Callable[[str], str]]] = {

@@ -19,10 +19,10 @@ from core.jobs.prune import prune
 from core.jobs.records import Change
 from core.runtime import WorkerRuntime
 from core.settings import RetentionSettings, Settings
-from core.webhooks.endpoints import SETTLED_AT_ONCE
-from core.webhooks.prune import BATCH, GoneEndpoints
-from core.webhooks.settle import settle_endpoints
-from core.webhooks.store import MOST_ATTEMPTS
+from core.webhooks.deliveries.prune import BATCH, GoneEndpoints
+from core.webhooks.deliveries.store import MOST_ATTEMPTS
+from core.webhooks.endpoints.settle import settle_endpoints
+from core.webhooks.endpoints.update import SETTLED_AT_ONCE
 from tests.conftest import MakeSettings, OwnerPool
 from tests.support import jobs
 from tests.support.processes import RunningApi, run_worker

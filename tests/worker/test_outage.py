@@ -178,7 +178,7 @@ async def test_a_job_that_no_worker_can_run_ends_with_a_reason(
         return row["finished_at"] and f"{row['state']} {row['error_code']}: {row['error_message']}"
 
     said = await eventually(ended)
-    assert said.startswith("failed waited_too_long: Given up: no run of it was possible for 0.")
+    assert said.startswith("failed waited_too_long: Given up: the job could not run for 0.")
     assert "jobs.request: sealed, and INFERD_MASTER_KEY is not set" in said
 
 

@@ -20,7 +20,13 @@ from core.domain.ids import (
     show,
     show_job,
 )
-from core.webhooks.records import AttemptLine, DeliveryDetail, DeliveryFilter, DeliverySummary, RecoveryRecord
+from core.webhooks.deliveries.records import (
+    AttemptLine,
+    DeliveryDetail,
+    DeliveryFilter,
+    DeliverySummary,
+    RecoveryRecord,
+)
 
 DeliveryStatus = Literal["pending", "delivered", "exhausted", "skipped"]
 _LONGEST_RANGE: Final = timedelta(days=92)

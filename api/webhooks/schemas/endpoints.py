@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from core.domain.errors import InvalidParameter
 from core.domain.ids import ENDPOINT, EndpointId, InvalidId, parse, show
-from core.webhooks.records import EndpointDraft, EndpointRecord, RevealedEndpoint
+from core.webhooks.endpoints.records import EndpointDraft, EndpointRecord, RevealedEndpoint
 
 EndpointEvent = Literal[
     "job.succeeded", "job.failed", "job.cancelled", "job.expired",

@@ -1,82 +1,23 @@
-"""Reading endpoints and deliveries, for one caller, in the caller's transaction. Used by core/webhooks' use cases."""
+"""Reading deliveries, for one caller, in the caller's transaction."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 
 import orjson
 from sqlalchemy import ColumnElement, func, or_
 from sqlmodel import col, select
 
-from core.db.session import ReadSession, WriteSession
-from core.db.tables import DeliveryAttemptRow, DeliveryRow, JobRow, RecoveryRow, RetiredSecretRow, WebhookEndpointRow
+from core.db.session import ReadSession
+from core.db.tables import DeliveryAttemptRow, DeliveryRow, JobRow, RecoveryRow, WebhookEndpointRow
 from core.domain.errors import NotFound
-from core.domain.ids import DELIVERY, ENDPOINT, DeliveryId, EndpointId, EventId, JobId, TenantId, show, uuid_at
-from core.webhooks.exchange import Timing
-from core.webhooks.records import (
-    AttemptLine,
-    DeliveryDetail,
-    DeliveryFilter,
-    DeliverySummary,
-    EndpointDraft,
-    EndpointRecord,
-)
-from core.webhooks.signing import Signature
-from core.webhooks.store import statement
+from core.domain.ids import DELIVERY, DeliveryId, EndpointId, EventId, JobId, TenantId, show, uuid_at
+from core.webhooks.deliveries.records import AttemptLine, DeliveryDetail, DeliveryFilter, DeliverySummary
+from core.webhooks.egress.exchange import Timing
 
 MOST_COUNTED: Final = 50_000
 _HOUR: Final = 3600.0
-
-
-async def endpoint_row(
-    session: ReadSession, tenant_id: TenantId, endpoint_id: EndpointId, *, lock: bool = False
-) -> WebhookEndpointRow:
-    """Raises NotFound. A locked row still lets deliveries for it be made."""
-    query = select(WebhookEndpointRow).where(
-        col(WebhookEndpointRow.tenant_id) == tenant_id, col(WebhookEndpointRow.id) == endpoint_id
-    )
-    row = (await session.exec(query.with_for_update(key_share=True) if lock else query)).first()
-    if row is None:
-        raise NotFound(f"There is no webhook endpoint {show(ENDPOINT, endpoint_id)}.")
-    return row
-
-
-async def retired_secrets(
-    session: ReadSession, tenant_id: TenantId, endpoint_id: EndpointId
-) -> Sequence[RetiredSecretRow]:
-    query = select(RetiredSecretRow).where(
-        col(RetiredSecretRow.tenant_id) == tenant_id, col(RetiredSecretRow.endpoint_id) == endpoint_id
-    )
-    return (await session.exec(query)).all()
-
-
-async def run(session: WriteSession, name: str, *arguments: object) -> None:
-    """sql/{name}.sql, in the session's transaction."""
-    connection = await session.connection()
-    await connection.exec_driver_sql(statement(name), arguments)
-
-
-def endpoint_record(row: WebhookEndpointRow) -> EndpointRecord:
-    return EndpointRecord(
-        id=EndpointId(row.id),
-        draft=EndpointDraft(
-            name=row.name,
-            url=row.url,
-            event_types=tuple(row.event_types),
-            include_result=row.include_result,
-            max_per_second=row.max_per_second,
-        ),
-        signature=cast(Signature, row.signature),
-        secret_hint=row.secret_hint,
-        enabled=row.enabled,
-        disabled_reason=row.disabled_reason,
-        disabled_at=row.disabled_at,
-        failures=row.failures,
-        failing_since=row.failing_since,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
 
 
 async def delivery_row(
@@ -91,7 +32,7 @@ async def delivery_row(
 
 
 def _readable() -> ColumnElement[bool]:
-    """Those of a deleted endpoint are on their way out (core/webhooks/prune.py)."""
+    """Those of a deleted endpoint are on their way out (core/webhooks/deliveries/prune.py)."""
     endpoint = select(WebhookEndpointRow.id).where(
         col(WebhookEndpointRow.id) == col(DeliveryRow.endpoint_id),
         col(WebhookEndpointRow.tenant_id) == col(DeliveryRow.tenant_id),

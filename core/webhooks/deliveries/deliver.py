@@ -22,12 +22,12 @@ from core.domain.ids import DELIVERY, EVENT, DeliveryId, show
 from core.domain.run_again import DONE, RunAgain, again_in
 from core.observability.context import bound
 from core.observability.metrics import DELIVERIES, DELIVERY_TIME, count
-from core.webhooks.context import DeliverContext
-from core.webhooks.exchange import Answered, Crowded, NoAnswer, Timing
-from core.webhooks.payload import body_of
-from core.webhooks.records import ClaimedDelivery, DeliveryNotDue, Ended, PutBack
-from core.webhooks.schedule import next_wait
-from core.webhooks.signing import sign
+from core.webhooks.deliveries.context import DeliverContext
+from core.webhooks.deliveries.payload import body_of
+from core.webhooks.deliveries.records import ClaimedDelivery, DeliveryNotDue, Ended, PutBack
+from core.webhooks.deliveries.schedule import next_wait
+from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer, Timing
+from core.webhooks.egress.signing import sign
 
 _THROTTLING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 # A receiver that says 429 or 503 is left alone as a whole, not only by the delivery that it said it to.

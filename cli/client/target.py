@@ -8,7 +8,6 @@ from cli.client.http import ApiClient, parse_url
 from cli.configuration import storeless_settings
 from cli.exit_codes import CommandFailed, ExitCode
 from cli.saved import load_running, load_secrets
-from cli.terminal import command_name
 from core.settings import Settings
 
 Answer = TypeVar("Answer")
@@ -44,10 +43,9 @@ def find_target(settings: Settings, api_url: str | None, api_key: str | None) ->
         )
     if key is None:
         raise CommandFailed(
-            f"No API is named, and no `inferd serve` has run on {settings.data_dir}. Start one with "
-            f"`{command_name()} serve`. If one runs that was started with another INFERD_DATA_DIR or --data-dir, set "
-            "INFERD_DATA_DIR to the same here; for another API pass --api-url and --api-key, or set INFERD_API_URL "
-            "and INFERD_API_KEY.",
+            f"No API is named, and no `inferd serve` has run on {settings.data_dir}. Start one with `inferd serve`. "
+            "If one runs that was started with another INFERD_DATA_DIR or --data-dir, set INFERD_DATA_DIR to the same "
+            "here. For another API pass --api-url and --api-key, or set INFERD_API_URL and INFERD_API_KEY.",
             ExitCode.AUTH,
         )
     return named or own, key

@@ -42,7 +42,7 @@ def test_the_answer_is_on_stdout_and_the_states_are_on_stderr(
         f"{JOB_ID}  queued",
         f"{JOB_ID}  running (attempt 2)",
         f"{JOB_ID}  succeeded",
-        "waited 3 ms · ran 7 ms · tokens 2 in, 3 out",
+        "2 attempts · queued for 3 ms · ran for 7 ms · 2 tokens in, 3 out",
     ]
 
 
@@ -131,12 +131,14 @@ def test_nobody_there_is_5(invoke: Invoke) -> None:
     assert "inferd serve" in outcome.stderr
 
 
-def test_the_timeout_is_124_and_tells_how_to_go_on(api: ScriptedApi, invoke: Invoke, target: list[str]) -> None:
+def test_the_timeout_is_124_and_names_the_commands_for_the_job(
+    api: ScriptedApi, invoke: Invoke, target: list[str]
+) -> None:
     api.submitted(job("queued"), job("running"))
     outcome = invoke("run", "Hi", *target, "--timeout", "0.5", "-o", "json")
     assert outcome.exit_code == 124
     assert json.loads(outcome.stdout)["status"] == "running"
-    for action in ("get", "cancel"):
+    for action in ("wait", "cancel"):
         assert f"inferd jobs {action} {JOB_ID} --api-url {api.url}\n" in outcome.stderr
     assert KEY not in outcome.stderr
 
@@ -171,7 +173,7 @@ def test_ctrl_c_leaves_the_job_running_and_names_it(api: ScriptedApi, target: li
         command.send_signal(signal.SIGINT)
         rest = command.stderr.read()
         assert command.wait(20) == 130
-    assert f"The job goes on: {JOB_ID}, running." in rest
+    assert f"The job {JOB_ID} is running and continues on the server." in rest
     assert "Traceback" not in rest
     assert {asked.method for asked in api.asked[1:]} == {"GET"}
 

@@ -160,6 +160,19 @@ class JobSettings(Group):
         default=24.0, gt=0, description="Hours that an Idempotency-Key is kept; later the same key creates a new job."
     )
 
+    @model_validator(mode="after")
+    def _defaults_within_their_limits(self) -> Self:
+        for small, large in (
+            ("retry_initial_seconds", "retry_max_seconds"),
+            ("timeout_seconds", "max_timeout_seconds"),
+        ):
+            if getattr(self, small) > getattr(self, large):
+                raise ValueError(
+                    f"INFERD_JOB_{small.upper()} ({getattr(self, small):g}) must not be larger than "
+                    f"INFERD_JOB_{large.upper()} ({getattr(self, large):g}); set both"
+                )
+        return self
+
 
 class RetentionSettings(Group):
     succeeded_days: float = Field(

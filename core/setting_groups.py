@@ -162,14 +162,14 @@ class JobSettings(Group):
 
     @model_validator(mode="after")
     def _defaults_within_their_limits(self) -> Self:
-        for small, large in (
-            ("retry_initial_seconds", "retry_max_seconds"),
-            ("timeout_seconds", "max_timeout_seconds"),
+        for name, value, limit_name, limit in (
+            ("RETRY_INITIAL_SECONDS", self.retry_initial_seconds, "RETRY_MAX_SECONDS", self.retry_max_seconds),
+            ("TIMEOUT_SECONDS", self.timeout_seconds, "MAX_TIMEOUT_SECONDS", self.max_timeout_seconds),
         ):
-            if getattr(self, small) > getattr(self, large):
+            if value > limit:
                 raise ValueError(
-                    f"INFERD_JOB_{small.upper()} ({getattr(self, small):g}) must not be larger than "
-                    f"INFERD_JOB_{large.upper()} ({getattr(self, large):g}); set both"
+                    f"INFERD_JOB_{name} ({value:g}) must not be larger than INFERD_JOB_{limit_name} ({limit:g}); "
+                    "set both"
                 )
         return self
 

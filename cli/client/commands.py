@@ -38,6 +38,7 @@ def run(
     idempotency_key: Annotated[
         str | None, typer.Option(help="A second submit with the same key returns the first job.")
     ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the job ends, or print its id and end.")] = True,
     timeout: TimeoutOption = None,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
@@ -57,6 +58,7 @@ def run(
         },
         idempotency_key=idempotency_key,
         timeout=timeout,
+        wait=wait,
         as_json=output is Output.JSON,
     )
     raise typer.Exit(submit(order, api_url=api_url, api_key=api_key))

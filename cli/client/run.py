@@ -1,4 +1,4 @@
-"""`inferd run`: submits one job and follows it to its end (cli/client/follow.py)."""
+"""`inferd run`: submits one job and follows it to its end (cli/client/follow.py), or prints its id and ends."""
 
 import json
 from collections.abc import Mapping
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from cli.client.follow import follow
+from cli.client.follow import follow, print_document
 from cli.client.http import ApiClient, Job
+from cli.client.target import call
 from cli.exit_codes import CommandFailed, ExitCode
 
 
@@ -18,15 +19,23 @@ class Order:
     body: Mapping[str, JsonValue]
     idempotency_key: str | None
     timeout: float | None
+    wait: bool
     as_json: bool
 
 
 def run(order: Order, *, api_url: str | None, api_key: str | None) -> ExitCode:
-    """Raises CommandFailed for everything but a job that succeeded."""
+    """Raises CommandFailed for everything but a job that succeeded, or that was accepted and is not waited for."""
 
     async def submit(api: ApiClient) -> Job:
         return await api.submit(order.body, order.idempotency_key)
 
+    if not order.wait:
+        job = call(submit, api_url=api_url, api_key=api_key)
+        if order.as_json:
+            print_document(job)
+        else:
+            print(job.id)
+        return ExitCode.OK
     return follow(submit, None, timeout=order.timeout, as_json=order.as_json, api_url=api_url, api_key=api_key)
 
 

@@ -61,6 +61,13 @@ def test_it_sends_what_the_options_say(api: ScriptedApi, invoke: Invoke, target:
     assert (asked.headers["authorization"], asked.headers["idempotency-key"]) == (f"Bearer {KEY}", "once")
 
 
+def test_without_waiting_the_id_is_printed(api: ScriptedApi, invoke: Invoke, target: list[str]) -> None:
+    api.submitted(job("queued"))
+    outcome = invoke("run", "Hi", *target, "--no-wait")
+    assert (outcome.exit_code, outcome.stdout, outcome.stderr) == (0, f"{JOB_ID}\n", "")
+    assert len(api.asked) == 1
+
+
 def test_json_is_the_whole_job_and_alone_on_stdout(api: ScriptedApi, invoke: Invoke, target: list[str]) -> None:
     api.submitted(job("queued"), job("failed"))
     outcome = invoke("run", "Hi", *target, "-o", "json")

@@ -238,7 +238,7 @@ class TestWhichServerAndKey:
         self, invoke: Invoke, own_folder: Path
     ) -> None:
         outcome = invoke("run", "Hi", "-m", "echo/echo")
-        assert outcome.exit_code == 4
+        assert outcome.exit_code == 5
         for word in (f"{own_folder}/inferd", "INFERD_DATA_DIR", "--data-dir", "--api-key", "INFERD_API_KEY"):
             assert word in outcome.stderr
 

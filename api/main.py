@@ -29,7 +29,7 @@ from api.lifespan import OpenRuntime, lifespan
 from api.openai import model_routes
 from api.ops import health
 from api.webhooks import delivery_routes, endpoint_routes, secret_routes
-from core.process import CannotListen, run_process
+from core.process import CannotListen, check_address, run_process
 from core.runtime import open_api
 from core.settings import Settings, load_settings
 from core.version import VERSION
@@ -134,7 +134,9 @@ def make_server(app: FastAPI, settings: Settings) -> ApiServer:
 
 
 async def serve(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT."""
+    """Runs until SIGTERM or SIGINT. Raises CannotListen."""
+    # Before PostgreSQL is waited for, and before uvicorn logs a start that does not succeed.
+    check_address(settings.api.host, settings.api.port, "INFERD_API_PORT")
     async with open_api(settings) as runtime:
         await make_server(create_app(lambda: nullcontext(runtime)), settings).serve()
 

@@ -60,7 +60,7 @@ async def _deliver(context: DeliverContext, delivery: ClaimedDelivery) -> float 
         case Ended() as ended:
             written = await _record(context, ended)
             count(DELIVERIES, ended.state)
-            log.info("webhook_attempt", state=ended.state, status=ended.status, error=ended.error)
+            log.info("webhook_attempt", status=ended.state, http_status=ended.status, error=ended.error)
             return ended.delay if written else None
 
 

@@ -102,7 +102,7 @@ class Successor:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySummary:
-    """A delivery in a list; `status` and `error` are the last attempt's."""
+    """A delivery in a list; `http_status` and `error` are the last attempt's."""
 
     id: DeliveryId
     event_id: EventId
@@ -110,13 +110,21 @@ class DeliverySummary:
     endpoint_id: EndpointId | None
     job_id: JobId | None
     url: str
-    state: str
+    status: str
     attempts: int
-    status: int | None
+    http_status: int | None
     error: str | None
     created_at: datetime
     delivered_at: datetime | None
     next_attempt_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """Newest first."""
+
+    deliveries: tuple[DeliverySummary, ...]
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +134,7 @@ class AttemptLine:
     attempt: int
     trigger: str
     started_at: datetime
-    status: int | None
+    http_status: int | None
     error: str | None
     timing: Timing
     retry_after: float | None
@@ -149,7 +157,7 @@ class DeliveryFilter:
 
     endpoint_id: EndpointId | None = None
     job_id: JobId | None = None
-    states: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
     event_type: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None

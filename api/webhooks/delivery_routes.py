@@ -100,7 +100,7 @@ async def get(runtime: RuntimeDep, caller: CallerDep, delivery_id: DeliveryIdDep
 @router.post("/webhook_deliveries/{delivery_id}/redeliver", status_code=202, responses=answers(DeliveryDetailView, 202))
 async def send_again(runtime: RuntimeDep, caller: CallerDep, delivery_id: DeliveryIdDep) -> Response:
     """Sends it once more, now, under the same `webhook-id`; when that fails, its schedule goes on."""
-    await redeliver(runtime.database, runtime.jobs.ring, runtime.clock, caller.tenant_id, delivery_id)
+    await redeliver(runtime.database, runtime.jobs.enqueuer, runtime.clock, caller.tenant_id, delivery_id)
     return await _answer(runtime, caller, delivery_id, status=202)
 
 

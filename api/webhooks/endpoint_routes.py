@@ -147,7 +147,7 @@ async def send_test(runtime: RuntimeDep, caller: CallerDep, endpoint_id: Endpoin
     wanted = TestWebhookEndpoint.model_validate(body)
     status = await send_sample(
         runtime.database,
-        runtime.jobs.ring,
+        runtime.jobs.enqueuer,
         runtime.clock,
         caller.tenant_id,
         endpoint_id,

@@ -175,9 +175,9 @@ return {{due_in, found > 1 and 1 or 0, full, unpack(claimed)}}
 
 # KEYS: lanes in order of preference.  ARGV: group, whether the worker takes no more (1 or 0), then (lane key, member,
 # token, delay ms or '', flow or '' when flows are not counted) for each.
-# Only the token's holder may finish: a member that was rung again since stays for its next run. One that nobody holds
-# (Redis lost its memory) still gets the later run that it asks for. Answers how many came back to their lanes because a
-# slot of their flow's is free.
+# Only the token's holder may finish: a member that was enqueued again since stays for its next run. One that nobody
+# holds (Redis lost its memory) still gets the later run that it asks for. Returns how many came back to their lanes
+# because a slot of their flow's is free.
 FINISH: Final = (
     NOW
     + WAKE

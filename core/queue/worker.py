@@ -17,8 +17,8 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from core.db.batching import Batcher
 from core.db.faults import STORE_FAULTS
+from core.db.grouping import Grouper
 from core.queue.admission import Admissions, Admit, Task, run_admitted
 from core.queue.claims import MAX_BATCH, Acquired, Finished, keep_holds, open_claims
 from core.queue.connect import RedisFault, end_if_cancelled
@@ -90,7 +90,7 @@ class QueueWorker(Worker):
         self._idle = asyncio.Event()
         self._claims = open_claims(redis, keys, lanes, lease_seconds, caps=caps, worker=name)
         self._fallback = Fallback(source)
-        self._finishes: Batcher[Finished, None] = Batcher("queue_finish", self._finish_many, max_rows=MAX_BATCH)
+        self._finishes: Grouper[Finished, None] = Grouper("queue_finish", self._finish_many, max_rows=MAX_BATCH)
 
     def wake(self) -> None:
         """Something may be due. Called by the subscription, by a freed slot, and after a reconnect."""
@@ -272,7 +272,7 @@ class QueueWorker(Worker):
             log.warning("queue_foreign_member", lane=acquired.lane)
             return None
         if name not in self.functions:
-            # A newer version rang it: leave it to a worker that knows the task.
+            # A newer version enqueued it: leave it to a worker that knows the task.
             log.warning("queue_unknown_task", task=name, member=acquired.member)
             return _LATER_SECONDS
         try:

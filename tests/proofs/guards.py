@@ -19,7 +19,7 @@ _HELD = "core/jobs/sql/held_jobs.sql"
 _INSERT = "core/jobs/sql/insert.sql"
 _LEASES = "core/jobs/sql/lost_runs.sql"
 _DEATHS = "core/jobs/sql/declare_dead.sql"
-_RING = "core/queue/ring_script.py"
+_ENQUEUE = "core/queue/enqueue_script.py"
 _SCRIPTS = "core/queue/scripts.py"
 _SUCCEED = "core/jobs/sql/succeed.sql"
 _SWEEP = "worker/tasks/sweep.py"
@@ -47,7 +47,7 @@ GUARDS = (
     Guard(
         "the lease's token in every end of a run",
         _APPLY,
-        "AND (input.token IS NULL OR job.lease_token = input.token)",
+        "AND (input.lease_token IS NULL OR job.lease_token = input.lease_token)",
         "",
         story.a_token_of_somebody_else_changes_nothing,
     ),
@@ -82,7 +82,7 @@ GUARDS = (
     Guard(
         "the lease's token in an answer that nobody hears of",
         _SUCCEED,
-        "        AND job.lease_token = input.token\n",
+        "        AND job.lease_token = input.lease_token\n",
         "",
         story.a_token_of_somebody_else_gives_no_answer,
     ),
@@ -118,8 +118,8 @@ GUARDS = (
     Guard(
         "whose job is cancelled",
         _HELD,
-        "tenant_id = $1 AND ",
-        "$1::uuid IS NOT NULL AND ",
+        "tenant_id = :tenant_id AND ",
+        ":tenant_id::uuid IS NOT NULL AND ",
         story.a_worker_changes_the_named_tenants_jobs_only,
     ),
     Guard(
@@ -185,15 +185,15 @@ GUARDS = (
     Guard(
         "who judges has been answered for a full lease",
         _DEATHS,
-        "                AND judge.steady_since <= now() - make_interval(secs => $2)\n",
-        "                AND $2::float8 IS NOT NULL\n",
+        "                AND judge.steady_since <= now() - make_interval(secs => :lease_seconds)\n",
+        "                AND :lease_seconds::float8 IS NOT NULL\n",
         workers.nobody_is_judged_by_who_was_away_as_well,
     ),
     Guard(
         "who judges has been answered just now",
         _DEATHS,
-        "                AND judge.renewed_at BETWEEN now() - make_interval(secs => $3) AND now()\n",
-        "                AND $3::float8 IS NOT NULL\n",
+        "                AND judge.renewed_at BETWEEN now() - make_interval(secs => :gap_seconds) AND now()\n",
+        "                AND :gap_seconds::float8 IS NOT NULL\n",
         workers.nobody_is_judged_by_who_has_not_renewed_since,
     ),
     Guard(
@@ -260,11 +260,11 @@ GUARDS = (
         story.a_deadline_ahead_is_left_alone,
     ),
     Guard(
-        "the sweep's ring",
+        "the sweep's enqueue",
         "core/jobs/reconcile.py",
-        "        left_out = await self.context.ring.ring_now(missing)\n",
+        "        left_out = await self.context.enqueuer.enqueue_now(missing)\n",
         "        left_out = 0\n",
-        story.what_redis_lost_is_rung_again,
+        story.what_redis_lost_is_enqueued_again,
     ),
     Guard(
         "an idempotency key is taken once",
@@ -276,7 +276,7 @@ GUARDS = (
     Guard(
         "no job without its key",
         _INSERT,
-        "WHERE key IS NULL OR id IN (SELECT job_id FROM keyed)",
+        "WHERE idempotency_key IS NULL OR id IN (SELECT job_id FROM keyed)",
         "",
         story.a_key_that_is_held_makes_no_second_job,
     ),
@@ -297,7 +297,7 @@ GUARDS = (
     Guard(
         "the token in a delivery's end",
         "core/webhooks/sql/record.sql",
-        "        AND delivery.lease_token = ended.token AND",
+        "        AND delivery.lease_token = ended.lease_token AND",
         "        AND",
         story.a_sender_that_lost_its_lease_records_nothing,
     ),
@@ -337,22 +337,22 @@ GUARDS = (
         story.a_hold_that_was_lost_is_not_renewed,
     ),
     Guard(
-        "the ring's idempotence",
-        _RING,
+        "the enqueue's idempotence",
+        _ENQUEUE,
         "lined[#lined + 1] = member\n",
         "lined[#lined + 1] = member .. time[2]\n",
         story.ringing_twice_queues_once,
     ),
     Guard(
-        "the ring takes the hold away",
-        _RING,
+        "the enqueue takes the hold away",
+        _ENQUEUE,
         "if holders[member] then\n",
         "if false then\n",
-        story.a_ring_takes_the_member_from_a_dead_worker,
+        story.an_enqueue_takes_the_member_from_a_dead_worker,
     ),
     Guard(
         "a payload's life",
-        _RING,
+        _ENQUEUE,
         ", 'PX', math.max(0, delay) + ARGV[2])",
         ")",
         story.a_payload_does_not_stay_for_ever,

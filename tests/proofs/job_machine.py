@@ -18,8 +18,8 @@ from core.domain.ids import DELIVERY, DeliveryId, JobId, TenantId, parse
 from core.domain.job_state import ACTIVE, TERMINAL, JobState
 from core.jobs.records import ClaimedJob
 from core.queue.claims import Acquired, Finished
+from core.queue.enqueue import job_entry
 from core.queue.keys import IN_PROGRESS, JOB_LANES, PAYLOAD, Lane, job_member, parse_member
-from core.queue.ring import ring_job
 from core.webhooks.deliveries.records import ClaimedDelivery, Ended
 from core.webhooks.egress.exchange import Timing
 from tests.proofs import invariants
@@ -206,7 +206,7 @@ class JobMachine(RuleBasedStateMachine):
     def redis_is_told_again(self, chance: Chance) -> None:
         """Of a job that ended, that runs, or that was deleted; and in any lane."""
         job_id = JobId(self.made[chance.nth % len(self.made)])
-        self.run(self.world.api.jobs.ring.ring_now([ring_job(job_id, JOB_LANES[chance.nth % len(JOB_LANES)])]))
+        self.run(self.world.api.jobs.enqueuer.enqueue_now([job_entry(job_id, JOB_LANES[chance.nth % len(JOB_LANES)])]))
 
     def redis_holds_what_is_not_ours(self, chance: Chance) -> None:
         member = (b"job_nonsense", b"\xff\xfe", b"job_" + b"0" * 32)[chance.nth % 3]
@@ -259,13 +259,13 @@ class JobMachine(RuleBasedStateMachine):
 
     def callers_see_the_truth(self, job_ids: Sequence[UUID]) -> None:
         """And another tenant sees nothing."""
-        reads = self.world.api.jobs.group_commit.reads
+        read = self.world.api.jobs.group_commit.read
         asked = [(JobId(job_id), tenant.id) for job_id in job_ids for tenant in self.world.tenants]
 
-        async def read() -> Sequence[Any]:
-            return await asyncio.gather(*[reads.submit(each) for each in asked])
+        async def read_all() -> Sequence[Any]:
+            return await asyncio.gather(*[read(*each) for each in asked])
 
-        for (job_id, tenant_id), record in zip(asked, self.run(read()), strict=True):
+        for (job_id, tenant_id), record in zip(asked, self.run(read_all()), strict=True):
             job = self.model.jobs.get(job_id)
             if job is None or job.tenant_id != tenant_id:
                 assert record is None
@@ -301,7 +301,7 @@ class JobMachine(RuleBasedStateMachine):
         assert {job.state for job in self.model.jobs.values()} <= TERMINAL
 
     def a_healthy_sender_delivers_everything(self) -> None:
-        """I7: what was announced is delivered, by what the sweep rings for alone."""
+        """I7: what was announced is delivered, by what the sweep enqueues alone."""
         for job in self.model.jobs.values():
             for delivery in job.deliveries:
                 delivery.lease_alive = False

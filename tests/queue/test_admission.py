@@ -33,7 +33,7 @@ class Claimed(Runs):
 
 async def test_what_a_claim_brings_is_asked_for_at_once(lanes: Lanes) -> None:
     runs, asked = Claimed(), Asked({})
-    members = await lanes.rung(10, Lane.INTERACTIVE)
+    members = await lanes.enqueue(10, Lane.INTERACTIVE)
     async with lanes.worker(runs, tasks={RUN_JOB: runs.claimed}, admit={RUN_JOB: asked.admit}):
         await runs.until(lambda: len(runs.members) == 10 and not runs.running)
         await eventually(lambda: _is_empty(lanes))
@@ -42,7 +42,7 @@ async def test_what_a_claim_brings_is_asked_for_at_once(lanes: Lanes) -> None:
 
 async def test_what_is_not_admitted_makes_room_for_what_is(lanes: Lanes) -> None:
     runs = Claimed()
-    refused, later, again, *admitted = await lanes.rung(6, Lane.INTERACTIVE)
+    refused, later, again, *admitted = await lanes.enqueue(6, Lane.INTERACTIVE)
     asked = Asked({refused: None, later: 3600.0, again: 0.05})
     async with lanes.worker(runs, slots=4, tasks={RUN_JOB: runs.claimed}, admit={RUN_JOB: asked.admit}) as worker:
         await runs.until(lambda: set(runs.members) == {again, *admitted} and not runs.running)
@@ -53,7 +53,7 @@ async def test_what_is_not_admitted_makes_room_for_what_is(lanes: Lanes) -> None
 
 async def test_an_error_is_each_tasks_own(lanes: Lanes) -> None:
     runs = Claimed()
-    failing, fine = await lanes.rung(2, Lane.INTERACTIVE)
+    failing, fine = await lanes.enqueue(2, Lane.INTERACTIVE)
     asked = Asked({failing: ConnectionError("the store is away")})
     async with lanes.worker(runs, tasks={RUN_JOB: runs.claimed}, admit={RUN_JOB: asked.admit}) as worker:
         await runs.until(lambda: runs.members == [fine] and not runs.running)
@@ -64,7 +64,7 @@ async def test_an_error_is_each_tasks_own(lanes: Lanes) -> None:
 
 
 async def test_what_came_again_while_it_was_asked_for_is_asked_for_anew(lanes: Lanes) -> None:
-    """The first answer was of before: without a second one, what was rung since would be forgotten."""
+    """The first answer was of before: without a second one, what was enqueued since would be forgotten."""
     runs, job_id = Claimed(), new_job_id()
     member = job_member(job_id)
     may_answer = asyncio.Event()
@@ -75,11 +75,11 @@ async def test_what_came_again_while_it_was_asked_for_is_asked_for_anew(lanes: L
         await may_answer.wait()
         return found
 
-    await lanes.ring_again([job_id], Lane.INTERACTIVE)
+    await lanes.enqueue_again([job_id], Lane.INTERACTIVE)
     async with lanes.worker(runs, tasks={RUN_JOB: runs.claimed}, admit={RUN_JOB: slowly}) as worker:
         await eventually(lambda: asked.together == [[member]])
         first = worker.held[member].token
-        await lanes.ring_again([job_id], Lane.INTERACTIVE)
+        await lanes.enqueue_again([job_id], Lane.INTERACTIVE)
         await eventually(lambda: worker.held[member].token != first)
         may_answer.set()
         await runs.until(lambda: runs.members == [member] and not runs.running)

@@ -20,22 +20,22 @@ async def claimed(claims: Claims, *shares: int) -> list[str]:
     return [each.member for each in acquired]
 
 
-async def test_a_ring_is_due_at_once_with_a_payload_that_expires(lanes: Lanes) -> None:
-    (member,) = await lanes.rung()
+async def test_an_enqueue_is_due_at_once_with_a_payload_that_expires(lanes: Lanes) -> None:
+    (member,) = await lanes.enqueue()
     assert 0 < await lanes.score(member) < VIRTUAL_SCORES
     assert PAYLOAD_LIFE_MS - SLACK_MS < await lanes.redis.pttl(PAYLOAD + member) <= PAYLOAD_LIFE_MS
 
 
 async def test_ringing_twice_is_ringing_once(lanes: Lanes) -> None:
-    (member,) = await lanes.rung()
-    await lanes.ring_again([parse_job(member)])
+    (member,) = await lanes.enqueue()
+    await lanes.enqueue_again([parse_job(member)])
     assert await lanes.members() == [member]
     assert await claimed(lanes.claims()) == [member]
     assert await claimed(lanes.claims()) == []
 
 
 async def test_a_claim_takes_the_due_ones_in_order_and_no_more_than_asked(lanes: Lanes) -> None:
-    first, second, third = [(await lanes.rung())[0] for _ in range(3)]
+    first, second, third = [(await lanes.enqueue())[0] for _ in range(3)]
     for score, member in enumerate((first, second, third), start=1):
         await lanes.redis.zadd(lanes.keys.lane(Lane.STANDARD), {member: score})
     assert await claimed(lanes.claims(), 0, 2, 0) == [first, second]
@@ -45,7 +45,7 @@ async def test_a_claim_takes_the_due_ones_in_order_and_no_more_than_asked(lanes:
 async def test_a_claim_says_when_the_next_one_is_due(lanes: Lanes) -> None:
     claims = lanes.claims()
     assert (await claims.claim([1, 1, 1]))[:2] == ([], None)
-    await lanes.rung(delay=60)
+    await lanes.enqueue(delay=60)
     acquired, due_in, *_ = await claims.claim([1, 1, 1])
     assert acquired == []
     assert due_in is not None
@@ -53,7 +53,7 @@ async def test_a_claim_says_when_the_next_one_is_due(lanes: Lanes) -> None:
 
 
 async def test_a_claimed_member_is_held_under_a_token_until_the_lease_ends(lanes: Lanes) -> None:
-    (member,) = await lanes.rung()
+    (member,) = await lanes.enqueue()
     (acquired,), *_ = await lanes.claims().claim([0, 1, 0])
     assert (acquired.member, acquired.function, acquired.lane) == (member, RUN_JOB, Lane.STANDARD)
     assert await lanes.holder(member) == acquired.token
@@ -64,14 +64,14 @@ async def test_a_claimed_member_is_held_under_a_token_until_the_lease_ends(lanes
 
 async def test_each_claim_has_a_token_of_its_own(lanes: Lanes) -> None:
     claims = lanes.claims()
-    await lanes.rung(2)
+    await lanes.enqueue(2)
     (first,), *_ = await claims.claim([0, 1, 0])
     (second,), *_ = await claims.claim([0, 1, 0])
     assert first.token != second.token
 
 
 async def test_what_somebody_holds_is_not_claimed_again_even_when_it_looks_due(lanes: Lanes) -> None:
-    held, free = await lanes.rung(2)
+    held, free = await lanes.enqueue(2)
     await lanes.make_due(held)
     assert await claimed(lanes.claims(), 0, 1, 0) == [held]
     await lanes.make_due(held)
@@ -81,7 +81,7 @@ async def test_what_somebody_holds_is_not_claimed_again_even_when_it_looks_due(l
 
 
 async def test_a_lease_that_ran_out_can_be_claimed(lanes: Lanes) -> None:
-    (member,) = await lanes.rung()
+    (member,) = await lanes.enqueue()
     short = lanes.claims(lease_seconds=0.05)
     assert await claimed(short) == [member]
 
@@ -94,7 +94,7 @@ async def test_a_lease_that_ran_out_can_be_claimed(lanes: Lanes) -> None:
 
 async def test_the_holder_removes_a_member_for_good(lanes: Lanes) -> None:
     claims = lanes.claims()
-    (member,) = await lanes.rung()
+    (member,) = await lanes.enqueue()
     (acquired,), *_ = await claims.claim([0, 1, 0])
     await claims.finish([Finished(acquired, None)])
     assert await lanes.members() == []
@@ -103,7 +103,7 @@ async def test_the_holder_removes_a_member_for_good(lanes: Lanes) -> None:
 
 async def test_the_holder_may_ask_for_another_run(lanes: Lanes) -> None:
     claims = lanes.claims()
-    (member,) = await lanes.rung()
+    (member,) = await lanes.enqueue()
     (acquired,), *_ = await claims.claim([0, 1, 0])
     await claims.finish([Finished(acquired, 20.0)])
     assert await lanes.holder(member) is None
@@ -114,11 +114,11 @@ async def test_the_holder_may_ask_for_another_run(lanes: Lanes) -> None:
 async def test_what_had_begun_goes_before_what_waits(lanes: Lanes) -> None:
     """F11, F31: rescued from a dead worker, or put back by one that stops."""
     claims = lanes.claims()
-    (begun,) = await lanes.rung()
+    (begun,) = await lanes.enqueue()
     (acquired,), *_ = await claims.claim([0, 1, 0])
-    waiting = await lanes.rung(20)
+    waiting = await lanes.enqueue(20)
     await claims.finish([Finished(acquired, 0.0)])
-    (rescued,) = await lanes.rung(delay=AT_THE_FRONT)
+    (rescued,) = await lanes.enqueue(delay=AT_THE_FRONT)
     assert await claimed(claims, 0, 2, 0) == [begun, rescued]
     assert set(await claimed(claims, 0, 20, 0)) == set(waiting)
     assert PAYLOAD_LIFE_MS - SLACK_MS < await lanes.redis.pttl(PAYLOAD + rescued) <= PAYLOAD_LIFE_MS
@@ -128,7 +128,7 @@ async def test_what_had_begun_goes_before_what_waits(lanes: Lanes) -> None:
 async def test_only_the_holder_may_finish(lanes: Lanes, delay: float | None) -> None:
     """F15, F16: the one that was late is another acquisition of the same worker."""
     claims = lanes.claims()
-    (member,) = await lanes.rung()
+    (member,) = await lanes.enqueue()
     (late,), *_ = await claims.claim([0, 1, 0])
     await lanes.redis.delete(IN_PROGRESS + member)
     await lanes.make_due(member)
@@ -139,11 +139,11 @@ async def test_only_the_holder_may_finish(lanes: Lanes, delay: float | None) -> 
     assert await lanes.redis.exists(PAYLOAD + member) == 1
 
 
-async def test_a_member_that_is_rung_while_it_is_held_stays_for_its_next_run(lanes: Lanes) -> None:
+async def test_a_member_that_is_enqueued_while_it_is_held_stays_for_its_next_run(lanes: Lanes) -> None:
     claims = lanes.claims()
-    (member,) = await lanes.rung()
+    (member,) = await lanes.enqueue()
     (earlier,), *_ = await claims.claim([0, 1, 0])
-    await lanes.ring_again([parse_job(member)])
+    await lanes.enqueue_again([parse_job(member)])
     assert await lanes.holder(member) is None
     await claims.finish([Finished(earlier, None)])
     assert await claimed(claims) == [member]
@@ -152,7 +152,7 @@ async def test_a_member_that_is_rung_while_it_is_held_stays_for_its_next_run(lan
 async def test_a_later_run_is_not_forgotten_when_redis_forgot_the_holder(lanes: Lanes) -> None:
     """F7, F8: nobody else has it, so the wish of the one who had it counts."""
     claims = lanes.claims()
-    (member,) = await lanes.rung()
+    (member,) = await lanes.enqueue()
     (acquired,), *_ = await claims.claim([0, 1, 0])
     await lanes.redis.delete(IN_PROGRESS + member, PAYLOAD + member, lanes.keys.lane(Lane.STANDARD))
     await claims.finish([Finished(acquired, 0.0)])
@@ -165,7 +165,7 @@ async def test_a_later_run_is_not_forgotten_when_redis_forgot_the_holder(lanes: 
 
 async def test_a_finish_may_run_twice(lanes: Lanes) -> None:
     claims = lanes.claims()
-    gone, again = await lanes.rung(2)
+    gone, again = await lanes.enqueue(2)
     acquired, *_ = await claims.claim([0, 2, 0])
     finished = [Finished(each, None if each.member == gone else 20.0) for each in acquired]
     for _ in range(2):
@@ -175,7 +175,7 @@ async def test_a_finish_may_run_twice(lanes: Lanes) -> None:
 
 
 async def test_a_heartbeat_moves_the_end_of_the_lease(lanes: Lanes) -> None:
-    (member,) = await lanes.rung()
+    (member,) = await lanes.enqueue()
     acquired, *_ = await lanes.claims(lease_seconds=10).claim([0, 1, 0])
     assert await lanes.claims(lease_seconds=100).renew(acquired) == 1
     assert 100_000 - SLACK_MS < await lanes.redis.pttl(IN_PROGRESS + member) <= 100_000
@@ -184,9 +184,9 @@ async def test_a_heartbeat_moves_the_end_of_the_lease(lanes: Lanes) -> None:
 
 async def test_a_heartbeat_of_somebody_else_changes_nothing(lanes: Lanes) -> None:
     claims = lanes.claims()
-    (member,) = await lanes.rung()
+    (member,) = await lanes.enqueue()
     (late,), *_ = await claims.claim([0, 1, 0])
-    await lanes.ring_again([parse_job(member)])
+    await lanes.enqueue_again([parse_job(member)])
     assert await claims.renew([late]) == 0
     assert await claimed(claims) == [member]
     assert await lanes.claims(lease_seconds=300).renew([late]) == 0
@@ -196,7 +196,7 @@ async def test_a_heartbeat_of_somebody_else_changes_nothing(lanes: Lanes) -> Non
 @pytest.mark.parametrize("payload", [None, b"not json", b"[]", b'{"f": 7}'])
 async def test_a_payload_that_says_nothing_is_claimed_all_the_same(lanes: Lanes, payload: bytes | None) -> None:
     """F8, F24: the id is all that is needed."""
-    (member,) = await lanes.rung()
+    (member,) = await lanes.enqueue()
     await lanes.redis.delete(PAYLOAD + member)
     if payload is not None:
         await lanes.redis.set(PAYLOAD + member, payload)
@@ -205,7 +205,7 @@ async def test_a_payload_that_says_nothing_is_claimed_all_the_same(lanes: Lanes,
 
 
 async def test_a_payload_of_another_type_does_not_stop_the_claim(lanes: Lanes) -> None:
-    odd, fine = await lanes.rung(2)
+    odd, fine = await lanes.enqueue(2)
     await lanes.redis.delete(PAYLOAD + odd)
     await lanes.redis.zadd(PAYLOAD + odd, {"no": 1, "text": 2})
     assert set(await claimed(lanes.claims())) == {odd, fine}
@@ -220,19 +220,19 @@ async def test_a_member_of_any_bytes_can_be_removed(lanes: Lanes) -> None:
 
 
 async def test_one_claim_takes_more_than_lua_can_return_on_its_stack_by_accident(lanes: Lanes) -> None:
-    members = await lanes.rung(500)
+    members = await lanes.enqueue(500)
     assert sorted(await claimed(lanes.claims(), 0, 500, 0)) == sorted(members)
 
 
 async def test_full_lanes_are_claimed_by_their_shares(lanes: Lanes) -> None:
     for lane in JOB_LANES:
-        await lanes.rung(20, lane)
+        await lanes.enqueue(20, lane)
     acquired, *_ = await lanes.claims().claim([8, 4, 1])
     assert [sum(each.lane is lane for each in acquired) for lane in JOB_LANES] == [8, 4, 1]
 
 
 async def test_an_empty_lane_leaves_its_share_to_the_others(lanes: Lanes) -> None:
-    await lanes.rung(2, Lane.INTERACTIVE)
-    await lanes.rung(20, Lane.BATCH)
+    await lanes.enqueue(2, Lane.INTERACTIVE)
+    await lanes.enqueue(20, Lane.BATCH)
     acquired, *_ = await lanes.claims().claim([8, 4, 1])
     assert [sum(each.lane is lane for each in acquired) for lane in JOB_LANES] == [2, 0, 11]

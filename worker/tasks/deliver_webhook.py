@@ -1,6 +1,6 @@
 """Stop 8 of 9 · from core/jobs/finish.py · to core/webhooks/deliveries/deliver.py
 
-The arq task that a delivery's ring starts.
+The arq task that an enqueued delivery starts.
 """
 
 from typing import cast

@@ -1,6 +1,6 @@
-"""Stop 4 of 9 · from core/queue/ring.py · to core/jobs/execute.py
+"""Stop 4 of 9 · from core/queue/enqueue.py · to core/jobs/execute.py
 
-The arq task that a job's ring starts: claimed with the others that came with it, run by itself.
+The arq task that an enqueued job starts: claimed with the others that came with it, run by itself.
 """
 
 from collections.abc import Sequence

@@ -9,8 +9,7 @@ from typing_extensions import TypedDict
 
 from core.domain.ids import DELIVERY, show, show_job
 from core.jobs.explain import next_step
-from core.jobs.queries import JobSummary
-from core.jobs.records import AttemptRecord, JobRecord
+from core.jobs.records import AttemptRecord, JobRecord, JobSummary
 
 
 class UsageView(TypedDict):

@@ -15,8 +15,8 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from core.access.webhook_secrets import open_secret
-from core.db.batching import Overloaded
 from core.db.faults import STORE_FAULTS
+from core.db.grouping import Overloaded
 from core.db.sealed import SealBroken
 from core.domain.ids import DELIVERY, EVENT, DeliveryId, show
 from core.observability.context import bound

@@ -1,9 +1,9 @@
 """Stop 3 of 9 · from core/jobs/submit.py · to worker/tasks/run_job.py
 
-Rings: writes ids into Redis so that a worker starts them now. Best effort and never awaited by who submits: when
-Redis is slow or gone the batch is dropped, a breaker spares the next ones the wait, and the sweep rings later.
-Only what PostgreSQL has as queued is rung, so a ring takes the member from whoever still holds it in Redis. Ringing
-twice is harmless: it is the same member, and PostgreSQL lets only one claim through.
+Enqueues: writes ids into Redis so that a worker starts them now. Best effort, and a submit never waits for it: when
+Redis is slow or gone the batch is dropped, a breaker spares the next ones the wait, and the sweep enqueues later.
+Only what PostgreSQL has as queued is enqueued, so it takes the member from whoever still holds it in Redis.
+Enqueueing twice is harmless: it is the same member, and PostgreSQL lets only one claim through.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from arq.connections import ArqRedis
 from redis.commands.core import AsyncScript
 
 from core.domain.ids import DeliveryId, JobId, TenantId
-from core.observability.metrics import RINGS, count
-from core.queue import ring_script
+from core.observability.metrics import ENQUEUED, count
+from core.queue import enqueue_script
 from core.queue.connect import RedisFault
 from core.queue.keys import Keys, Lane, delivery_member, job_member
 from core.queue.payload import DELIVER_WEBHOOK, PAYLOAD_LIFE_MS, RUN_JOB, payload
@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Ringing:
-    """One id to ring, `delay` seconds from now; AT_THE_FRONT puts it before what waits in its lane."""
+class QueueEntry:
+    """One id to enqueue, due `delay` seconds from now; AT_THE_FRONT puts it before what waits in its lane."""
 
     lane: Lane
     member: str
@@ -43,60 +43,60 @@ class Ringing:
     flow: str = ""
 
 
-def ring_job(job_id: JobId, lane: Lane, delay: float = 0.0, *, tenant_id: TenantId | None = None) -> Ringing:
+def job_entry(job_id: JobId, lane: Lane, delay: float = 0.0, *, tenant_id: TenantId | None = None) -> QueueEntry:
     """A job takes turns with those of other tenants."""
-    return Ringing(lane, job_member(job_id), RUN_JOB, delay, "" if tenant_id is None else tenant_id.hex)
+    return QueueEntry(lane, job_member(job_id), RUN_JOB, delay, "" if tenant_id is None else tenant_id.hex)
 
 
-def ring_delivery(delivery_id: DeliveryId, tenant_id: TenantId, delay: float = 0.0) -> Ringing:
+def delivery_entry(delivery_id: DeliveryId, tenant_id: TenantId, delay: float = 0.0) -> QueueEntry:
     """As a job, a delivery takes turns with those of other tenants."""
-    return Ringing(Lane.DELIVERIES, delivery_member(delivery_id), DELIVER_WEBHOOK, delay, tenant_id.hex)
+    return QueueEntry(Lane.DELIVERIES, delivery_member(delivery_id), DELIVER_WEBHOOK, delay, tenant_id.hex)
 
 
-def open_ring(redis: ArqRedis, keys: Keys, timeout: float, lane_limit: int = 100_000) -> "Ring":
+def open_enqueuer(redis: ArqRedis, keys: Keys, timeout: float, lane_limit: int = 100_000) -> "Enqueuer":
     """`timeout` bounds a flush, in seconds; `lane_limit` is how many ids a lane holds."""
-    return Ring(redis, keys, timeout, lane_limit, redis.register_script(ring_script.RING))
+    return Enqueuer(redis, keys, timeout, lane_limit, redis.register_script(enqueue_script.ENQUEUE))
 
 
 @dataclass(slots=True)
-class Ring:
-    """The one ringer of a process."""
+class Enqueuer:
+    """Writes ids and messages of one process into Redis."""
 
     redis: ArqRedis
     keys: Keys
     timeout: float
     lane_limit: int
     script: AsyncScript
-    _pending: list[Ringing] = field(default_factory=list)
+    _pending: list[QueueEntry] = field(default_factory=list)
     _cancelled: list[str] = field(default_factory=list)
     _changed: list[str] = field(default_factory=list)
     _flush: "asyncio.Task[None] | None" = None
     _open_until: float = 0.0
 
-    def ring(self, *ringings: Ringing) -> None:
-        """Rings soon. Returns at once and never fails; what does not fit is left to the sweep."""
-        if ringings:
-            self._pending.extend(ringings[: max(0, _MAX_PENDING - len(self._pending))])
+    def enqueue(self, *entries: QueueEntry) -> None:
+        """Enqueues soon. Returns at once and never fails; what does not fit is left to the sweep."""
+        if entries:
+            self._pending.extend(entries[: max(0, _MAX_PENDING - len(self._pending))])
             self._wake()
 
-    def announce_change(self, job_id: JobId) -> None:
-        """Tells those who wait for the job, anywhere, to look again."""
+    def publish_change(self, job_id: JobId) -> None:
+        """Wakes those who wait for the job, in any process."""
         self._changed.append(job_member(job_id))
         self._wake()
 
-    def announce_cancel(self, job_id: JobId) -> None:
-        """Tells the worker that runs the job to close its call."""
+    def publish_cancel(self, job_id: JobId) -> None:
+        """Makes the worker that runs the job close its call."""
         self._cancelled.append(job_member(job_id))
-        self.announce_change(job_id)
+        self.publish_change(job_id)
 
-    async def ring_now(self, ringings: Sequence[Ringing]) -> int:
+    async def enqueue_now(self, entries: Sequence[QueueEntry]) -> int:
         """Enqueues and waits for Redis: the sweep's way. Raises one of RedisFault.
 
         Returns how many were left out because their lane is full; the sweep enqueues them when there is room.
         """
-        by_lane: dict[Lane, list[Ringing]] = defaultdict(list)
-        for ringing in ringings:
-            by_lane[ringing.lane].append(ringing)
+        by_lane: dict[Lane, list[QueueEntry]] = defaultdict(list)
+        for entry in entries:
+            by_lane[entry.lane].append(entry)
         left_out = 0
         for lane, batch in by_lane.items():
             arguments: list[str | bytes | int] = [self.keys.group(lane), PAYLOAD_LIFE_MS, self.lane_limit]
@@ -108,23 +108,23 @@ class Ring:
                     each.flow,
                 ]
             left_out += int(await self.script(keys=[self.keys.lane(lane)], args=arguments))
-        count(RINGS, "ok", by=len(ringings) - left_out)
+        count(ENQUEUED, "ok", by=len(entries) - left_out)
         if left_out:
-            count(RINGS, "lane_full", by=left_out)
+            count(ENQUEUED, "lane_full", by=left_out)
         return left_out
 
-    async def missing(self, lane: Lane, ringings: Sequence[Ringing]) -> list[Ringing]:
-        """Those of `ringings`, which are due, that Redis does not know or has put off. Raises one of RedisFault."""
-        if not ringings:
+    async def missing(self, lane: Lane, entries: Sequence[QueueEntry]) -> list[QueueEntry]:
+        """Those of `entries`, which are due, that Redis does not know or has put off. Raises one of RedisFault."""
+        if not entries:
             return []
         seconds, _ = await self.redis.time()
         latest = (seconds + _PUT_OFF_SECONDS) * 1000
-        scores = await self.redis.zmscore(self.keys.lane(lane), [each.member for each in ringings])
-        absent = [each for each, score in zip(ringings, scores, strict=True) if score is None or score > latest]
-        by_flow: dict[str, list[Ringing]] = defaultdict(list)
+        scores = await self.redis.zmscore(self.keys.lane(lane), [each.member for each in entries])
+        absent = [each for each, score in zip(entries, scores, strict=True) if score is None or score > latest]
+        by_flow: dict[str, list[QueueEntry]] = defaultdict(list)
         for each in absent:
             by_flow[each.flow].append(each)
-        found: list[Ringing] = []
+        found: list[QueueEntry] = []
         for flow, members in by_flow.items():
             parked = await self.redis.zmscore(self.keys.parked(lane, flow), [each.member for each in members])
             found += [each for each, score in zip(members, parked, strict=True) if score is None]
@@ -147,17 +147,17 @@ class Ring:
             return False
 
     async def mark_epoch(self) -> None:
-        """The queue is whole again."""
+        """Notes that Redis holds the whole queue again."""
         await self.redis.set(self.keys.epoch, "1")
 
     async def aclose(self) -> None:
-        """Rings what is pending, within the timeout."""
+        """Enqueues what is pending, within the timeout."""
         if self._flush is not None:
             await asyncio.wait([self._flush], timeout=1.0)
 
     def _wake(self) -> None:
         if self._flush is None or self._flush.done():
-            self._flush = asyncio.create_task(self._run(), name="ring")
+            self._flush = asyncio.create_task(self._run(), name="enqueue")
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -166,19 +166,19 @@ class Ring:
             changed, self._changed = self._changed, []
             cancelled, self._cancelled = self._cancelled, []
             if loop.time() < self._open_until:
-                count(RINGS, "skipped", by=len(batch))
+                count(ENQUEUED, "skipped", by=len(batch))
                 continue
             try:
                 async with asyncio.timeout(self.timeout):
                     await self._send(batch, changed, cancelled)
             except RedisFault as error:
                 self._open_until = loop.time() + _BREAK_SECONDS
-                count(RINGS, "failed", by=len(batch))
-                log.warning("ring_failed", error=type(error).__name__, rings=len(batch))
+                count(ENQUEUED, "failed", by=len(batch))
+                log.warning("enqueue_failed", error=type(error).__name__, entries=len(batch))
 
-    async def _send(self, batch: Sequence[Ringing], changed: Sequence[str], cancelled: Sequence[str]) -> None:
+    async def _send(self, batch: Sequence[QueueEntry], changed: Sequence[str], cancelled: Sequence[str]) -> None:
         if batch:
-            await self.ring_now(batch)
+            await self.enqueue_now(batch)
         if cancelled:
             await self.redis.publish(self.keys.cancelled, " ".join(cancelled))
         if changed:

@@ -12,7 +12,7 @@ _SMALL_BACKLOG: Final = 100
 # negative delay puts the member before those that wait. One that waits keeps its place.
 # PostgreSQL says that the member waits, so whoever holds it in Redis does so no longer: its token goes.
 # Answers how many were not written because the lane is full: the sweep enqueues them when there is room.
-RING: Final = (
+ENQUEUE: Final = (
     FAIR
     + WAKE
     + "local group = ARGV[1]"

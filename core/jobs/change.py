@@ -1,6 +1,6 @@
-"""Changes jobs whose rows are locked, and tells who should know: the side doors' common path.
+"""Changes jobs whose rows are locked, and publishes the changes: what cancel, retry and the sweep have in common.
 
-Used by cancel, retry and the sweep: `apply_to` inside their transaction, `tell` after its commit.
+They call `apply_to` inside their transaction, `publish` after its commit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,13 +51,13 @@ async def apply_to(
 
 
 def outcome_of(held: Mapping[JobId, HeldJob], changes: Sequence[Changed]) -> ChangeOutcome:
-    """What a caller is told of its change."""
+    """What a caller learns of its change."""
     return ChangeOutcome(
         {job_id: job.state for job_id, job in held.items()}, frozenset(changed.job.id for changed in changes)
     )
 
 
-def tell(context: JobContext, changes: Sequence[Changed]) -> None:
+def publish(context: JobContext, changes: Sequence[Changed]) -> None:
     """After the commit: enqueues deliveries and requeued jobs, publishes changes, closes calls that run for nothing."""
     for changed in changes:
         job, transition = changed.job, changed.transition

@@ -17,8 +17,8 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from core.db.batching import Batcher
 from core.db.faults import STORE_FAULTS
+from core.db.grouping import Grouper
 from core.domain.run_again import AT_FRONT, DONE, After, Done, RunAgain
 from core.queue.admission import Admissions, Admit, Task, run_admitted
 from core.queue.claims import MAX_BATCH, Acquired, Finished, keep_holds, open_claims
@@ -91,7 +91,7 @@ class QueueWorker(Worker):
         self._idle = asyncio.Event()
         self._claims = open_claims(redis, keys, lanes, lease_seconds, caps=caps, worker=name)
         self._fallback = Fallback(source)
-        self._finishes: Batcher[Finished, None] = Batcher("queue_finish", self._finish_many, max_rows=MAX_BATCH)
+        self._finishes: Grouper[Finished, None] = Grouper("queue_finish", self._finish_many, max_rows=MAX_BATCH)
 
     def wake(self) -> None:
         """Makes the loop look now. Called by the subscription, by a freed slot, and after a reconnect."""

@@ -17,7 +17,7 @@ from core.jobs.cancel import cancel_jobs
 from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded
 from core.jobs.prune import prune
 from core.jobs.reconcile import Reconciler
-from core.jobs.records import Applied, Change, ClaimedJob, RowLocked
+from core.jobs.records import Applied, Change, ClaimedJob, JobKey, RowLocked
 from core.jobs.sweep import expire_jobs, rescue_jobs
 from core.queue.claims import Finished
 from core.queue.enqueue import job_entry
@@ -140,7 +140,7 @@ async def a_query_without_where_sees_no_other_tenants_jobs(stage: Stage) -> None
 async def a_job_that_waits_is_not_deleted(stage: Stage) -> None:
     job_id = await stage.job()
     async with stage.transaction() as connection:
-        assert await store.delete(connection, [(job_id, stage.tenant.id)]) == 0
+        assert await store.delete(connection, [JobKey(job_id, stage.tenant.id)]) == 0
 
 
 # Claims
@@ -200,7 +200,7 @@ async def an_answer_in_safety_is_used(stage: Stage) -> None:
     await stage.lapse(run.id)
     await rescue_jobs(stage.worker.jobs)
     await execute_job(stage.worker.jobs, run.id)
-    job = await stage.api.jobs.group_commit.reads.submit((run.id, stage.tenant.id))
+    job = await stage.api.jobs.group_commit.read(run.id, stage.tenant.id)
     assert job is not None
     assert job.output is not None
     assert job.output["text"] == "kept"

@@ -46,7 +46,7 @@ GUARDS = (
     Guard(
         "the lease's token in every end of a run",
         _APPLY,
-        "AND (input.token IS NULL OR job.lease_token = input.token)",
+        "AND (input.lease_token IS NULL OR job.lease_token = input.lease_token)",
         "",
         story.a_token_of_somebody_else_changes_nothing,
     ),
@@ -81,7 +81,7 @@ GUARDS = (
     Guard(
         "the lease's token in an answer that nobody hears of",
         _SUCCEED,
-        "        AND job.lease_token = input.token\n",
+        "        AND job.lease_token = input.lease_token\n",
         "",
         story.a_token_of_somebody_else_gives_no_answer,
     ),
@@ -117,8 +117,8 @@ GUARDS = (
     Guard(
         "whose job is cancelled",
         _HELD,
-        "tenant_id = $1 AND ",
-        "$1::uuid IS NOT NULL AND ",
+        "tenant_id = :tenant_id AND ",
+        ":tenant_id::uuid IS NOT NULL AND ",
         story.a_worker_changes_the_named_tenants_jobs_only,
     ),
     Guard(
@@ -184,15 +184,15 @@ GUARDS = (
     Guard(
         "who judges has been answered for a full lease",
         _DEATHS,
-        "                AND judge.steady_since <= now() - make_interval(secs => $2)\n",
-        "                AND $2::float8 IS NOT NULL\n",
+        "                AND judge.steady_since <= now() - make_interval(secs => :lease_seconds)\n",
+        "                AND :lease_seconds::float8 IS NOT NULL\n",
         workers.nobody_is_judged_by_who_was_away_as_well,
     ),
     Guard(
         "who judges has been answered just now",
         _DEATHS,
-        "                AND judge.renewed_at BETWEEN now() - make_interval(secs => $3) AND now()\n",
-        "                AND $3::float8 IS NOT NULL\n",
+        "                AND judge.renewed_at BETWEEN now() - make_interval(secs => :gap_seconds) AND now()\n",
+        "                AND :gap_seconds::float8 IS NOT NULL\n",
         workers.nobody_is_judged_by_who_has_not_renewed_since,
     ),
     Guard(
@@ -275,7 +275,7 @@ GUARDS = (
     Guard(
         "no job without its key",
         _INSERT,
-        "WHERE key IS NULL OR id IN (SELECT job_id FROM keyed)",
+        "WHERE idempotency_key IS NULL OR id IN (SELECT job_id FROM keyed)",
         "",
         story.a_key_that_is_held_makes_no_second_job,
     ),
@@ -296,7 +296,7 @@ GUARDS = (
     Guard(
         "the token in a delivery's end",
         "core/webhooks/sql/record.sql",
-        "        AND delivery.lease_token = ended.token AND",
+        "        AND delivery.lease_token = ended.lease_token AND",
         "        AND",
         story.a_sender_that_lost_its_lease_records_nothing,
     ),

@@ -260,13 +260,13 @@ class JobMachine(RuleBasedStateMachine):
 
     def callers_see_the_truth(self, job_ids: Sequence[UUID]) -> None:
         """And another tenant sees nothing."""
-        reads = self.world.api.jobs.group_commit.reads
+        read = self.world.api.jobs.group_commit.read
         asked = [(JobId(job_id), tenant.id) for job_id in job_ids for tenant in self.world.tenants]
 
-        async def read() -> Sequence[Any]:
-            return await asyncio.gather(*[reads.submit(each) for each in asked])
+        async def read_all() -> Sequence[Any]:
+            return await asyncio.gather(*[read(*each) for each in asked])
 
-        for (job_id, tenant_id), record in zip(asked, self.run(read()), strict=True):
+        for (job_id, tenant_id), record in zip(asked, self.run(read_all()), strict=True):
             job = self.model.jobs.get(job_id)
             if job is None or job.tenant_id != tenant_id:
                 assert record is None

@@ -8,21 +8,16 @@ runtimes inside.
 import ast
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from types import CodeType, FunctionType
 from typing import Any, Final
 
-from core.jobs.statements import statement as jobs_statement
+from core.db import statements
 from core.queue import lua_text
-from core.webhooks.deliveries.store import statement as webhooks_statement
 
 _ROOT: Final = Path(__file__).parents[2]
-_STATEMENTS: Final[dict[str, Callable[[str], str]]] = {
-    "core/jobs/sql": jobs_statement,
-    "core/webhooks/sql": webhooks_statement,
-}
 
 
 def changed_text(path: str, old: str, new: str) -> str:
@@ -38,7 +33,7 @@ def mutated(path: str, old: str, new: str) -> Iterator[None]:
     text = changed_text(path, old, new)
     with ExitStack() as stack:
         if path.endswith(".sql"):
-            _hand_out(stack, PurePosixPath(path), text)
+            _hand_out(stack, path, text)
         elif path.endswith(".lua"):
             original, changed = lua_text.lua_file, PurePosixPath(path).stem
             _set(stack, lua_text, "lua_file", lambda name: text if name == changed else original(name))
@@ -47,15 +42,16 @@ def mutated(path: str, old: str, new: str) -> Iterator[None]:
         yield
 
 
-def _hand_out(stack: ExitStack, path: PurePosixPath, text: str) -> None:
-    original = _STATEMENTS[path.parent.as_posix()]
+def _hand_out(stack: ExitStack, changed: str, text: str) -> None:
+    """Statements are made anew of the changed file, wherever it is included."""
+    original = statements.read_file
 
-    def statement(name: str) -> str:
-        return text if name == path.stem else original(name)
+    def read_file(path: str) -> str:
+        return text if path == changed else original(path)
 
-    for module in list(sys.modules.values()):
-        if getattr(module, "statement", None) is original:
-            _set(stack, module, "statement", statement)
+    stack.callback(statements.compiled.cache_clear)
+    _set(stack, statements, "read_file", read_file)
+    statements.compiled.cache_clear()
 
 
 def _swap_code(stack: ExitStack, path: str, text: str) -> None:

@@ -22,7 +22,7 @@ from core.jobs.delete import delete_job
 from core.jobs.finish import finish_job
 from core.jobs.heartbeat import Leases
 from core.jobs.prune import prune
-from core.jobs.records import ClaimedJob, NotDue
+from core.jobs.records import ClaimedJob, NotDue, Run
 from core.jobs.retry import retry_jobs
 from core.jobs.sweep import expire_jobs, rescue_jobs
 from core.runtime import WorkerRuntime
@@ -109,7 +109,7 @@ def claiming(worker: WorkerRuntime, job_id: UUID, runs: list[ClaimedJob]) -> Ope
     """Appends the run to `runs`. Answers `claimed`, `not_due` or `refused`."""
 
     async def act() -> str:
-        match await worker.jobs.group_commit.claims.submit(JobId(job_id)):
+        match await worker.jobs.group_commit.claim(JobId(job_id)):
             case ClaimedJob() as claimed:
                 runs.append(claimed)
                 return "claimed"
@@ -127,7 +127,7 @@ def calling(worker: WorkerRuntime, run: ClaimedJob) -> Operation:
     """Writes that the call goes out. Answers whether it may."""
 
     async def act() -> bool:
-        return await worker.jobs.group_commit.calls.submit((run.id, run.tenant_id, run.run_no))
+        return await worker.jobs.group_commit.mark_called(Run(run.id, run.tenant_id, run.run_no))
 
     return Operation(act, lambda model: run.id in model.jobs and model.jobs[run.id].call(run.run_no))
 

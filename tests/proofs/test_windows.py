@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from core.db.batching import Failed
 from core.db.dedicated import DedicatedConnection
+from core.db.grouping import Failed
 from core.db.session import hot_transaction
 from core.domain.clock import SystemClock
 from core.domain.ids import JobId, show_job
 from core.domain.run_again import DONE, After
-from core.jobs.group_commit import Run
+from core.jobs.records import Run
 from core.queue.keys import Lane
 from core.webhooks.deliveries.deliver import deliver_webhook
 from core.webhooks.deliveries.records import ClaimedDelivery, Ended
@@ -135,7 +135,7 @@ async def test_f22_a_workers_clock_is_wrong(scene: FaultScene, minutes: int, mon
     assert isinstance(again, After)
     assert 200 < again.seconds < 300
     claimed = await submit_one(scene.api, scene.setting, "f22-lease")
-    await worker.jobs.group_commit.claims.submit(claimed)
+    await worker.jobs.group_commit.claim(claimed)
     left = await scene.owner.fetchval(
         "SELECT lease_expires_at - now() FROM workers WHERE id = (SELECT worker_id FROM jobs WHERE id = $1)", claimed
     )
@@ -178,7 +178,7 @@ async def test_f36_a_blocked_loop_starts_no_call_that_another_worker_may_have_ma
     lease = replace(scene.worker.jobs.leases.worker, connection=alone, name="blocked", id="", lease_seconds=1.0)
     await lease.register()
     worker = fresh_worker(scene.worker, lease=lease)
-    calls = worker.jobs.group_commit.calls
+    calls = worker.jobs.group_commit._calls
     mark = calls.statement
 
     async def mark_and_block(runs: Sequence[Run]) -> Sequence[bool | Failed]:

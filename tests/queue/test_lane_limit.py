@@ -72,7 +72,7 @@ async def test_the_sweep_adds_what_a_lane_left_out_and_each_tenants_first(
         assert await reconciler.reconcile() == 0
         await redis.zrem(lane, *[f"job_{each.hex}" for each in made[:50]])
         for each in made[:50]:
-            await worker.jobs.group_commit.claims.submit(each)
+            await worker.jobs.group_commit.claim(each)
         assert await reconciler.reconcile() == 30
         assert await reconciler.reconcile() == 0
         assert await redis.zcard(lane) == 81

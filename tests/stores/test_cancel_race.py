@@ -26,12 +26,12 @@ async def start(api: ApiRuntime, worker: WorkerRuntime, tenant: Tenant, count: i
             for _ in range(count)
         )
     )
-    claimed = await asyncio.gather(*(worker.jobs.group_commit.claims.submit(job.id) for job in submitted))
+    claimed = await asyncio.gather(*(worker.jobs.group_commit.claim(job.id) for job in submitted))
     return [each for each in claimed if isinstance(each, ClaimedJob)]
 
 
 async def read(api: ApiRuntime, tenant: Tenant, job_id: JobId) -> JobRecord:
-    found = await api.jobs.group_commit.reads.submit((job_id, tenant.id))
+    found = await api.jobs.group_commit.read(job_id, tenant.id)
     assert found is not None
     return found
 
@@ -96,7 +96,7 @@ async def test_a_run_from_before_a_manual_retry_is_not_heard(
     (job,) = await start(api_runtime, worker_runtime, tenant)
     await cancel_jobs(api_runtime.jobs, tenant.id, [job.id])
     assert (await retry_jobs(api_runtime.jobs, tenant.id, [job.id])).changed == {job.id}
-    second = await worker_runtime.jobs.group_commit.claims.submit(job.id)
+    second = await worker_runtime.jobs.group_commit.claim(job.id)
     assert isinstance(second, ClaimedJob)
 
     await finish_job(worker_runtime.jobs, job, transitions.succeed(jobs.answer("the first run's")))

@@ -83,7 +83,7 @@ async def test_only_what_is_due_and_queued_is_enqueued(
 ) -> None:
     (later,) = await submit(api_runtime, worker_runtime, tenant, run_at=datetime.now(UTC) + timedelta(hours=1))
     running, cancelled = await submit(api_runtime, worker_runtime, tenant, 2)
-    await worker_runtime.jobs.group_commit.claims.submit(running)
+    await worker_runtime.jobs.group_commit.claim(running)
     await cancel_jobs(api_runtime.jobs, tenant.id, [cancelled])
     await forget(worker_runtime, later, running, cancelled)
 

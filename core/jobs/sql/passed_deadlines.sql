@@ -3,5 +3,5 @@ SELECT id, tenant_id, state, version, model, run_no, priority
 FROM jobs
 WHERE state IN ('queued', 'running') AND deadline_at IS NOT NULL AND deadline_at <= now()
 ORDER BY deadline_at
-LIMIT $1
+LIMIT :most
 FOR UPDATE SKIP LOCKED

@@ -15,8 +15,8 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from core.access.webhook_secrets import open_secret
-from core.db.batching import Overloaded
 from core.db.faults import STORE_FAULTS
+from core.db.grouping import Overloaded
 from core.db.sealed import SealBroken
 from core.domain.ids import DELIVERY, EVENT, DeliveryId, show
 from core.domain.run_again import DONE, RunAgain, again_in
@@ -61,7 +61,7 @@ async def _deliver(context: DeliverContext, delivery: ClaimedDelivery) -> RunAga
         case Ended() as ended:
             written = await _record(context, ended)
             count(DELIVERIES, ended.state)
-            log.info("webhook_attempt", state=ended.state, status=ended.status, error=ended.error)
+            log.info("webhook_attempt", status=ended.state, http_status=ended.status, error=ended.error)
             return DONE if ended.delay is None or not written else again_in(ended.delay)
 
 

@@ -136,6 +136,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "invalid_json": "The body is not strict JSON: NaN, a NUL byte, a lone surrogate, or nested too deep.",
         "invalid_parameter": "A field is missing, unknown or of the wrong kind; `param` names it.",
         "idempotency_key_reused": "The Idempotency-Key was used before with another body.",
+        "idempotency_key_not_supported": "The operation creates nothing, so it does not take an Idempotency-Key.",
         "image_url_not_supported": "An image is given by a URL that is not `data:`; nothing is fetched for a job.",
         "invalid_webhook_url": "The webhook's URL can't be called: not https, no host, or not a public address.",
         "model_not_found": "No provider is configured for this model; the message names the nearest ones.",
@@ -160,6 +161,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
 def _statuses() -> Mapping[str, int]:
     found = {
         "invalid_json": 400,
+        "idempotency_key_not_supported": 400,
         "idempotency_key_reused": 422,
         "image_url_not_supported": 422,
         "invalid_webhook_url": 422,

@@ -30,8 +30,8 @@ from core.queue.ring import Ring, open_ring
 from core.routing.router import Router
 from core.settings import Settings
 from core.version import VERSION
-from core.webhooks.context import DeliverContext, open_deliveries
-from core.webhooks.egress import Egress
+from core.webhooks.deliveries.context import DeliverContext, open_deliveries
+from core.webhooks.egress.post import Egress
 
 _HOUR: int = 3600
 

@@ -14,7 +14,7 @@ from api.jobs.schemas.submit import SubmitJob
 from core.domain.errors import AppError, InvalidParameter, InvalidRequest
 from core.jobs.submit import Draft
 from core.runtime import ApiRuntime
-from core.webhooks.url_policy import check_url
+from core.webhooks.egress.url_policy import check_url
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 

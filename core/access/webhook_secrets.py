@@ -1,6 +1,6 @@
 """The secrets that sign webhooks: sealed on an endpoint, or on the tenant for a job's own URL.
 
-Made by core/access/tenants.py, opened by core/webhooks/deliver.py.
+Made by core/access/tenants.py, opened by core/webhooks/deliveries/deliver.py.
 """
 
 import base64

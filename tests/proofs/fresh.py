@@ -9,7 +9,7 @@ from core.jobs.worker_lease import WorkerLease
 from core.queue.keys import Keys
 from core.queue.ring import Ring, open_ring
 from core.runtime import ApiRuntime, WorkerRuntime
-from core.webhooks.context import open_deliveries
+from core.webhooks.deliveries.context import open_deliveries
 
 
 def fresh_api(runtime: ApiRuntime, keys: Keys | None = None) -> ApiRuntime:

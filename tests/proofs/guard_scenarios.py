@@ -22,8 +22,8 @@ from core.queue.claims import Finished
 from core.queue.keys import IN_PROGRESS, PAYLOAD, Lane, job_member
 from core.queue.ring import ring_job
 from core.settings import RetentionSettings
-from core.webhooks.exchange import Timing
-from core.webhooks.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.egress.exchange import Timing
 from tests.proofs.stage import Stage
 from tests.support.executing import execute_job
 from tests.support.jobs import answer, failure

@@ -20,8 +20,8 @@ from core.jobs.records import ClaimedJob
 from core.queue.claims import Acquired, Finished
 from core.queue.keys import IN_PROGRESS, JOB_LANES, PAYLOAD, Lane, job_member, parse_member
 from core.queue.ring import ring_job
-from core.webhooks.exchange import Timing
-from core.webhooks.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.egress.exchange import Timing
 from tests.proofs import invariants
 from tests.proofs import operations as do
 from tests.proofs.chances import CHANCE, EVENT, Chance, transition_of

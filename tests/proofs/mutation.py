@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from core.jobs.statements import statement as jobs_statement
 from core.queue import ring_script, scripts
-from core.webhooks.store import statement as webhooks_statement
+from core.webhooks.deliveries.store import statement as webhooks_statement
 
 _ROOT: Final = Path(__file__).parents[2]
 _SCRIPTS: Final = {"core/queue/ring_script.py": ring_script, "core/queue/scripts.py": scripts}

@@ -26,8 +26,8 @@ from core.jobs.retry import retry_jobs
 from core.jobs.sweep import expire_jobs, rescue_jobs
 from core.runtime import WorkerRuntime
 from core.settings import RetentionSettings
-from core.webhooks.exchange import Timing
-from core.webhooks.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.egress.exchange import Timing
 from tests.proofs.job_model import HeldKey, Job, Model
 from tests.proofs.world import World
 from tests.support.jobs import submit

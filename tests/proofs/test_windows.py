@@ -18,9 +18,9 @@ from core.domain.clock import SystemClock
 from core.domain.ids import JobId, show_job
 from core.jobs.group_commit import Run
 from core.queue.keys import Lane
-from core.webhooks.deliver import deliver_webhook
-from core.webhooks.exchange import Timing
-from core.webhooks.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.deliver import deliver_webhook
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.egress.exchange import Timing
 from tests.proofs.deaths import (
     post,
     steps_of_a_worker,

@@ -19,10 +19,10 @@ from core.jobs.prune import prune
 from core.jobs.records import Change
 from core.runtime import WorkerRuntime
 from core.settings import RetentionSettings, Settings
-from core.webhooks.endpoints import SETTLED_AT_ONCE
-from core.webhooks.prune import BATCH, GoneEndpoints
-from core.webhooks.settle import settle_endpoints
-from core.webhooks.store import MOST_ATTEMPTS
+from core.webhooks.deliveries.prune import BATCH, GoneEndpoints
+from core.webhooks.deliveries.store import MOST_ATTEMPTS
+from core.webhooks.endpoints.settle import settle_endpoints
+from core.webhooks.endpoints.update import SETTLED_AT_ONCE
 from tests.conftest import MakeSettings, OwnerPool
 from tests.support import jobs
 from tests.support.processes import RunningApi, run_worker
@@ -62,7 +62,7 @@ async def test_the_webhooks_of_a_deleted_job_are_sent(
         assert (await api.delete(f"/v1/jobs/{job_id}")).status_code in (200, 204)
         assert (await api.get(f"/v1/jobs/{job_id}")).status_code == 410
     waiting = (await api.get(f"/v1/jobs/{ids[0]}/deliveries")).json()["data"]
-    assert [each["state"] for each in waiting] == ["pending", "pending"]
+    assert [each["status"] for each in waiting] == ["pending", "pending"]
     worker = await stack.enter_async_context(run_worker(settings))
     await eventually(lambda: len(own.received) == len(registered.received) == 10, what="all were told")
     for receiver in (own, registered):
@@ -72,7 +72,7 @@ async def test_the_webhooks_of_a_deleted_job_are_sent(
     sent = "SELECT count(*) = 20 FROM deliveries WHERE state = 'delivered'"
     await eventually(lambda: owner.fetchval(sent), what="all were recorded")
     assert len((await api.get(f"/v1/jobs/{ids[0]}/deliveries")).json()["data"]) == 2
-    assert (await detail(api, waiting[0]["id"]))["state"] == "delivered"
+    assert (await detail(api, waiting[0]["id"]))["status"] == "delivered"
     # They go with the memory of their job, one that is still to be sent keeps it.
     await owner.execute(
         "UPDATE deliveries SET state = 'pending', delivered_at = NULL, next_attempt_at = now() + interval '1 h'"
@@ -128,7 +128,7 @@ async def test_a_result_that_went_with_its_job_is_said_to_be_left_out(
 
 async def _tried(api: httpx2.AsyncClient, endpoint: dict[str, Any]) -> list[Any] | None:
     found = (await api.get(f"/v1/webhook_endpoints/{endpoint['id']}/deliveries")).json()["data"]
-    return found if found and found[0]["status"] == 500 else None
+    return found if found and found[0]["http_status"] == 500 else None
 
 
 async def test_nothing_is_sent_for_an_endpoint_that_is_gone(

@@ -16,13 +16,13 @@ from core.queue.keys import Lane, delivery_member
 from core.queue.ring import ring_delivery
 from core.runtime import WorkerRuntime
 from core.settings import WebhookSettings
-from core.webhooks.context import tenant_cap
-from core.webhooks.crowds import Crowds
-from core.webhooks.egress import Egress
-from core.webhooks.exchange import Answered, Crowded
-from core.webhooks.health import MOST_HOSTS, MOST_OF_A_TENANT, Health
-from core.webhooks.records import ClaimedDelivery
-from core.webhooks.store import CLAIM_ALONE
+from core.webhooks.deliveries.context import tenant_cap
+from core.webhooks.deliveries.records import ClaimedDelivery
+from core.webhooks.deliveries.store import CLAIM_ALONE
+from core.webhooks.egress.crowds import Crowds
+from core.webhooks.egress.exchange import Answered, Crowded
+from core.webhooks.egress.health import MOST_HOSTS, MOST_OF_A_TENANT, Health
+from core.webhooks.egress.post import Egress
 from tests.conftest import MakeSettings, MakeTenant, OwnerPool
 from tests.support.nameserver import serve_names
 from tests.support.processes import run_worker, serve_api

@@ -1,4 +1,4 @@
-"""Stop 8 of 9 · from core/jobs/finish.py · to core/webhooks/deliver.py
+"""Stop 8 of 9 · from core/jobs/finish.py · to core/webhooks/deliveries/deliver.py
 
 The arq task that a delivery's ring starts.
 """
@@ -7,7 +7,7 @@ from typing import cast
 
 from core.domain.ids import DELIVERY, DeliveryId, parse
 from core.runtime import WorkerRuntime
-from core.webhooks import deliver
+from core.webhooks.deliveries import deliver
 
 
 async def deliver_webhook(ctx: dict[str, object], member: str) -> float | None:

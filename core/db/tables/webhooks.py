@@ -84,7 +84,8 @@ class DeliveryRow(SQLModel, table=True):
     `host` and `target` are what the caps on deliveries in flight count by: where it goes, and on whose behalf.
     `slots_used` counts the attempts that the schedule made; `trigger` is what makes the next one.
     No foreign key names the job or the endpoint: what is to be sent outlives its job, and a job's end must not wait for
-    whoever deletes an endpoint. What is left of either goes in batches (core/jobs/prune.py, core/webhooks/prune.py).
+    whoever deletes an endpoint. What is left of either goes in batches (core/jobs/prune.py,
+    core/webhooks/deliveries/prune.py).
     """
 
     __tablename__ = "deliveries"

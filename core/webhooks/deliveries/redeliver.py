@@ -9,8 +9,9 @@ from core.domain.clock import Clock
 from core.domain.errors import Conflict
 from core.domain.ids import DeliveryId, EndpointId, TenantId
 from core.queue.ring import Ring, ring_delivery
-from core.webhooks import queries
-from core.webhooks.store import MOST_ATTEMPTS
+from core.webhooks.deliveries import queries
+from core.webhooks.deliveries.store import MOST_ATTEMPTS
+from core.webhooks.endpoints.queries import endpoint_row, run
 
 
 async def redeliver(database: Database, ring: Ring, clock: Clock, tenant_id: TenantId, delivery_id: DeliveryId) -> None:
@@ -24,8 +25,8 @@ async def redeliver(database: Database, ring: Ring, clock: Clock, tenant_id: Ten
                 f"The delivery has been sent {row.attempts} times, which is the most. Look at its log for why."
             )
         if row.endpoint_id is not None:
-            endpoint = await queries.endpoint_row(session, tenant_id, EndpointId(row.endpoint_id))
+            endpoint = await endpoint_row(session, tenant_id, EndpointId(row.endpoint_id))
             if not endpoint.enabled:
                 raise Conflict("The webhook endpoint is disabled. Enable it first.")
-        await queries.run(session, "requeue", delivery_id, tenant_id)
+        await run(session, "requeue", delivery_id, tenant_id)
     ring.ring(ring_delivery(delivery_id, tenant_id))

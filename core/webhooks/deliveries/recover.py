@@ -17,9 +17,10 @@ from core.db.tables import RecoveryRow
 from core.domain.errors import Conflict, NotFound
 from core.domain.ids import RECOVERY, DeliveryId, EndpointId, RecoveryId, TenantId, new_uuid, show
 from core.queue.ring import Ring, ring_delivery
-from core.webhooks import queries
-from core.webhooks.records import RecoveryRecord
-from core.webhooks.store import MOST_ATTEMPTS, statement
+from core.webhooks.deliveries import queries
+from core.webhooks.deliveries.records import RecoveryRecord
+from core.webhooks.deliveries.store import MOST_ATTEMPTS, statement
+from core.webhooks.endpoints.queries import endpoint_row
 
 _BATCH: Final = 1000
 # A sweep has other things to do.
@@ -40,7 +41,7 @@ async def start_recovery(
     """Raises NotFound, or Conflict when the endpoint is disabled or is being recovered already."""
     recovery_id = RecoveryId(new_uuid())
     async with transaction(database, tenant_id) as session:
-        endpoint = await queries.endpoint_row(session, tenant_id, endpoint_id, lock=True)
+        endpoint = await endpoint_row(session, tenant_id, endpoint_id, lock=True)
         if not endpoint.enabled:
             raise Conflict("The webhook endpoint is disabled. Enable it first.")
         running = await queries.running_recovery(session, tenant_id, endpoint_id)

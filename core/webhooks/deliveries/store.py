@@ -12,16 +12,16 @@ import asyncpg
 
 from core.db.session import Connection
 from core.domain.ids import DeliveryId, EndpointId, EventId, JobId, LeaseToken, TenantId
-from core.webhooks.records import (
+from core.webhooks.deliveries.records import (
     Caps,
     ClaimedDelivery,
     DeliveryNotDue,
-    DisabledEndpoint,
     Ended,
     PutBack,
     RecordedBatch,
     Successor,
 )
+from core.webhooks.endpoints.records import DisabledEndpoint
 
 # Claims are one at a time over the fleet, so that what is in flight can be counted. Each takes a millisecond or two.
 # Whoever stands still with the lock is not waited for: LockNotAvailableError, and the claim is made without it.

@@ -13,7 +13,7 @@ from core.domain.clock import Clock
 from core.domain.errors import FailedDependency
 from core.domain.ids import DeliveryId, EndpointId, EventId, TenantId, new_uuid
 from core.queue.ring import Ring, ring_delivery
-from core.webhooks import queries
+from core.webhooks.endpoints import queries
 from core.webhooks.events import sample_event
 
 # From asking for it to a worker's first byte.

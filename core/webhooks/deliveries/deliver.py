@@ -21,12 +21,12 @@ from core.db.sealed import SealBroken
 from core.domain.ids import DELIVERY, EVENT, DeliveryId, show
 from core.observability.context import bound
 from core.observability.metrics import DELIVERIES, DELIVERY_TIME, count
-from core.webhooks.context import DeliverContext
-from core.webhooks.exchange import Answered, Crowded, NoAnswer, Timing
-from core.webhooks.payload import body_of
-from core.webhooks.records import ClaimedDelivery, DeliveryNotDue, Ended, PutBack
-from core.webhooks.schedule import next_wait
-from core.webhooks.signing import sign
+from core.webhooks.deliveries.context import DeliverContext
+from core.webhooks.deliveries.payload import body_of
+from core.webhooks.deliveries.records import ClaimedDelivery, DeliveryNotDue, Ended, PutBack
+from core.webhooks.deliveries.schedule import next_wait
+from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer, Timing
+from core.webhooks.egress.signing import sign
 
 _THROTTLING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
 # A receiver that says 429 or 503 is left alone as a whole, not only by the delivery that it said it to.
@@ -60,7 +60,7 @@ async def _deliver(context: DeliverContext, delivery: ClaimedDelivery) -> float 
         case Ended() as ended:
             written = await _record(context, ended)
             count(DELIVERIES, ended.state)
-            log.info("webhook_attempt", state=ended.state, status=ended.status, error=ended.error)
+            log.info("webhook_attempt", status=ended.state, http_status=ended.status, error=ended.error)
             return ended.delay if written else None
 
 

@@ -3,7 +3,7 @@
 The address is checked where it is used, after resolution and for each connection, so no rebinding and no second parser
 can get between. No redirects, no cookies, no proxy from the environment, one deadline over everything, and at most
 16 kB of the answer are read. Names are resolved without threads, so a slow zone holds up nobody else's.
-Called by core/webhooks/deliver.py.
+Called by core/webhooks/deliveries/deliver.py.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from yarl import URL
 
 from core.domain.ids import TenantId
 from core.settings import WebhookSettings
-from core.webhooks.addresses import is_allowed
-from core.webhooks.crowds import Crowds
-from core.webhooks.exchange import Answered, Crowded, NoAnswer, Problem
-from core.webhooks.stopwatch import Stopwatch, TimedConnector, current, tracing
+from core.webhooks.egress.addresses import is_allowed
+from core.webhooks.egress.crowds import Crowds
+from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer, Problem
+from core.webhooks.egress.stopwatch import Stopwatch, TimedConnector, current, tracing
 
 _READ_BYTES: Final = 16 * 1024
 # A receiver that has said its status but never ends its body.

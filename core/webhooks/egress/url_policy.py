@@ -1,7 +1,7 @@
 """Refuses a webhook URL when it is given, with a reason, instead of failing its deliveries later. Called by the routes.
 
-Only for good messages: what protects the network is the check at the socket (core/webhooks/egress.py). The parser is
-the sending client's own, because two parsers disagree about malformed URLs.
+Only for good messages: what protects the network is the check at the socket (post.py). The parser is the sending
+client's own, because two parsers disagree about malformed URLs.
 """
 
 import re
@@ -12,7 +12,7 @@ from yarl import URL
 
 from core.domain.errors import InvalidParameter
 from core.settings import WebhookSettings
-from core.webhooks.addresses import is_allowed
+from core.webhooks.egress.addresses import is_allowed
 
 _LONGEST: Final = 2048
 _LONGEST_HOST: Final = 253

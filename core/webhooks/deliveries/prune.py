@@ -13,7 +13,7 @@ from core.db.engine import Database
 from core.db.session import hot_transaction
 from core.observability.metrics import PRUNED, count
 from core.settings import RetentionSettings
-from core.webhooks.store import statement
+from core.webhooks.deliveries.store import statement
 
 BATCH: Final = 500
 _DAY: Final = 86_400.0

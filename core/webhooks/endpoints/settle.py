@@ -7,7 +7,7 @@ from typing import Final
 
 from core.db.engine import Database
 from core.db.session import hot_transaction
-from core.webhooks.store import statement
+from core.webhooks.deliveries.store import statement
 
 _BATCH: Final = 500
 # A sweep has other things to do.

@@ -1,4 +1,4 @@
-"""Where the time of an exchange went: name, connect, TLS, first byte. Used by core/webhooks/egress.py only.
+"""Where the time of an exchange went: name, connect, TLS, first byte. Used by core/webhooks/egress/post.py only.
 
 aiohttp's tracing tells of names and of whole connections. When TCP is through and TLS begins it does not say; the
 protocol is made at that very moment, so its factory takes the time (tests/webhooks/test_timing.py pins this).
@@ -17,7 +17,7 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 from core.domain.ids import TenantId
-from core.webhooks.exchange import Timing
+from core.webhooks.egress.exchange import Timing
 
 
 class Stopwatch:
@@ -33,7 +33,7 @@ class Stopwatch:
         self.tenant_id: TenantId | None = None
         """On whose behalf it is."""
         self.addresses: set[str] = set()
-        """Where it has a place (core/webhooks/crowds.py)."""
+        """Where it has a place (core/webhooks/egress/crowds.py)."""
         self.crowded: str | None = None
         """An address at which there was none."""
         self._started = time.perf_counter()

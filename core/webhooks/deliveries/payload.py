@@ -1,7 +1,7 @@
 """The exact bytes of one delivery: the stored event, with the job's result in it where the endpoint asked for that.
 
 A result is not stored a second time: it is spliced in when it is sent, and a job that has succeeded never changes, so
-every attempt sends the same bytes, until the job is deleted and its result with it. Called by core/webhooks/deliver.py.
+every attempt sends the same bytes, until the job is deleted and its result with it. Called by deliver.py.
 """
 
 from typing import Final
@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 
 from core.db.sealed import Sealer
-from core.webhooks.records import ClaimedDelivery
+from core.webhooks.deliveries.records import ClaimedDelivery
 
 LARGEST_BODY: Final = 64 * 1024
 

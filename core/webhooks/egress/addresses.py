@@ -1,4 +1,4 @@
-"""Which addresses a webhook may reach. Pure; asked by core/webhooks/egress.py for the address a socket is about to use.
+"""Which addresses a webhook may reach. Pure; post.py asks it about the address that a socket is about to use.
 
 Python's `is_global` calls several metadata services, NAT64 and 6to4 forms and all of multicast global, and differs
 between versions, so the table is our own: the IANA special-purpose registries plus the cloud metadata addresses.

@@ -1,6 +1,6 @@
 """What deliveries are handed, and the statements that they share: made by core/runtime.py, once per worker.
 
-Used by core/webhooks/deliver.py.
+Used by core/webhooks/deliveries/deliver.py.
 """
 
 from collections import Counter
@@ -19,12 +19,12 @@ from core.domain.clock import Clock
 from core.domain.ids import DeliveryId, EventId, TenantId, new_uuid
 from core.queue.ring import Ring, ring_delivery
 from core.settings import WebhookSettings
-from core.webhooks import store
-from core.webhooks.egress import Egress
+from core.webhooks.deliveries import store
+from core.webhooks.deliveries.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, PutBack, Successor
+from core.webhooks.deliveries.schedule import WAITS
+from core.webhooks.egress.health import Health
+from core.webhooks.egress.post import Egress
 from core.webhooks.events import DISABLED, disabled_event
-from core.webhooks.health import Health
-from core.webhooks.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, PutBack, Successor
-from core.webhooks.schedule import WAITS
 
 # For what follows the exchange; less where exchanges are short.
 _LEASE_MARGIN_SECONDS: Final = 10.0

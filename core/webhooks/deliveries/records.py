@@ -8,8 +8,8 @@ from uuid import UUID
 from pydantic import JsonValue
 
 from core.domain.ids import DeliveryId, EndpointId, EventId, JobId, LeaseToken, RecoveryId, TenantId
-from core.webhooks.exchange import Timing
-from core.webhooks.signing import Signature
+from core.webhooks.egress.exchange import Timing
+from core.webhooks.endpoints.records import DisabledEndpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +84,6 @@ class PutBack:
 
 
 @dataclass(frozen=True, slots=True)
-class DisabledEndpoint:
-    """An endpoint that failed for too long, or said that it is gone."""
-
-    id: EndpointId
-    tenant_id: TenantId
-    reason: str
-    failures: int
-
-
-@dataclass(frozen=True, slots=True)
 class RecordedBatch:
     """The deliveries that were still their senders', each with its tenant, host and target; and who was disabled."""
 
@@ -111,52 +101,8 @@ class Successor:
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointDraft:
-    """What a caller says of an endpoint."""
-
-    name: str
-    url: str
-    event_types: tuple[str, ...]
-    include_result: bool = False
-    max_per_second: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointRecord:
-    """An endpoint as its caller may see it. `failures` are those since the last success."""
-
-    id: EndpointId
-    draft: EndpointDraft
-    signature: Signature
-    secret_hint: str
-    enabled: bool
-    disabled_reason: str | None
-    disabled_at: datetime | None
-    failures: int
-    failing_since: datetime | None
-    created_at: datetime
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class RevealedEndpoint:
-    """An endpoint with what its receiver verifies with, shown this once."""
-
-    endpoint: EndpointRecord
-    secret: str
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointPage:
-    """Newest first."""
-
-    endpoints: tuple[EndpointRecord, ...]
-    has_more: bool
-
-
-@dataclass(frozen=True, slots=True)
 class DeliverySummary:
-    """A delivery in a list; `status` and `error` are the last attempt's."""
+    """A delivery in a list; `http_status` and `error` are the last attempt's."""
 
     id: DeliveryId
     event_id: EventId
@@ -164,13 +110,21 @@ class DeliverySummary:
     endpoint_id: EndpointId | None
     job_id: JobId | None
     url: str
-    state: str
+    status: str
     attempts: int
-    status: int | None
+    http_status: int | None
     error: str | None
     created_at: datetime
     delivered_at: datetime | None
     next_attempt_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryPage:
+    """Newest first."""
+
+    deliveries: tuple[DeliverySummary, ...]
+    has_more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +134,7 @@ class AttemptLine:
     attempt: int
     trigger: str
     started_at: datetime
-    status: int | None
+    http_status: int | None
     error: str | None
     timing: Timing
     retry_after: float | None
@@ -203,7 +157,7 @@ class DeliveryFilter:
 
     endpoint_id: EndpointId | None = None
     job_id: JobId | None = None
-    states: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
     event_type: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None

@@ -3,7 +3,7 @@
 Thousands of host names may lead to one address, so the address that a socket connects to is what counts here, whatever
 it was called. One tenant has at most half of an address's places, so that it can't shut others out of a server that
 many share. IPv6 is counted by /64, which is what one customer is given.
-Asked by core/webhooks/egress.py for each connection.
+Asked by core/webhooks/egress/post.py for each connection.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 from core.domain.ids import TenantId
-from core.webhooks.addresses import unwrapped
+from core.webhooks.egress.addresses import unwrapped
 
 _PREFIX_OF_A_CUSTOMER: Final = 64
 _LONGEST_WAIT_SECONDS: Final = 60.0

@@ -67,8 +67,8 @@ GUARDS = (
     Guard(
         "an attempt that ended is closed",
         _APPLY,
-        "AND attempt.outcome = 'running' AND held.outcome IS NOT NULL",
-        "AND held.outcome IS NOT NULL",
+        "        AND attempt.outcome = 'running'\n",
+        "",
         story.what_an_earlier_run_came_to_is_not_rewritten,
     ),
     Guard(
@@ -117,8 +117,8 @@ GUARDS = (
     Guard(
         "whose job is cancelled",
         _HELD,
-        "tenant_id = :tenant_id AND ",
-        ":tenant_id::uuid IS NOT NULL AND ",
+        "AND tenant_id = :tenant_id",
+        "AND :tenant_id::uuid IS NOT NULL",
         story.a_worker_changes_the_named_tenants_jobs_only,
     ),
     Guard(
@@ -138,7 +138,7 @@ GUARDS = (
         "",
         story.two_claims_at_the_same_time_give_one_run,
     ),
-    Guard("run_at in the claim", _CLAIM, "AND wanted.run_at <= now() ", "", story.a_job_waits_for_its_time),
+    Guard("run_at in the claim", _CLAIM, "AND wanted.run_at <= now()", "", story.a_job_waits_for_its_time),
     Guard(
         "the deadline in the claim",
         _CLAIM,
@@ -198,8 +198,8 @@ GUARDS = (
     Guard(
         "only a lease that is over is judged",
         _DEATHS,
-        "lease_expires_at < now() OR",
-        "true OR",
+        "            lease_expires_at < now()\n",
+        "            true\n",
         workers.a_worker_within_its_lease_is_not_judged,
     ),
     Guard(
@@ -296,8 +296,8 @@ GUARDS = (
     Guard(
         "the token in a delivery's end",
         "core/webhooks/sql/record.sql",
-        "        AND delivery.lease_token = ended.lease_token AND",
-        "        AND",
+        "        AND delivery.lease_token = ended.lease_token\n",
+        "",
         story.a_sender_that_lost_its_lease_records_nothing,
     ),
     Guard(

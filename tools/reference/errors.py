@@ -18,8 +18,8 @@ _SHAPE: Final = """
 {"error": {"message": "…", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}}
 """
 _SHAPE_NOTES: Final = """
-`message` says what to do next, and its text may change. `code` never changes its meaning. `param` names the field, or is
-null. When a retry can help, the response has `Retry-After`; when it can't, it has `x-should-retry: false`.
+`message` says what to do next, and its text may change. `code` never changes its meaning. `param` names the field, or
+is null. When a retry can help, the response has `Retry-After`; when it can't, it has `x-should-retry: false`.
 """
 _JOBS: Final = """
 ## Errors of a job
@@ -30,9 +30,9 @@ A job that ended without a result has `error: {code, message, next_step}`; an at
 _FAULTS: Final = """
 ## Faults of a provider
 
-The class alone decides what happens next. `retry` uses up an attempt and tries again later. `snooze` tries again later and
-uses up no attempt, with growing waits. `wait_out` does the same with short waits, for outages that are usually short.
-`give_up` fails the job at once. *Billed* says whether the provider probably charged for the call.
+The class alone decides what happens next. `retry` uses up an attempt and tries again later. `snooze` tries again later
+and uses up no attempt, with growing waits. `wait_out` does the same with short waits, for outages that are usually
+short. `give_up` fails the job at once. *Billed* says whether the provider probably charged for the call.
 """
 
 

@@ -12,8 +12,8 @@ _INTRODUCTION: Final = """
 # Metrics
 
 The API serves its metrics at `/metrics`, and a worker serves its own at `/metrics` on `INFERD_WORKER_METRICS_PORT`, in
-Prometheus's text format. Times are in seconds. No label names a tenant. A histogram adds `_bucket`, `_sum` and `_count` to
-its name.
+Prometheus's text format. Times are in seconds. No label names a tenant. A histogram adds `_bucket`, `_sum` and `_count`
+to its name.
 """
 
 

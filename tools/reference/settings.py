@@ -21,8 +21,8 @@ _INTRODUCTION: Final = """
 # Settings
 
 Every setting is an environment variable, or a line of the file `.env` in the working directory; the environment wins.
-`inferd serve` and `inferd demo` need none of them. If a value is wrong or missing, the process does not start, and a message
-names the variable.
+`inferd serve` and `inferd demo` need none of them. If a value is wrong or missing, the process does not start, and a
+message names the variable.
 """
 _EXAMPLE_HEAD: Final = """
 # Copy this file to .env and uncomment what you change. docs/reference/settings.md describes all settings.
@@ -31,7 +31,7 @@ _EXAMPLE_HEAD: Final = """
 _EXAMPLE_COMPOSE: Final = """
 # docker-compose.yml
 
-# Only docker-compose.yml reads these; it builds the two URLs above from them. Use letters and digits: openssl rand -hex 24
+# Only docker-compose.yml reads these, for the two URLs above. Use letters and digits: openssl rand -hex 24
 POSTGRES_PASSWORD=
 REDIS_PASSWORD=
 """

@@ -3,8 +3,8 @@
 Revision ID: 0006
 Revises: 0005
 
-A foreign key of deliveries makes the end of a job wait for whoever deletes an endpoint, and its cascade deletes what is
-still to be sent. What they kept in order is done by statements: prune_gone, delete, prune_jobs and prune_deleted.
+Drops two foreign keys of deliveries: with them the end of a job waits for the deletion of an endpoint, and the cascade
+deletes pending deliveries. The statements prune_gone, delete, prune_jobs and prune_deleted delete the rows instead.
 """
 
 from collections.abc import Sequence

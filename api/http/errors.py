@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 
 from api.http.json_response import json_response
 from api.http.problems import explain
-from core.db.batching import BatcherClosed, Overloaded
 from core.db.faults import is_store_fault
+from core.db.grouping import GrouperClosed, Overloaded
 from core.domain.errors import (
     AppError,
     Internal,
@@ -29,7 +29,7 @@ from core.domain.errors import (
 )
 
 # What a route may raise to say no; anything else is looked at, and logged, by api/http/middleware.py.
-REFUSALS: Final = (AppError, RequestValidationError, ValidationError, HTTPException, Overloaded, BatcherClosed)
+REFUSALS: Final = (AppError, RequestValidationError, ValidationError, HTTPException, Overloaded, GrouperClosed)
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ def _weather(error: Exception) -> AppError | None:
     match error:
         case Overloaded():
             return TooManyRequests("Too much is waiting to be stored; try again in a second.", retry_after=1.0)
-        case BatcherClosed():
+        case GrouperClosed():
             return Unavailable("The server is shutting down; try again.", retry_after=1.0)
         case _ if is_store_fault(error):
             return Unavailable("The database is out of reach; try again.", retry_after=1.0)

@@ -22,6 +22,7 @@ from api.webhooks.schemas.endpoints import (
     TestWebhookEndpoint,
     UpdateWebhookEndpoint,
     WebhookEndpointView,
+    endpoint_list,
     endpoint_view,
     revealed_view,
 )
@@ -30,9 +31,10 @@ from core.domain.ids import ENDPOINT, EndpointId, InvalidId, parse, show
 from core.webhooks.egress.url_policy import check_url
 from core.webhooks.endpoints.create import create_endpoint
 from core.webhooks.endpoints.read import get_endpoint, list_endpoints
+from core.webhooks.endpoints.records import EndpointChanges
 from core.webhooks.endpoints.rotate_secret import rotate_secret
 from core.webhooks.endpoints.sample import QUEUE_SECONDS, send_sample
-from core.webhooks.endpoints.update import delete_endpoint, set_enabled, update_endpoint
+from core.webhooks.endpoints.update import delete_endpoint, update_endpoint
 from core.webhooks.events import EVENT_TYPES
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
@@ -73,16 +75,7 @@ async def create(runtime: RuntimeDep, caller: CallerDep, body: BodyDep) -> Respo
 async def list_(runtime: RuntimeDep, caller: CallerDep, query: Annotated[EndpointListQuery, Query()]) -> Response:
     """The caller's endpoints, newest first."""
     page = await list_endpoints(runtime.database, caller.tenant_id, before=query.before_id(), limit=query.limit)
-    data = [endpoint_view(each) for each in page.endpoints]
-    return json_response(
-        {
-            "object": "list",
-            "data": data,
-            "has_more": page.has_more,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-        }
-    )
+    return json_response(endpoint_list(page))
 
 
 @router.get("/webhook_event_types", responses=answers(EventTypeListView, 200))
@@ -104,24 +97,22 @@ async def update(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointId
     if wanted.url is not None:
         check_url(wanted.url, runtime.settings.webhook, "url")
     changed = await update_endpoint(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, wanted.changes())
-    if wanted.enabled is not None:
-        changed = await set_enabled(
-            runtime.database, runtime.clock, caller.tenant_id, endpoint_id, enabled=wanted.enabled
-        )
     return json_response(endpoint_view(changed))
 
 
 @router.post(f"{_ONE}/enable", responses=answers(WebhookEndpointView, 200))
 async def enable(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep) -> Response:
     """Sends again. What was skipped meanwhile waits for a recovery."""
-    changed = await set_enabled(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, enabled=True)
+    changes = EndpointChanges(enabled=True)
+    changed = await update_endpoint(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, changes)
     return json_response(endpoint_view(changed))
 
 
 @router.post(f"{_ONE}/disable", responses=answers(WebhookEndpointView, 200))
 async def disable(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep) -> Response:
     """Sends nothing more. What would be sent is kept as `skipped`."""
-    changed = await set_enabled(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, enabled=False)
+    changes = EndpointChanges(enabled=False)
+    changed = await update_endpoint(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, changes)
     return json_response(endpoint_view(changed))
 
 

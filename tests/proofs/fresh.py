@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from core.jobs.group_commit import GroupCommit, open_group_commit
+from core.jobs.group_commit import GroupCommit
 from core.jobs.heartbeat import Leases
 from core.jobs.worker_lease import WorkerLease
 from core.queue.enqueue import Enqueuer, open_enqueuer
@@ -45,7 +45,7 @@ def fresh_worker(runtime: WorkerRuntime, keys: Keys | None = None, lease: Worker
 
 
 def _group_commit(runtime: ApiRuntime | WorkerRuntime, enqueuer: Enqueuer, claimant: Callable[[], str]) -> GroupCommit:
-    return open_group_commit(
+    return GroupCommit(
         runtime.database,
         runtime.jobs.sealer,
         enqueuer,

@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from core.db.batching import Failed
 from core.db.dedicated import DedicatedConnection
+from core.db.grouping import Failed
 from core.db.session import hot_transaction
 from core.domain.clock import SystemClock
 from core.domain.ids import JobId, show_job
-from core.jobs.group_commit import Run
+from core.domain.run_again import DONE, After
+from core.jobs.records import Run
 from core.queue.keys import Lane
 from core.webhooks.deliveries.deliver import deliver_webhook
 from core.webhooks.deliveries.records import ClaimedDelivery, Ended
@@ -129,12 +130,12 @@ async def test_f22_a_workers_clock_is_wrong(scene: FaultScene, minutes: int, mon
     later = await submit_one(scene.api, scene.setting, "f22-later", run_at=await scene.owner.fetchval(IN_FIVE_MINUTES))
     now = await submit_one(scene.api, scene.setting, "f22-now")
     worker = fresh_worker(scene.worker)
-    assert await execute_job(worker.jobs, now) is None
-    seconds = await execute_job(worker.jobs, later)
-    assert seconds is not None
-    assert 200 < seconds < 300
+    assert await execute_job(worker.jobs, now) == DONE
+    again = await execute_job(worker.jobs, later)
+    assert isinstance(again, After)
+    assert 200 < again.seconds < 300
     claimed = await submit_one(scene.api, scene.setting, "f22-lease")
-    await worker.jobs.group_commit.claims.submit(claimed)
+    await worker.jobs.group_commit.claim(claimed)
     left = await scene.owner.fetchval(
         "SELECT lease_expires_at - now() FROM workers WHERE id = (SELECT worker_id FROM jobs WHERE id = $1)", claimed
     )
@@ -164,7 +165,7 @@ async def test_f30_a_sender_that_stood_still_sends_after_another_one(scene: Faul
     held = await slow.deliveries.claims.submit(delivery_id)
     assert isinstance(held, ClaimedDelivery)
     await lapse_leases(scene.owner)
-    assert await deliver_webhook(other.deliveries, delivery_id) is None
+    assert await deliver_webhook(other.deliveries, delivery_id) == DONE
     late = Ended(held, "pending", datetime.now(UTC), Timing(), delay=0.0, status=500)
     assert not await slow.deliveries.records.submit(late)
     assert (await scene.witnesses()).is_over(job_id)
@@ -177,7 +178,7 @@ async def test_f36_a_blocked_loop_starts_no_call_that_another_worker_may_have_ma
     lease = replace(scene.worker.jobs.leases.worker, connection=alone, name="blocked", id="", lease_seconds=1.0)
     await lease.register()
     worker = fresh_worker(scene.worker, lease=lease)
-    calls = worker.jobs.group_commit.calls
+    calls = worker.jobs.group_commit._calls
     mark = calls.statement
 
     async def mark_and_block(runs: Sequence[Run]) -> Sequence[bool | Failed]:

@@ -9,8 +9,7 @@ from typing_extensions import TypedDict
 
 from core.domain.ids import DELIVERY, show, show_job
 from core.jobs.explain import next_step
-from core.jobs.queries import JobSummary
-from core.jobs.records import AttemptRecord, JobRecord
+from core.jobs.records import AttemptRecord, JobRecord, JobSummary
 
 
 class UsageView(TypedDict):
@@ -47,9 +46,9 @@ class AttemptView(TypedDict):
 class DeliveryView(TypedDict):
     id: str
     event: str
-    state: str
+    status: str
     attempts: int
-    status: int | None
+    http_status: int | None
     error: str | None
     delivered_at: datetime | None
     next_attempt_at: datetime | None
@@ -226,9 +225,9 @@ def _webhook(job: JobRecord) -> WebhookView | None:
             {
                 "id": show(DELIVERY, delivery.id),
                 "event": delivery.event_type,
-                "state": delivery.state,
+                "status": delivery.state,
                 "attempts": delivery.attempts,
-                "status": delivery.status,
+                "http_status": delivery.status,
                 "error": delivery.error,
                 "delivered_at": delivery.delivered_at,
                 "next_attempt_at": delivery.next_attempt_at,

@@ -11,8 +11,8 @@ from typing import Final
 import asyncpg
 import structlog
 
-from core.db.batching import Batcher
 from core.db.engine import Database
+from core.db.grouping import Grouper
 from core.db.sealed import Sealer
 from core.db.session import hot_statement, hot_transaction
 from core.domain.clock import Clock
@@ -38,9 +38,9 @@ log = structlog.get_logger(__name__)
 class DeliverContext:
     """`sending` counts the deliveries of each tenant that this worker has claimed and not yet done with."""
 
-    claims: Batcher[DeliveryId, Claimed]
-    records: Batcher[Ended, bool]
-    put_backs: Batcher[PutBack, bool]
+    claims: Grouper[DeliveryId, Claimed]
+    records: Grouper[Ended, bool]
+    put_backs: Grouper[PutBack, bool]
     egress: Egress
     sealer: Sealer
     clock: Clock
@@ -94,9 +94,9 @@ def open_deliveries(
         return [row.delivery.id in written for row in rows]
 
     return DeliverContext(
-        claims=Batcher("delivery_claim", claim),
-        records=Batcher("delivery_record", record),
-        put_backs=Batcher("delivery_put_back", put_back),
+        claims=Grouper("delivery_claim", claim),
+        records=Grouper("delivery_record", record),
+        put_backs=Grouper("delivery_put_back", put_back),
         egress=egress,
         sealer=sealer,
         clock=clock,
@@ -131,7 +131,7 @@ async def _claim(database: Database, ids: Sequence[DeliveryId], caps: Caps, *, l
 async def _write(
     database: Database, clock: Clock, enqueuer: Enqueuer, rows: Sequence[Ended], *, worker_id: str, per_target: int
 ) -> list[bool]:
-    told: list[Successor] = []
+    published: list[Successor] = []
     async with hot_transaction(database, None) as connection:
         batch = await store.record(connection, rows, worker_id=worker_id)
         if batch.disabled:
@@ -140,9 +140,9 @@ async def _write(
                 (each, event_id, disabled_event(event_id, each, clock.now()))
                 for each, event_id in zip(batch.disabled, ids, strict=True)
             ]
-            told = await store.tell_disabled(connection, DISABLED, events)
+            published = await store.publish_disabled(connection, DISABLED, events)
         following = await store.successors(connection, batch, per_target=per_target)
-    enqueuer.enqueue(*(delivery_entry(each.id, each.tenant_id, each.delay) for each in (*following, *told)))
+    enqueuer.enqueue(*(delivery_entry(each.id, each.tenant_id, each.delay) for each in (*following, *published)))
     for each in batch.disabled:
         log.warning("webhook_endpoint_disabled", endpoint_id=each.id.hex, reason=each.reason, failures=each.failures)
     return [row.delivery.id in batch.written for row in rows]

@@ -13,6 +13,7 @@ from core.db.session import ReadSession
 from core.db.tables import DeliveryAttemptRow, DeliveryRow, JobRow, RecoveryRow, WebhookEndpointRow
 from core.domain.errors import NotFound
 from core.domain.ids import DELIVERY, DeliveryId, EndpointId, EventId, JobId, TenantId, show, uuid_at
+from core.domain.paging import Page, page_of
 from core.webhooks.deliveries.records import AttemptLine, DeliveryDetail, DeliveryFilter, DeliverySummary
 from core.webhooks.egress.exchange import Timing
 
@@ -42,7 +43,7 @@ def _readable() -> ColumnElement[bool]:
 
 async def list_deliveries(
     session: ReadSession, tenant_id: TenantId, wanted: DeliveryFilter, *, before: DeliveryId | None, limit: int
-) -> list[DeliverySummary]:
+) -> Page[DeliverySummary]:
     """The caller's deliveries, newest first, from just before the delivery `before`."""
     query = select(DeliveryRow).where(col(DeliveryRow.tenant_id) == tenant_id, _readable())
     if before is not None:
@@ -51,16 +52,16 @@ async def list_deliveries(
         query = query.where(col(DeliveryRow.endpoint_id) == wanted.endpoint_id)
     if wanted.job_id is not None:
         query = query.where(col(DeliveryRow.job_id) == wanted.job_id)
-    if wanted.states:
-        query = query.where(col(DeliveryRow.state).in_(wanted.states))
+    if wanted.statuses:
+        query = query.where(col(DeliveryRow.state).in_(wanted.statuses))
     if wanted.event_type is not None:
         query = query.where(col(DeliveryRow.event_type) == wanted.event_type)
     if wanted.created_after is not None:
         query = query.where(col(DeliveryRow.created_at) >= wanted.created_after)
     if wanted.created_before is not None:
         query = query.where(col(DeliveryRow.created_at) < wanted.created_before)
-    rows = await session.exec(query.order_by(col(DeliveryRow.id).desc()).limit(limit))
-    return [_summary(row) for row in rows]
+    rows = (await session.exec(query.order_by(col(DeliveryRow.id).desc()).limit(limit + 1))).all()
+    return page_of(rows, limit, _summary)
 
 
 async def delivery_detail(session: ReadSession, tenant_id: TenantId, delivery_id: DeliveryId) -> DeliveryDetail:
@@ -126,9 +127,9 @@ def _summary(row: DeliveryRow) -> DeliverySummary:
         endpoint_id=None if row.endpoint_id is None else EndpointId(row.endpoint_id),
         job_id=None if row.job_id is None else JobId(row.job_id),
         url=row.url,
-        state=row.state,
+        status=row.state,
         attempts=row.attempts,
-        status=row.last_status,
+        http_status=row.last_status,
         error=row.last_error,
         created_at=row.created_at,
         delivered_at=row.delivered_at,
@@ -141,7 +142,7 @@ def _line(row: DeliveryAttemptRow) -> AttemptLine:
         attempt=row.attempt,
         trigger=row.trigger,
         started_at=row.started_at,
-        status=row.status,
+        http_status=row.status,
         error=row.error,
         timing=Timing(row.dns_ms, row.connect_ms, row.tls_ms, row.first_byte_ms, row.total_ms),
         retry_after=row.retry_after,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from pydantic import JsonValue
@@ -83,11 +84,19 @@ class PutBack:
     delay: float
 
 
+class Written(NamedTuple):
+    """Where a delivery that ended went to."""
+
+    tenant_id: TenantId
+    host: str
+    target: UUID
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedBatch:
-    """The deliveries that were still their senders', each with its tenant, host and target; and who was disabled."""
+    """The deliveries that were still their senders', and the endpoints that were disabled."""
 
-    written: Mapping[DeliveryId, tuple[TenantId, str, UUID]]
+    written: Mapping[DeliveryId, Written]
     disabled: Sequence[DisabledEndpoint]
 
 
@@ -102,7 +111,7 @@ class Successor:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySummary:
-    """A delivery in a list; `status` and `error` are the last attempt's."""
+    """A delivery in a list; `http_status` and `error` are the last attempt's."""
 
     id: DeliveryId
     event_id: EventId
@@ -110,9 +119,9 @@ class DeliverySummary:
     endpoint_id: EndpointId | None
     job_id: JobId | None
     url: str
-    state: str
+    status: str
     attempts: int
-    status: int | None
+    http_status: int | None
     error: str | None
     created_at: datetime
     delivered_at: datetime | None
@@ -126,7 +135,7 @@ class AttemptLine:
     attempt: int
     trigger: str
     started_at: datetime
-    status: int | None
+    http_status: int | None
     error: str | None
     timing: Timing
     retry_after: float | None
@@ -149,7 +158,7 @@ class DeliveryFilter:
 
     endpoint_id: EndpointId | None = None
     job_id: JobId | None = None
-    states: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
     event_type: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None

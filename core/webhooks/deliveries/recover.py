@@ -13,18 +13,21 @@ from sqlmodel import col, select
 
 from core.db.engine import Database
 from core.db.session import hot_transaction, reading, transaction
+from core.db.statements import Statement
 from core.db.tables import RecoveryRow
 from core.domain.errors import Conflict, NotFound
 from core.domain.ids import RECOVERY, DeliveryId, EndpointId, RecoveryId, TenantId, new_uuid, show
 from core.queue.enqueue import Enqueuer, delivery_entry
 from core.webhooks.deliveries import queries
 from core.webhooks.deliveries.records import RecoveryRecord
-from core.webhooks.deliveries.store import MOST_ATTEMPTS, statement
+from core.webhooks.deliveries.store import MOST_ATTEMPTS
 from core.webhooks.endpoints.queries import endpoint_row
 
 _BATCH: Final = 1000
 # A sweep has other things to do.
 _BATCHES_A_SWEEP: Final = 10
+
+RECOVER: Final = Statement("core/webhooks/sql/recover.sql")
 
 log = structlog.get_logger(__name__)
 
@@ -75,10 +78,10 @@ async def get_recovery(database: Database, tenant_id: TenantId, recovery_id: Rec
 
 
 async def advance_recoveries(database: Database, enqueuer: Enqueuer) -> int:
-    """Carries on with what is running, for some batches. Answers how many those were."""
+    """Carries on with what is running, for some batches. Returns how many those were."""
     for batches in range(_BATCHES_A_SWEEP):
         async with hot_transaction(database, None) as connection:
-            row = await connection.fetchrow(statement("recover"), _BATCH, MOST_ATTEMPTS)
+            row = await RECOVER.fetchrow(connection, page_size=_BATCH, most_attempts=MOST_ATTEMPTS)
         if row is None:
             return batches
         tenant_id = TenantId(row["tenant_id"])

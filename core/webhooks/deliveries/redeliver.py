@@ -3,15 +3,20 @@
 The claim is the same as the schedule's, so the two can't both send it.
 """
 
+from typing import Final
+
 from core.db.engine import Database
 from core.db.session import transaction
+from core.db.statements import Statement
 from core.domain.clock import Clock
 from core.domain.errors import Conflict
 from core.domain.ids import DeliveryId, EndpointId, TenantId
 from core.queue.enqueue import Enqueuer, delivery_entry
 from core.webhooks.deliveries import queries
 from core.webhooks.deliveries.store import MOST_ATTEMPTS
-from core.webhooks.endpoints.queries import endpoint_row, run
+from core.webhooks.endpoints.queries import endpoint_row
+
+REQUEUE: Final = Statement("core/webhooks/sql/requeue.sql")
 
 
 async def redeliver(
@@ -30,5 +35,5 @@ async def redeliver(
             endpoint = await endpoint_row(session, tenant_id, EndpointId(row.endpoint_id))
             if not endpoint.enabled:
                 raise Conflict("The webhook endpoint is disabled. Enable it first.")
-        await run(session, "requeue", delivery_id, tenant_id)
+        await REQUEUE.run(session, id=delivery_id, tenant_id=tenant_id)
     enqueuer.enqueue(delivery_entry(delivery_id, tenant_id))

@@ -19,6 +19,31 @@ class EndpointDraft:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointChanges:
+    """What a caller wants changed; None leaves a field as it is. `max_per_second` counts with `changes_rate` alone,
+    because None takes the limit away.
+    """
+
+    name: str | None = None
+    url: str | None = None
+    event_types: tuple[str, ...] | None = None
+    include_result: bool | None = None
+    max_per_second: float | None = None
+    changes_rate: bool = False
+    enabled: bool | None = None
+
+    def applied_to(self, draft: EndpointDraft) -> EndpointDraft:
+        """The draft with these changes made."""
+        return EndpointDraft(
+            name=draft.name if self.name is None else self.name,
+            url=draft.url if self.url is None else self.url,
+            event_types=draft.event_types if self.event_types is None else self.event_types,
+            include_result=draft.include_result if self.include_result is None else self.include_result,
+            max_per_second=self.max_per_second if self.changes_rate else draft.max_per_second,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointRecord:
     """An endpoint as its caller may see it. `failures` are those since the last success."""
 
@@ -41,14 +66,6 @@ class RevealedEndpoint:
 
     endpoint: EndpointRecord
     secret: str
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointPage:
-    """Newest first."""
-
-    endpoints: tuple[EndpointRecord, ...]
-    has_more: bool
 
 
 @dataclass(frozen=True, slots=True)

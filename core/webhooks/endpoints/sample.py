@@ -9,6 +9,7 @@ from typing import Final
 
 from core.db.engine import Database
 from core.db.session import hot_transaction, transaction
+from core.db.statements import Statement
 from core.domain.clock import Clock
 from core.domain.errors import FailedDependency
 from core.domain.ids import DeliveryId, EndpointId, EventId, TenantId, new_uuid
@@ -19,6 +20,8 @@ from core.webhooks.events import sample_event
 # From asking for it to a worker's first byte.
 QUEUE_SECONDS: Final = 10.0
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.02, 0.25
+
+INSERT_SAMPLE: Final = Statement("core/webhooks/sql/insert_sample.sql")
 
 _PROBLEMS: Final = {
     "unreachable": "It could not be reached: no such host, a closed port, or an address that is not allowed.",
@@ -44,8 +47,15 @@ async def send_sample(
     body = sample_event(event_id, event_type, endpoint_id, clock.now())
     async with transaction(database, tenant_id) as session:
         row = await queries.endpoint_row(session, tenant_id, endpoint_id)
-        await queries.run(
-            session, "insert_sample", delivery_id, tenant_id, endpoint_id, event_id, event_type, row.url, body
+        await INSERT_SAMPLE.run(
+            session,
+            id=delivery_id,
+            tenant_id=tenant_id,
+            endpoint_id=endpoint_id,
+            event_id=event_id,
+            event_type=event_type,
+            url=row.url,
+            body=body,
         )
     enqueuer.enqueue(delivery_entry(delivery_id, tenant_id))
     ended = await _ended(database, tenant_id, delivery_id, wait_seconds)

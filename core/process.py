@@ -64,7 +64,7 @@ def open_more_files() -> None:
 
 
 def run_process(role: str, serve: Callable[[Settings], Coroutine[None, None, None]]) -> int:
-    """Runs `serve` until it returns, and returns the exit code. An error other than a wrong setting or store is a bug."""
+    """Runs `serve` and returns the exit code. An error other than a wrong setting or a missing store is a bug."""
     # Imported modules stay for good: garbage collections skip them, which also saves a third of a second at the end.
     gc.freeze()
     gc.set_threshold(*COLLECTIONS)

@@ -55,7 +55,7 @@ async def find_tenant(database: Database, name: str) -> TenantId:
     async with reading(database, None) as session:
         found = (await session.exec(select(TenantRow.id).where(col(TenantRow.name) == name))).first()
     if found is None:
-        raise NotFound(f"There is no tenant named {name!r}. Create it with: inferd tenants create {name}")
+        raise NotFound(f"There is no tenant named {name!r}. Create it with `inferd tenants create {name}`.")
     return TenantId(found)
 
 

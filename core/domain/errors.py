@@ -137,6 +137,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "deeply.",
         "invalid_parameter": "A field is missing, unknown or has a wrong value; `param` names it.",
         "idempotency_key_reused": "The Idempotency-Key was already used with a different body; use a new key.",
+        "idempotency_key_not_supported": "The operation creates nothing, so it does not take an Idempotency-Key.",
         "image_url_not_supported": "An image has a URL that is not a `data:` URL; inferd fetches nothing for a job. "
         "Send the image as `data:`.",
         "invalid_webhook_url": "The webhook URL is not allowed: it is not https, has no host, or is not a public "
@@ -167,6 +168,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
 def _statuses() -> Mapping[str, int]:
     found = {
         "invalid_json": 400,
+        "idempotency_key_not_supported": 400,
         "idempotency_key_reused": 422,
         "image_url_not_supported": 422,
         "invalid_webhook_url": 422,

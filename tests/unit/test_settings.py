@@ -74,6 +74,22 @@ def test_a_lease_that_one_late_heartbeat_would_lose_is_refused(monkeypatch: pyte
 
 @pytest.mark.usefixtures("needed")
 @pytest.mark.parametrize(
+    ("small", "large", "value"),
+    [
+        ("INFERD_JOB_RETRY_INITIAL_SECONDS (1)", "INFERD_JOB_RETRY_MAX_SECONDS", "0.5"),
+        ("INFERD_JOB_TIMEOUT_SECONDS (600)", "INFERD_JOB_MAX_TIMEOUT_SECONDS", "300"),
+    ],
+)
+def test_a_default_above_its_limit_is_refused(
+    small: str, large: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(large, value)
+
+    assert refusal().startswith(f"{small} must not be larger than {large} ({value}); set both")
+
+
+@pytest.mark.usefixtures("needed")
+@pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
         ("INFERD_API_PORT", "eighty", "must be a whole number"),

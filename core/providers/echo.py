@@ -118,8 +118,8 @@ def _fail(script: Script, request: InferenceRequest) -> None:
 
 
 def _body(script: Script, request: InferenceRequest) -> JsonValue:
-    said = [text_of(message.get("content")) or "" for message in request.messages if message.get("role") == "user"]
-    text = said[-1] if said else ""
+    texts = [text_of(message.get("content")) or "" for message in request.messages if message.get("role") == "user"]
+    text = texts[-1] if texts else ""
     asked = sum(len((text_of(message.get("content")) or "").split()) for message in request.messages)
     usage: dict[str, JsonValue] = {"prompt_tokens": asked, "completion_tokens": len(text.split())}
     if script.garbage:

@@ -177,51 +177,53 @@ def classify_status(
     status: int, headers: Mapping[str, str], body: JsonValue, *, now: datetime, hide: Redaction | None = None
 ) -> Fault:
     """Returns the Fault for an HTTP response. The error inside a 200 decides by its own code."""
-    said = _read_error(body)
+    reported = _read_error(body)
     if status == _OK:
-        status = said.status or _OK
-    wait = retry_after(headers, now=now, text=said.message)
-    code = _code(status, said)
+        status = reported.status or _OK
+    wait = retry_after(headers, now=now, text=reported.message)
+    code = _code(status, reported)
     if code is FaultCode.PAYMENT_REQUIRED and wait is not None:
         # OpenRouter sends 402 with a time for a limit that refills, and without one when credit is used up.
         code = FaultCode.RATE_LIMITED
     if wait is None and code is FaultCode.MODEL_LOADING:
-        wait = said.estimated_time
+        wait = reported.estimated_time
     retried = DISPOSITIONS[CODES[code].fault_class] in {Disposition.RETRY, Disposition.WAIT_OUT}
     if retried and {name.lower(): value for name, value in headers.items()}.get("x-should-retry") == "false":
         code = FaultCode.RETRY_REFUSED
-    detail = f"HTTP {status}" + (f": {(hide or Redaction()).apply(said.message)}" if said.message else "")
+    detail = f"HTTP {status}" + (f": {(hide or Redaction()).apply(reported.message)}" if reported.message else "")
     return Fault(code, detail=detail, http_status=status, retry_after=wait)
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Reported:
     codes: tuple[str, ...] = ()
     message: str = ""
     status: int | None = None
     estimated_time: float | None = None
 
 
-def _code(status: int, said: _Said) -> FaultCode:
-    named = next((_BY_BODY_CODE[name] for name in said.codes if name in _BY_BODY_CODE), None)
-    worded = next((code for codes, words, code in _BY_WORDS if status in codes and words.search(said.message)), None)
+def _code(status: int, reported: _Reported) -> FaultCode:
+    named = next((_BY_BODY_CODE[name] for name in reported.codes if name in _BY_BODY_CODE), None)
+    worded = next(
+        (code for codes, words, code in _BY_WORDS if status in codes and words.search(reported.message)), None
+    )
     return named or worded or _BY_STATUS.get(status) or _BY_HUNDRED.get(status // 100, FaultCode.PROVIDER_ERROR)
 
 
-def _read_error(body: JsonValue) -> _Said:
+def _read_error(body: JsonValue) -> _Reported:
     """Reads OpenAI's `error` object, or the `error`, `detail` or `message` text that other servers send."""
     if isinstance(body, str):
         # An HTML page comes from a gateway and says nothing about the call.
-        return _Said(message="" if body.lstrip().startswith("<") else body)
+        return _Reported(message="" if body.lstrip().startswith("<") else body)
     if not isinstance(body, dict):
-        return _Said()
+        return _Reported()
     error = body.get("error")
     inner = error if isinstance(error, dict) else body
     codes = tuple(str(inner[key]).lower() for key in ("code", "type") if isinstance(inner.get(key), str))
     texts = (inner.get("message"), error, body.get("detail"))
     code, estimate = inner.get("code"), body.get("estimated_time")
     named = next((_STATUS_OF_NAME[name] for name in codes if name in _STATUS_OF_NAME), None)
-    return _Said(
+    return _Reported(
         codes=codes,
         message=next((text for text in texts if isinstance(text, str)), ""),
         status=code if isinstance(code, int) and 400 <= code < 600 else named,  # noqa: PLR2004 - HTTP's own classes

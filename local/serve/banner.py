@@ -5,7 +5,8 @@ import sys
 
 from rich.text import Text
 
-from cli.terminal import command_name, results
+from cli.command_name import command_name
+from cli.terminal import results
 from core.providers.catalogue import LOCAL_MODEL, endpoints
 from core.version import VERSION
 from local.stack import Stack

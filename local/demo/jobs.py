@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from cli.client.http import Job
 from core.providers.catalogue import LOCAL_MODEL
-from local.receiver import Received
+from local.demo.receiver import Received
 
 
 @dataclass(frozen=True)

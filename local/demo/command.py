@@ -2,7 +2,7 @@
 
 Guarantees: the data and the settings of an `inferd serve` are neither read nor touched; all that is done with the jobs
 goes through the REST API; nothing is left running and the folder is deleted; the exit code is 0 only if every job
-became what local/demo_jobs.py says, webhook included.
+became what local/demo/jobs.py says, webhook included.
 """
 
 import asyncio
@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Final
 
 from cli.client.http import ApiClient
+from cli.command_name import command_name
 from cli.configuration import storeless_settings
 from cli.exit_codes import CommandFailed, ExitCode
 from cli.signals import run_until_stopped
-from cli.terminal import command_name, progress, results
+from cli.terminal import progress, results
 from core.settings import PREFIX
-from local.demo_board import Board
-from local.demo_jobs import JOBS, DemoJob
+from local.demo.board import Board
+from local.demo.jobs import JOBS, DemoJob
+from local.demo.receiver import Receiver, run_receiver
 from local.embedded.privileges import is_root
 from local.embedded.reset import reset
 from local.plan import Plan
 from local.processes import free_port
-from local.receiver import Receiver, run_receiver
 from local.stack import Stack, run_stack
 
 _JOBS_SECONDS: Final = 90.0

@@ -10,8 +10,8 @@ from rich.text import Text
 from cli.client.http import Job
 from cli.client.progress import changes
 from cli.terminal import progress, results
-from local.demo_jobs import DemoJob
-from local.receiver import Received, Receiver
+from local.demo.jobs import DemoJob
+from local.demo.receiver import Received, Receiver
 
 _COLOURS = {"succeeded": "green", "failed": "red", "running": "yellow"}
 _ROOMY = 120

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-# A file or a pipe has no width of its own; 80 columns would cut ids and answers.
+# A file or a pipe has no width of its own; 80 columns would cut ids and output.
 _PLAIN_WIDTH = 160
 _WHOLE = {"id", "key"}
 

@@ -1,6 +1,6 @@
-"""`inferd doctor`: looks at everything that inferd needs, and reports what is wrong and how to fix it.
+"""`inferd doctor`: checks everything that inferd needs, and reports what is wrong and how to fix it.
 
-Ends with 1 when something fails; a warning is no failure. Changes nothing, but for one key in Redis that it deletes.
+The exit code is 1 when a check fails; a warning is not a failure. It writes only one key to Redis, and deletes it.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
 def doctor(*, as_json: bool) -> ExitCode:
-    """Raises nothing that a broken set-up could cause: that is what it reports."""
+    """Reports every problem of the set-up instead of raising it."""
     try:
         settings = operator_settings()
     except SettingsError as error:

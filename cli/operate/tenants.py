@@ -28,7 +28,7 @@ def create(name: str, *, as_json: bool) -> None:
     print(json.dumps({"id": tenant_id, "name": name}) if as_json else tenant_id)
     if not as_json:
         next_step = f"{command_name()} keys create --tenant {shlex.quote(name)}"
-        progress().print(f"Made. Next, an API key: {next_step}", soft_wrap=True)
+        progress().print(f"Created. Next, an API key: {next_step}", soft_wrap=True)
 
 
 def list_all(*, as_json: bool) -> None:

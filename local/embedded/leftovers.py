@@ -1,8 +1,8 @@
 """Servers that outlived a command which was killed: found by what they were, not by their number, and stopped.
 
 Guarantees that a process is signalled only if it is the recorded one (pid, start time and boot agree) or a postmaster
-that works in this very cluster; a number that the system gave to a stranger is left alone. Stopping and starting anew
-is chosen over adopting: the new command is the parent of its servers, so it hears when one dies.
+that works in this very cluster; a number that the system gave to a stranger is left alone. Stopping and starting again
+is chosen over adopting: the new command is the parent of its servers, so it learns when one dies.
 Called by the supervisor, under the lock, before anything starts, and by reset.
 """
 

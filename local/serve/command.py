@@ -1,6 +1,6 @@
 """`inferd serve`: everything on this machine, kept running, with its data in the data directory.
 
-Ends with 0 after Ctrl-C or SIGTERM, within three seconds; with 1 when a part of it dies, saying which and why.
+Exits with 0 within three seconds of Ctrl-C or SIGTERM; with 1 when a process dies, naming it and the reason.
 """
 
 import os

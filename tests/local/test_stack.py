@@ -31,7 +31,7 @@ async def stack(shared_settings: Settings) -> AsyncIterator[Stack]:
                     command=[sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"],
                     folder=folder,
                     log=folder / "api.log",
-                    farewell=((signal.SIGTERM, 2.0),),
+                    stop_signals=((signal.SIGTERM, 2.0),),
                     environment={},
                 )
             )

@@ -19,6 +19,7 @@ from pydantic import (
 from api.http.instants import Instant
 from api.http.problems import CodedError
 from core.domain.errors import InvalidParameter
+from core.domain.events import JOB_EVENT_TYPES, JobEventType
 from core.domain.job_state import Priority
 from core.domain.retry import RetryLimits
 from core.jobs.submit import Draft
@@ -31,8 +32,6 @@ LONGEST_VALUE: Final = 512
 _LARGEST_IMAGE: Final = 8 * 1024 * 1024
 _IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
-EndType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
-EventType = Literal[EndType, "job.queued", "job.running", "job.retrying"]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_KEY)]
 MetadataValue = Annotated[str, StringConstraints(max_length=LONGEST_VALUE)]
 
@@ -106,10 +105,10 @@ class Webhook(_Strict):
     """Who is called back."""
 
     url: str = Field(description="Called by POST, signed as Standard Webhooks 1.0 says.")
-    events: list[EventType] = Field(
-        default=list(get_args(EndType)),
+    events: list[JobEventType] = Field(
+        default=list(JOB_EVENT_TYPES),
         min_length=1,
-        max_length=len(get_args(EventType)),
+        max_length=len(get_args(JobEventType)),
         description="Which events are told: by default every end, and no step before it.",
     )
 

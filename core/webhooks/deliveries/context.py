@@ -16,15 +16,14 @@ from core.db.grouping import Grouper
 from core.db.sealed import Sealer
 from core.db.session import hot_statement, hot_transaction
 from core.domain.clock import Clock
-from core.domain.ids import DeliveryId, EventId, TenantId, new_uuid
+from core.domain.ids import DeliveryId, TenantId
 from core.queue.enqueue import Enqueuer, delivery_entry
 from core.settings import WebhookSettings
 from core.webhooks.deliveries import store
-from core.webhooks.deliveries.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, PutBack, Successor
+from core.webhooks.deliveries.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, PutBack
 from core.webhooks.deliveries.schedule import WAITS
 from core.webhooks.egress.health import Health
 from core.webhooks.egress.post import Egress
-from core.webhooks.events import DISABLED, disabled_event
 
 # For what follows the exchange; less where exchanges are short.
 _LEASE_MARGIN_SECONDS: Final = 10.0
@@ -86,7 +85,7 @@ def open_deliveries(
         return outcomes
 
     async def record(rows: Sequence[Ended]) -> list[bool]:
-        return await _write(database, clock, enqueuer, rows, worker_id=worker_id, per_target=settings.per_endpoint)
+        return await _write(database, enqueuer, rows, worker_id=worker_id, per_target=settings.per_endpoint)
 
     async def put_back(rows: Sequence[PutBack]) -> list[bool]:
         async with hot_statement(database) as connection:
@@ -129,18 +128,11 @@ async def _claim(database: Database, ids: Sequence[DeliveryId], caps: Caps, *, l
 
 
 async def _write(
-    database: Database, clock: Clock, enqueuer: Enqueuer, rows: Sequence[Ended], *, worker_id: str, per_target: int
+    database: Database, enqueuer: Enqueuer, rows: Sequence[Ended], *, worker_id: str, per_target: int
 ) -> list[bool]:
-    published: list[Successor] = []
     async with hot_transaction(database, None) as connection:
         batch = await store.record(connection, rows, worker_id=worker_id)
-        if batch.disabled:
-            ids = [EventId(new_uuid()) for _ in batch.disabled]
-            events = [
-                (each, event_id, disabled_event(event_id, each, clock.now()))
-                for each, event_id in zip(batch.disabled, ids, strict=True)
-            ]
-            published = await store.publish_disabled(connection, DISABLED, events)
+        published = await store.publish_disabled(connection, batch.disabled)
         following = await store.successors(connection, batch, per_target=per_target)
     enqueuer.enqueue(*(delivery_entry(each.id, each.tenant_id, each.delay) for each in (*following, *published)))
     for each in batch.disabled:

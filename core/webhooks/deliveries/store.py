@@ -13,7 +13,7 @@ import asyncpg
 from core.db.rows import from_record
 from core.db.session import Connection
 from core.db.statements import Statement
-from core.domain.ids import DeliveryId, EndpointId, EventId, LeaseToken, TenantId
+from core.domain.ids import DeliveryId, EndpointId, LeaseToken, TenantId
 from core.webhooks.deliveries.records import (
     Caps,
     ClaimedDelivery,
@@ -82,20 +82,11 @@ class UnsentRow(NamedTuple):
     delay: float
 
 
-class DisabledRow(NamedTuple):
-    """The event that says that an endpoint was disabled."""
-
-    endpoint_id: EndpointId
-    tenant_id: TenantId
-    event_id: EventId
-    body: bytes
-
-
 CLAIM: Final = Statement("core/webhooks/sql/claim.sql", Sending)
 RECORD: Final = Statement("core/webhooks/sql/record.sql", EndedRow)
 PUT_BACK: Final = Statement("core/webhooks/sql/put_back.sql", UnsentRow)
 SUCCESSORS: Final = Statement("core/webhooks/sql/successors.sql", Written)
-PUBLISH_DISABLED: Final = Statement("core/webhooks/sql/publish_disabled.sql", DisabledRow)
+PUBLISH_DISABLED: Final = Statement("core/webhooks/sql/publish_disabled.sql", DisabledEndpoint)
 
 
 async def claim(
@@ -168,12 +159,11 @@ async def successors(connection: Connection, ended: RecordedBatch, *, per_target
     return [from_record(Successor, each) for each in records]
 
 
-async def publish_disabled(
-    connection: Connection, event_type: str, events: Sequence[tuple[DisabledEndpoint, EventId, bytes]]
-) -> list[Successor]:
+async def publish_disabled(connection: Connection, disabled: Sequence[DisabledEndpoint]) -> list[Successor]:
     """Makes the deliveries of events that say that endpoints were disabled."""
-    rows = [DisabledRow(endpoint.id, endpoint.tenant_id, event_id, body) for endpoint, event_id, body in events]
-    records = await PUBLISH_DISABLED.fetch(connection, rows, event_type=event_type)
+    if not disabled:
+        return []
+    records = await PUBLISH_DISABLED.fetch(connection, disabled)
     return [Successor(DeliveryId(each["id"]), TenantId(each["tenant_id"])) for each in records]
 
 

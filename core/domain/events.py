@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from core.domain.ids import ENDPOINT, EVENT, JobId, show, show_job
 from core.domain.job_state import JobState
-from core.domain.transitions import Failure, cancel, expire
+from core.domain.transitions import cancel, expire
 
 JobEndType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
 # Sent only to subscribers that name them.
@@ -99,7 +99,7 @@ class Event(_Shape):
 
     id: str = Field(description="`evt_…`, as in the header `webhook-id`: the same for all attempts and recipients.")
     object: Literal["event"] = Field(default="event", description="Always `event`.")
-    type: EventType
+    type: EventType = Field(description="What happened.")
     created_at: int = Field(description="Unix seconds.")
     timestamp: str = Field(description="The same moment as RFC 3339, in UTC.")
 
@@ -175,7 +175,7 @@ def sample_data(event_type: EventType, subject: UUID) -> JobEventData | BatchEve
         if event_type == DISABLED:
             return EndpointEventData(id=endpoint, reason="failing", failures=20)
         return EndpointEventData(id=endpoint)
-    status, failure = _SAMPLES[event_type]
+    status, error = _SAMPLES[event_type]
     job = show_job(JobId(subject))
     return JobEventData(
         id=job,
@@ -185,7 +185,7 @@ def sample_data(event_type: EventType, subject: UUID) -> JobEventData | BatchEve
         sequence=3,
         result_url=f"/v1/jobs/{job}",
         usage=EventUsage(input_tokens=12, output_tokens=34) if status is JobState.SUCCEEDED else None,
-        error=None if failure is None else EventError(code=failure.code, message=failure.message),
+        error=error,
         run_at="2026-11-21T09:30:04Z" if event_type == "job.retrying" else None,
     )
 
@@ -203,17 +203,19 @@ def example(event_type: EventType) -> dict[str, JsonValue]:
     }
 
 
-_UNAVAILABLE: Final = Failure("unavailable", "provider_unavailable", "The provider is out of service. (HTTP 503)")
-_SAMPLES: Final[dict[str, tuple[JobState, Failure | None]]] = {
+_UNAVAILABLE: Final = EventError(code="provider_unavailable", message="The provider is out of service. (HTTP 503)")
+_CANCELLED: Final = EventError.model_validate(cancel().failure, from_attributes=True)
+_EXPIRED: Final = EventError.model_validate(expire().failure, from_attributes=True)
+_SAMPLES: Final[dict[str, tuple[JobState, EventError | None]]] = {
     "job.succeeded": (JobState.SUCCEEDED, None),
     "job.failed": (JobState.FAILED, _UNAVAILABLE),
-    "job.cancelled": (JobState.CANCELLED, cancel().failure),
-    "job.expired": (JobState.EXPIRED, expire().failure),
+    "job.cancelled": (JobState.CANCELLED, _CANCELLED),
+    "job.expired": (JobState.EXPIRED, _EXPIRED),
     "job.queued": (JobState.QUEUED, None),
     "job.running": (JobState.RUNNING, None),
     "job.retrying": (JobState.QUEUED, _UNAVAILABLE),
     "response.completed": (JobState.SUCCEEDED, None),
     "response.failed": (JobState.FAILED, _UNAVAILABLE),
-    "response.cancelled": (JobState.CANCELLED, cancel().failure),
+    "response.cancelled": (JobState.CANCELLED, _CANCELLED),
     "response.incomplete": (JobState.SUCCEEDED, None),
 }

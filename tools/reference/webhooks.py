@@ -21,8 +21,7 @@ from core.domain.events import (
     JobEventData,
     example,
 )
-from core.webhooks.deliveries.schedule import MAX_ATTEMPTS, WAITS
-from core.webhooks.deliveries.store import DISABLING_FAILURES, DISABLING_SECONDS
+from core.webhooks.deliveries.schedule import DISABLING_FAILURES, DISABLING_SECONDS, MAX_ATTEMPTS, WAITS
 from core.webhooks.egress.post import USER_AGENT
 from core.webhooks.egress.signing import HEADERS, sign
 from tools.reference.page import Page, code, fenced, markdown, table

@@ -24,6 +24,7 @@ from core.webhooks.deliveries.records import (
     Successor,
     Written,
 )
+from core.webhooks.deliveries.schedule import DISABLING_FAILURES, DISABLING_SECONDS
 from core.webhooks.endpoints.records import DisabledEndpoint
 
 # Claims are one at a time over the fleet, so that what is in flight can be counted. Each takes a millisecond or two.
@@ -34,8 +35,6 @@ _PLACE_TAKEN_SECONDS: Final = 0.5
 _AGAIN_SECONDS: Final = {"move": 0.0, "wait": 0.5}
 # Far below what the columns hold: the schedule's own attempts behind the last one by hand fit in as well.
 MOST_ATTEMPTS: Final = 10_000
-DISABLING_FAILURES: Final = 20
-DISABLING_SECONDS: Final = 5 * 86_400.0
 
 _Claim = ClaimedDelivery | DeliveryNotDue | None
 

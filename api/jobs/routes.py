@@ -99,17 +99,15 @@ async def list_(
 ) -> Response:
     """The caller's jobs, newest first, a page at a time."""
     async with reading(runtime.database, caller.tenant_id) as session:
-        jobs = await list_jobs(
-            session, caller.tenant_id, query.filter(metadata), before=query.before_id(), limit=query.limit + 1
+        page = await list_jobs(
+            session, caller.tenant_id, query.filter(metadata), before=query.before_id(), limit=query.limit
         )
-    page = jobs[: query.limit]
-    has_more = len(jobs) > query.limit
     return json_response(
         {
             "object": "list",
-            "data": [summary_view(job, _base_url(runtime)) for job in page],
-            "has_more": has_more,
-            "next_cursor": show_job(page[-1].id) if has_more else None,
+            "data": [summary_view(job, _base_url(runtime)) for job in page.items],
+            "has_more": page.has_more,
+            "next_cursor": show_job(page.items[-1].id) if page.has_more else None,
         }
     )
 

@@ -86,7 +86,7 @@ async def list_of_job(
         page = await queries.list_deliveries(
             session, caller.tenant_id, query.filter(job_id=job_id), before=before, limit=query.limit
         )
-        if not page.deliveries and not await queries.job_exists(session, caller.tenant_id, job_id):
+        if not page.items and not await queries.job_exists(session, caller.tenant_id, job_id):
             raise await why_missing(session, caller.tenant_id, job_id)
     return json_response(delivery_list(page))
 

@@ -75,7 +75,7 @@ class _Filled:
 
     async def _list(self, tenant_id: TenantId) -> None:
         async with reading(self.api, tenant_id) as session:
-            await queries.list_jobs(session, tenant_id, JobFilter(), before=None, limit=21)
+            await queries.list_jobs(session, tenant_id, JobFilter(), before=None, limit=20)
 
     async def _get(self, job: tuple[JobId, TenantId]) -> None:
         async with hot_transaction(self.api, [job[1]]) as connection:

@@ -60,7 +60,7 @@ def from_record(row: Callable[..., Row], record: Record, **given: object) -> Row
 
     Text becomes the field's StrEnum and an array its tuple. Raises KeyError where the record lacks a column.
     """
-    reader = _reader(row, frozenset(given)) if given else _reader(row)
+    reader = _reader(row, tuple(given)) if given else _reader(row)
     values = list(reader.get(record))
     for index, convert in reader.converters:
         if values[index] is not None:
@@ -98,7 +98,7 @@ class _Reader:
 
 
 @cache
-def _reader(row: Callable[..., object], given: frozenset[str] = frozenset()) -> _Reader:
+def _reader(row: Callable[..., object], given: tuple[str, ...] = ()) -> _Reader:
     kinds = {name: kind for name, kind in _kinds(row).items() if name not in given}
     converters = ((index, _converter(kind)) for index, kind in enumerate(kinds.values()))
     get = itemgetter(*kinds)

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from core.db.session import Connection
 from core.domain.ids import JobId
 from core.domain.job_state import TERMINAL, Edge, JobState
+from core.domain.run_again import AT_FRONT, After
 from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.context import JobContext
 from core.jobs.records import Applied, Change, HeldJob
 from core.observability.metrics import FINISHED, count
 from core.queue.enqueue import delivery_entry, job_entry
-from core.queue.keys import AT_THE_FRONT, lane_of
+from core.queue.keys import lane_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ def publish(context: JobContext, changes: Sequence[Changed]) -> None:
         else:
             context.enqueuer.publish_change(job.id)
         if transition.to_state == JobState.QUEUED:
-            delay = AT_THE_FRONT if transition.edge is Edge.RESCUE else transition.delay or 0.0
-            context.enqueuer.enqueue(job_entry(job.id, lane_of(job.priority), delay, tenant_id=job.tenant_id))
+            when = AT_FRONT if transition.edge is Edge.RESCUE else After(transition.delay or 0.0)
+            context.enqueuer.enqueue(job_entry(job.id, lane_of(job.priority), when, tenant_id=job.tenant_id))
         elif transition.to_state in TERMINAL:
             count(FINISHED, job.model.partition("/")[0], transition.to_state.value)
 

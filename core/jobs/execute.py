@@ -24,6 +24,7 @@ from core.domain.errors import AppError, InvalidParameter
 from core.domain.ids import JobId, show_job
 from core.domain.inference import InferenceRequest, InferenceResult
 from core.domain.retry import Backoff, Budget, Disposition, RetryPolicy, decide
+from core.domain.run_again import DONE, RunAgain, again_in
 from core.domain.transitions import Failure, Transition
 from core.jobs.context import RunContext
 from core.jobs.finish import finish_job
@@ -68,31 +69,33 @@ class ClaimedRun:
     claimant: str | None = None
 
 
-async def claim_jobs(context: RunContext, job_ids: Sequence[JobId]) -> list[ClaimedRun | float | BaseException | None]:
-    """Claims many in one statement. Of each: its run; after how many seconds it is due; None where it is not to be run
-    by anybody who asks now; or what PostgreSQL's absence raised. Raises Overloaded or GrouperClosed for all of them.
+async def claim_jobs(context: RunContext, job_ids: Sequence[JobId]) -> list[ClaimedRun | RunAgain | BaseException]:
+    """Claims many in one statement. Of each: its run; when to ask again, Done where it is not to be run by anybody who
+    asks now; or what PostgreSQL's absence raised. Raises Overloaded or GrouperClosed for all of them.
     """
     claimed_at, claimant = asyncio.get_running_loop().time(), context.leases.worker.id
-    found: list[ClaimedRun | float | BaseException | None] = []
+    found: list[ClaimedRun | RunAgain | BaseException] = []
     for outcome in await context.group_commit.claim_many(job_ids):
         match outcome:
             case ClaimedJob():
                 found.append(ClaimedRun(outcome, claimed_at, claimant))
             case NotDue(seconds=seconds):
-                found.append(seconds)
-            case None | BaseException():
+                found.append(again_in(seconds))
+            case None:
+                found.append(DONE)
+            case BaseException():
                 found.append(outcome)
     return found
 
 
-async def run_claimed(context: RunContext, run: ClaimedRun) -> float | None:
-    """Runs a claimed job. Returns after how many seconds to enqueue it again, or None."""
+async def run_claimed(context: RunContext, run: ClaimedRun) -> RunAgain:
+    """Runs a claimed job."""
     job = run.job
     observe(QUEUE_WAIT, max(0.0, job.queue_seconds), job.priority.value)
     with bound(job_id=show_job(job.id), model=job.model, attempt=job.attempts_used, run_no=job.run_no):
         async with context.leases.hold(job, run.claimant) as lease:
             transition = await _run(context, job, lease, run.claimed_at)
-            return None if transition is None else await finish_job(context, job, transition)
+            return DONE if transition is None else await finish_job(context, job, transition)
 
 
 async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: float) -> Transition | None:

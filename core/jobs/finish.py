@@ -19,6 +19,7 @@ from core.db.session import hot_statement
 from core.domain import transitions
 from core.domain.inference import InferenceResult
 from core.domain.job_state import TERMINAL, Edge, JobState
+from core.domain.run_again import DONE, RunAgain, again_in
 from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.context import RunContext
@@ -38,8 +39,8 @@ _PATIENCE_SECONDS: Final = 0.5
 log = structlog.get_logger(__name__)
 
 
-async def finish_job(context: RunContext, job: ClaimedJob, transition: Transition) -> float | None:
-    """Applies the end of a run. Returns after how many seconds the job is to run again, or None."""
+async def finish_job(context: RunContext, job: ClaimedJob, transition: Transition) -> RunAgain:
+    """Applies the end of a run. Returns when the job runs again."""
     try:
         applied = await _apply(context, job, _change(context, job, transition))
     except _REFUSALS as error:
@@ -51,10 +52,10 @@ async def finish_job(context: RunContext, job: ClaimedJob, transition: Transitio
         count(STALE, transition.edge.value)
         log.info("run_superseded", edge=transition.edge.value)
         await _note_late_usage(context, job, transition.result)
-        return None
+        return DONE
     _count(job, transition)
     context.enqueuer.publish_change(job.id)
-    return transition.delay if transition.to_state == JobState.QUEUED else None
+    return again_in(transition.delay or 0.0) if transition.to_state == JobState.QUEUED else DONE
 
 
 _REFUSED: Final = transitions.Failure(

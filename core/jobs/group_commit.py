@@ -19,6 +19,7 @@ from core.db.grouping import Failed, Grouper
 from core.db.sealed import Sealer
 from core.db.session import hot_statement, hot_transaction
 from core.domain.ids import JobId, TenantId
+from core.domain.run_again import After
 from core.jobs import queries, store
 from core.jobs.records import (
     Applied,
@@ -164,7 +165,7 @@ def _entries_of_new(jobs: Sequence[NewJob], outcomes: Sequence[Inserted | KeyHel
         job_entry(
             job.id,
             lane_of(job.priority),
-            (inserted.run_at - inserted.created_at).total_seconds(),
+            After((inserted.run_at - inserted.created_at).total_seconds()),
             tenant_id=job.tenant_id,
         )
         for job, inserted in made

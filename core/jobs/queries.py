@@ -21,6 +21,7 @@ from core.db.tables import DeletedJobRow, JobMetadataRow, JobRow
 from core.domain.errors import Gone, JobUnreadable, NotFound
 from core.domain.ids import JobId, TenantId, show_job, uuid_at
 from core.domain.job_state import JobState
+from core.domain.paging import Page, page_of
 from core.jobs.records import AttemptRecord, DeliveryRecord, JobKey, JobRecord, JobSummary
 
 log = structlog.get_logger(__name__)
@@ -66,12 +67,12 @@ async def why_missing(session: ReadSession, tenant_id: TenantId, job_id: JobId) 
 
 async def list_jobs(
     session: ReadSession, tenant_id: TenantId, wanted: JobFilter, *, before: JobId | None, limit: int
-) -> list[JobSummary]:
+) -> Page[JobSummary]:
     """The caller's jobs, newest first, from just before the job `before`."""
     query = _narrowed(select(JobRow).with_only_columns(*_SUMMARY_COLUMNS), tenant_id, wanted, before)
     # By the connection: these are rows of some columns, and no JobRow that could be changed.
-    rows = (await (await session.connection()).execute(query.limit(limit))).mappings()
-    return [from_record(JobSummary, row) for row in rows]
+    rows = (await (await session.connection()).execute(query.limit(limit + 1))).mappings().all()
+    return page_of(rows, limit, lambda row: from_record(JobSummary, row))
 
 
 async def list_ids(

@@ -40,8 +40,7 @@ class NewJob:
     fingerprint: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Inserted:
+class Inserted(NamedTuple):
     """What PostgreSQL decided of a new job, and the webhook deliveries that were made with it."""
 
     id: JobId

@@ -52,9 +52,7 @@ class Guard:
     from_states: str
 
 
-# Made for each row of a hot statement and read once: to freeze one of these would cost three times as much.
-@dataclass(slots=True)
-class SucceededRow:
+class SucceededRow(NamedTuple):
     """A run that ended with an answer."""
 
     id: JobId
@@ -68,6 +66,7 @@ class SucceededRow:
     output: bytes | None
 
 
+# Made for each row of a hot statement and read once: to freeze it would cost three times as much.
 @dataclass(slots=True)
 class ChangedRow:
     """A Change, flat: its guard, what its transition does to the job, its failure, its result."""

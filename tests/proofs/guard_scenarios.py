@@ -11,6 +11,7 @@ from core.domain import transitions
 from core.domain.errors import InvalidParameter
 from core.domain.ids import LeaseToken
 from core.domain.job_state import JobState
+from core.domain.run_again import DONE
 from core.jobs import execute, store
 from core.jobs.cancel import cancel_jobs
 from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded
@@ -324,7 +325,7 @@ async def a_member_that_is_held_is_not_claimed(stage: Stage) -> None:
     member = job_member(await stage.job())
     await stage.enqueued()
     await stage.worker.redis.set(IN_PROGRESS + member, b"1", px=30_000)
-    acquired, *_ = await stage.holds().claim([5, 5, 5])
+    acquired = (await stage.holds().claim([5, 5, 5])).acquired
     assert acquired == []
 
 
@@ -342,19 +343,19 @@ async def a_claimed_member_is_out_of_sight(stage: Stage) -> None:
 async def a_hold_that_was_lost_finishes_nothing(stage: Stage) -> None:
     member = job_member(await stage.job())
     await stage.enqueued()
-    (mine,), *_ = await stage.holds().claim([5, 5, 5])
-    await stage.holds().finish([Finished(replace(mine, token="of somebody else"), None)])
+    (mine,) = (await stage.holds().claim([5, 5, 5])).acquired
+    await stage.holds().finish([Finished(replace(mine, token="of somebody else"), DONE)])
     assert await stage.worker.redis.exists(IN_PROGRESS + member)
 
 
 async def a_hold_that_was_lost_is_not_renewed(stage: Stage) -> None:
     await stage.job()
     await stage.enqueued()
-    (mine,), *_ = await stage.holds().claim([5, 5, 5])
+    (mine,) = (await stage.holds().claim([5, 5, 5])).acquired
     assert await stage.holds().renew([replace(mine, token="of somebody else")]) == 0
 
 
-async def ringing_twice_queues_once(stage: Stage) -> None:
+async def enqueueing_twice_queues_once(stage: Stage) -> None:
     job_id = await stage.job()
     await stage.enqueued()
     for _ in range(3):
@@ -367,7 +368,7 @@ async def an_enqueue_takes_the_member_from_a_dead_worker(stage: Stage) -> None:
     await stage.enqueued()
     await stage.holds().claim([5, 5, 5])
     await stage.api.jobs.enqueuer.enqueue_now([job_entry(job_id, Lane.STANDARD)])
-    acquired, *_ = await stage.holds().claim([5, 5, 5])
+    acquired = (await stage.holds().claim([5, 5, 5])).acquired
     assert [each.member for each in acquired] == [job_member(job_id)]
 
 

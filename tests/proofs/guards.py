@@ -19,8 +19,7 @@ _HELD = "core/jobs/sql/held_jobs.sql"
 _INSERT = "core/jobs/sql/insert.sql"
 _LEASES = "core/jobs/sql/lost_runs.sql"
 _DEATHS = "core/jobs/sql/declare_dead.sql"
-_ENQUEUE = "core/queue/enqueue_script.py"
-_SCRIPTS = "core/queue/scripts.py"
+_LUA = "core/queue/lua"
 _SUCCEED = "core/jobs/sql/succeed.sql"
 _SWEEP = "worker/tasks/sweep.py"
 
@@ -68,8 +67,8 @@ GUARDS = (
     Guard(
         "an attempt that ended is closed",
         _APPLY,
-        "AND attempt.outcome = 'running' AND held.outcome IS NOT NULL",
-        "AND held.outcome IS NOT NULL",
+        "        AND attempt.outcome = 'running'\n",
+        "",
         story.what_an_earlier_run_came_to_is_not_rewritten,
     ),
     Guard(
@@ -118,8 +117,8 @@ GUARDS = (
     Guard(
         "whose job is cancelled",
         _HELD,
-        "tenant_id = :tenant_id AND ",
-        ":tenant_id::uuid IS NOT NULL AND ",
+        "AND tenant_id = :tenant_id",
+        "AND :tenant_id::uuid IS NOT NULL",
         story.a_worker_changes_the_named_tenants_jobs_only,
     ),
     Guard(
@@ -139,7 +138,7 @@ GUARDS = (
         "",
         story.two_claims_at_the_same_time_give_one_run,
     ),
-    Guard("run_at in the claim", _CLAIM, "AND wanted.run_at <= now() ", "", story.a_job_waits_for_its_time),
+    Guard("run_at in the claim", _CLAIM, "AND wanted.run_at <= now()", "", story.a_job_waits_for_its_time),
     Guard(
         "the deadline in the claim",
         _CLAIM,
@@ -199,8 +198,8 @@ GUARDS = (
     Guard(
         "only a lease that is over is judged",
         _DEATHS,
-        "lease_expires_at < now() OR",
-        "true OR",
+        "            lease_expires_at < now()\n",
+        "            true\n",
         workers.a_worker_within_its_lease_is_not_judged,
     ),
     Guard(
@@ -297,8 +296,8 @@ GUARDS = (
     Guard(
         "the token in a delivery's end",
         "core/webhooks/sql/record.sql",
-        "        AND delivery.lease_token = ended.lease_token AND",
-        "        AND",
+        "        AND delivery.lease_token = ended.lease_token\n",
+        "",
         story.a_sender_that_lost_its_lease_records_nothing,
     ),
     Guard(
@@ -310,61 +309,67 @@ GUARDS = (
     ),
     Guard(
         "who holds, in the claim's script",
-        _SCRIPTS,
-        "token, 'NX', 'PX', lease) then",
-        "token, 'PX', lease) then",
+        f"{_LUA}/claim.lua",
+        "token, 'NX', 'PX', lease_ms) then",
+        "token, 'PX', lease_ms) then",
         story.a_member_that_is_held_is_not_claimed,
     ),
     Guard(
         "a claimed member's score",
-        _SCRIPTS,
+        f"{_LUA}/claim.lua",
         "        if #moved > 0 then redis.call('ZADD', lane, 'XX', unpack(moved)) end\n",
         "",
         story.a_claimed_member_is_out_of_sight,
     ),
     Guard(
         "the token in the finish's script",
-        _SCRIPTS,
-        "if holder == token then",
+        f"{_LUA}/finish.lua",
+        "if holder == row.token then",
         "if true then",
         story.a_hold_that_was_lost_finishes_nothing,
     ),
     Guard(
         "the token in the heartbeat's script",
-        _SCRIPTS,
-        " .. member) == token then",
+        f"{_LUA}/renew_holds.lua",
+        " .. member) == hold.token then",
         " .. member) then",
         story.a_hold_that_was_lost_is_not_renewed,
     ),
     Guard(
         "the enqueue's idempotence",
-        _ENQUEUE,
-        "lined[#lined + 1] = member\n",
-        "lined[#lined + 1] = member .. time[2]\n",
-        story.ringing_twice_queues_once,
+        f"{_LUA}/enqueue.lua",
+        "scored[#scored + 1] = member\n",
+        "scored[#scored + 1] = member .. time[2]\n",
+        story.enqueueing_twice_queues_once,
     ),
     Guard(
         "the enqueue takes the hold away",
-        _ENQUEUE,
+        f"{_LUA}/enqueue.lua",
         "if holders[member] then\n",
         "if false then\n",
         story.an_enqueue_takes_the_member_from_a_dead_worker,
     ),
     Guard(
         "a payload's life",
-        _ENQUEUE,
-        ", 'PX', math.max(0, delay) + ARGV[2])",
+        f"{_LUA}/enqueue.lua",
+        ", 'PX', row.delay_ms + PAYLOAD_LIFE_MS)",
         ")",
         story.a_payload_does_not_stay_for_ever,
     ),
     Guard(
         "an end for whoever's hold",
-        _SCRIPTS,
+        f"{_LUA}/claim.lua",
         "if left == -1 then",
         "if false then",
         story.a_hold_that_has_no_end_gets_one,
     ),
-    Guard("a hold's life", _SCRIPTS, "token, 'NX', 'PX', lease)", "token, 'NX')", story.a_hold_does_not_stay_for_ever),
+    Guard(
+        "a hold's life",
+        f"{_LUA}/claim.lua",
+        "token, 'NX', 'PX', lease_ms)",
+        "token, 'NX')",
+        story.a_hold_does_not_stay_for_ever,
+    ),
 )
 
 

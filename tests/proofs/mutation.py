@@ -1,6 +1,6 @@
 """Takes one guard out of the product, in memory: a piece of a product file's text is replaced, and undone afterwards.
 
-A statement (`.sql`) is handed out changed, the Lua scripts are set anew, and a Python function gets the code that the
+A statement (`.sql`) and a Lua file are handed out changed, and a Python function gets the code that the
 changed file compiles to, wherever it was imported. No file is written. What is open keeps what it has: open the
 runtimes inside.
 """
@@ -10,15 +10,14 @@ import inspect
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import CodeType, FunctionType
 from typing import Any, Final
 
 from core.db import statements
-from core.queue import enqueue_script, scripts
+from core.queue import lua_text
 
 _ROOT: Final = Path(__file__).parents[2]
-_SCRIPTS: Final = {"core/queue/enqueue_script.py": enqueue_script, "core/queue/scripts.py": scripts}
 
 
 def changed_text(path: str, old: str, new: str) -> str:
@@ -35,10 +34,9 @@ def mutated(path: str, old: str, new: str) -> Iterator[None]:
     with ExitStack() as stack:
         if path.endswith(".sql"):
             _hand_out(stack, path, text)
-        elif path in _SCRIPTS:
-            for name, value in _executed(path, text).items():
-                if name.isupper() and isinstance(value, str):
-                    _set(stack, _SCRIPTS[path], name, value)
+        elif path.endswith(".lua"):
+            original, changed = lua_text.lua_file, PurePosixPath(path).stem
+            _set(stack, lua_text, "lua_file", lambda name: text if name == changed else original(name))
         else:
             _swap_code(stack, path, text)
         yield

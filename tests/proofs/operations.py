@@ -15,6 +15,7 @@ from core.domain import transitions
 from core.domain.errors import Gone, InvalidParameter
 from core.domain.ids import DeliveryId, JobId, TenantId
 from core.domain.job_state import TERMINAL, JobState
+from core.domain.run_again import DONE, RunAgain, again_in
 from core.domain.transitions import Transition
 from core.jobs.cancel import cancel_jobs
 from core.jobs.delete import delete_job
@@ -147,14 +148,14 @@ def looking(world: World, run: ClaimedJob) -> Operation:
 
 
 def finishing(worker: WorkerRuntime, run: ClaimedJob, transition: Transition) -> Operation:
-    """Answers after how many seconds the job wants to run again, or None."""
+    """Returns when the job runs again."""
 
-    async def act() -> float | None:
+    async def act() -> RunAgain:
         return await finish_job(worker.jobs, run, transition)
 
-    def expect(model: Model) -> float | None:
+    def expect(model: Model) -> RunAgain:
         applied = run.id in model.jobs and model.jobs[run.id].finish(run.run_no, transition)
-        return transition.delay if applied and transition.to_state is JobState.QUEUED else None
+        return again_in(transition.delay or 0.0) if applied and transition.to_state is JobState.QUEUED else DONE
 
     return Operation(act, expect)
 

@@ -16,6 +16,7 @@ from core.db.grouping import Failed
 from core.db.session import hot_transaction
 from core.domain.clock import SystemClock
 from core.domain.ids import JobId, show_job
+from core.domain.run_again import DONE, After
 from core.jobs.records import Run
 from core.queue.keys import Lane
 from core.webhooks.deliveries.deliver import deliver_webhook
@@ -129,10 +130,10 @@ async def test_f22_a_workers_clock_is_wrong(scene: FaultScene, minutes: int, mon
     later = await submit_one(scene.api, scene.setting, "f22-later", run_at=await scene.owner.fetchval(IN_FIVE_MINUTES))
     now = await submit_one(scene.api, scene.setting, "f22-now")
     worker = fresh_worker(scene.worker)
-    assert await execute_job(worker.jobs, now) is None
-    seconds = await execute_job(worker.jobs, later)
-    assert seconds is not None
-    assert 200 < seconds < 300
+    assert await execute_job(worker.jobs, now) == DONE
+    again = await execute_job(worker.jobs, later)
+    assert isinstance(again, After)
+    assert 200 < again.seconds < 300
     claimed = await submit_one(scene.api, scene.setting, "f22-lease")
     await worker.jobs.group_commit.claim(claimed)
     left = await scene.owner.fetchval(
@@ -164,7 +165,7 @@ async def test_f30_a_sender_that_stood_still_sends_after_another_one(scene: Faul
     held = await slow.deliveries.claims.submit(delivery_id)
     assert isinstance(held, ClaimedDelivery)
     await lapse_leases(scene.owner)
-    assert await deliver_webhook(other.deliveries, delivery_id) is None
+    assert await deliver_webhook(other.deliveries, delivery_id) == DONE
     late = Ended(held, "pending", datetime.now(UTC), Timing(), delay=0.0, status=500)
     assert not await slow.deliveries.records.submit(late)
     assert (await scene.witnesses()).is_over(job_id)

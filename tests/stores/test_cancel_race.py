@@ -5,6 +5,7 @@ import asyncio
 from core.domain import transitions
 from core.domain.ids import JobId
 from core.domain.job_state import JobState
+from core.domain.run_again import DONE
 from core.jobs.cancel import cancel_jobs
 from core.jobs.delete import delete_job
 from core.jobs.finish import finish_job
@@ -66,7 +67,7 @@ async def test_after_a_cancel_no_success_can_follow(
 
     outcome = await cancel_jobs(api_runtime.jobs, tenant.id, [job.id])
     assert outcome.changed == {job.id}
-    assert await finish_job(worker_runtime.jobs, job, transitions.succeed(jobs.answer())) is None
+    assert await finish_job(worker_runtime.jobs, job, transitions.succeed(jobs.answer())) == DONE
 
     record = await read(api_runtime, tenant, job.id)
     assert (record.state, record.output) == (JobState.CANCELLED, None)
@@ -134,6 +135,6 @@ async def test_a_running_job_that_is_deleted_is_cancelled_and_gone_but_for_what_
 
     left = await rows.everything()
     assert {table for table, found in left.items() if found} == {"deleted_jobs", "deliveries"}
-    assert await finish_job(worker_runtime.jobs, job, transitions.succeed(jobs.answer())) is None
+    assert await finish_job(worker_runtime.jobs, job, transitions.succeed(jobs.answer())) == DONE
     assert not await delete_job(api_runtime.jobs, tenant.id, job.id)
     assert await rows.everything() == left

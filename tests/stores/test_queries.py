@@ -36,7 +36,9 @@ async def listed(
     limit: int = 100,
 ) -> list[JobSummary]:
     async with reading(database, tenant.id) as session:
-        return await queries.list_jobs(session, tenant.id, wanted, before=before, limit=limit)
+        page = await queries.list_jobs(session, tenant.id, wanted, before=before, limit=limit)
+    assert len(page.items) == limit or not page.has_more
+    return list(page.items)
 
 
 async def insert(database: Database, tenant: Tenant, count: int = 1, **changes: object) -> list[JobId]:
@@ -218,4 +220,4 @@ async def test_all_that_one_request_reads_is_of_one_moment(database: Database, t
         before = await queries.list_jobs(session, tenant.id, EVERYTHING, before=None, limit=10)
         await insert(database, tenant)
         after = await queries.list_jobs(session, tenant.id, EVERYTHING, before=None, limit=10)
-    assert [job.id for job in before] == [job.id for job in after] == [job_id]
+    assert [job.id for job in before.items] == [job.id for job in after.items] == [job_id]

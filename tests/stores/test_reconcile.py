@@ -174,7 +174,7 @@ async def test_a_job_that_nobody_holds_in_truth_is_claimed_again(
 
     async def claimed() -> str | None:
         await worker_runtime.redis.zadd(lane, {member: 0})
-        acquired, *_ = await claims.claim([1])
+        acquired = (await claims.claim([1])).acquired
         return acquired[0].member if acquired else None
 
     assert await claimed() is None

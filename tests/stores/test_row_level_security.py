@@ -250,7 +250,7 @@ async def test_the_callers_queries_name_their_tenant_and_do_not_need_the_net(
     mine, theirs = JobId(seeded[tenant.id]), JobId(seeded[other_tenant.id])
     async with reading(fleet, None) as session:
         for listed in (
-            [job.id for job in await queries.list_jobs(session, tenant.id, JobFilter(), before=None, limit=9)],
+            [job.id for job in (await queries.list_jobs(session, tenant.id, JobFilter(), before=None, limit=9)).items],
             await queries.list_ids(session, tenant.id, JobFilter(), before=None, limit=9),
         ):
             assert listed == [mine]

@@ -12,6 +12,7 @@ from core.domain import transitions
 from core.domain.ids import TenantId, new_job_id, new_uuid
 from core.domain.inference import Usage
 from core.domain.job_state import JobState
+from core.domain.run_again import DONE
 from core.jobs.cancel import cancel_jobs
 from core.jobs.finish import finish_job
 from core.jobs.records import ClaimedJob
@@ -127,7 +128,7 @@ async def test_an_answer_that_postgresql_refuses_fails_the_job_and_says_so(
 ) -> None:
     unstorable = jobs.answer(provider_request_id="a\x00b")
 
-    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(unstorable)) is None
+    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(unstorable)) == DONE
 
     job = await api_runtime.jobs.group_commit.read(claimed.id, tenant.id)
     assert job is not None
@@ -140,5 +141,5 @@ async def test_a_run_that_was_superseded_keeps_nothing(
 ) -> None:
     await cancel_jobs(api_runtime.jobs, tenant.id, [claimed.id])
 
-    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(ANSWER)) is None
+    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(ANSWER)) == DONE
     assert await worker_runtime.jobs.spool.take(claimed) is None

@@ -11,6 +11,7 @@ from core.db.session import hot_transaction
 from core.domain import transitions
 from core.domain.ids import JobId, LeaseToken, new_uuid
 from core.domain.inference import Usage
+from core.domain.run_again import DONE
 from core.jobs import store
 from core.jobs.finish import finish_job
 from core.jobs.records import Applied, Change, ClaimedJob, Run
@@ -108,7 +109,7 @@ async def test_who_began_to_listen_during_the_run_hears_of_its_end(
     assert not claimed.has_listeners
     await owner.execute(ENDPOINT, tenant.id)
 
-    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(jobs.answer())) is None
+    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(jobs.answer())) == DONE
 
     (delivery,) = await rows.deliveries(job_id)
     assert delivery["event_type"] == "job.succeeded"

@@ -9,10 +9,10 @@ from typing_extensions import TypedDict
 from core.domain.errors import InvalidParameter
 from core.domain.events import EVENT_TYPES, EventType
 from core.domain.ids import ENDPOINT, EndpointId, InvalidId, parse, show
+from core.domain.paging import Page
 from core.webhooks.endpoints.records import (
     EndpointChanges,
     EndpointDraft,
-    EndpointPage,
     EndpointRecord,
     RevealedEndpoint,
 )
@@ -192,12 +192,12 @@ def endpoint_view(endpoint: EndpointRecord) -> WebhookEndpointView:
     }
 
 
-def endpoint_list(page: EndpointPage) -> EndpointListView:
+def endpoint_list(page: Page[EndpointRecord]) -> EndpointListView:
     return {
         "object": "list",
-        "data": [endpoint_view(each) for each in page.endpoints],
+        "data": [endpoint_view(each) for each in page.items],
         "has_more": page.has_more,
-        "next_cursor": show(ENDPOINT, page.endpoints[-1].id) if page.has_more else None,
+        "next_cursor": show(ENDPOINT, page.items[-1].id) if page.has_more else None,
     }
 
 

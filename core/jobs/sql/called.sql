@@ -8,6 +8,7 @@ WITH unhurried AS (
     SELECT attempt.job_id, attempt.tenant_id, attempt.run_no
     FROM :rows AS run
     JOIN attempts AS attempt USING (job_id, tenant_id, run_no)
+    -- guard: call-open-attempt
     WHERE attempt.outcome = 'running'
     FOR UPDATE OF attempt SKIP LOCKED
 )

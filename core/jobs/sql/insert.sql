@@ -9,6 +9,7 @@ WITH input AS (
     ORDER BY tenant_id, idempotency_key
     ON CONFLICT (tenant_id, key) DO UPDATE
         SET fingerprint = excluded.fingerprint, job_id = excluded.job_id, expires_at = excluded.expires_at
+        -- guard: key-taken-once
         WHERE held.expires_at <= now()
     RETURNING job_id
 ), inserted AS (
@@ -23,6 +24,7 @@ WITH input AS (
         retry_initial_seconds, retry_max_seconds,
         webhook_url, string_to_array(webhook_events, ' ')
     FROM input
+    -- guard: no-job-without-its-key
     WHERE idempotency_key IS NULL OR id IN (SELECT job_id FROM keyed)
     RETURNING
         id, tenant_id, state, model, version, created_at, run_at, deadline_at, attempts_used, webhook_url,

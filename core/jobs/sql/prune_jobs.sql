@@ -3,6 +3,7 @@
 WITH old AS (
     SELECT id, tenant_id FROM jobs
     WHERE state = :state AND finished_at < now() - make_interval(secs => :seconds)
+        -- guard: prune-waits-for-webhooks
         AND NOT EXISTS (
             SELECT FROM deliveries AS delivery
             WHERE delivery.tenant_id = jobs.tenant_id AND delivery.job_id = jobs.id AND delivery.state = 'pending'

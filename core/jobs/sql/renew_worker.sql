@@ -8,5 +8,7 @@ SET steady_since = CASE
     renewed_at = now(),
     lease_expires_at = now() + make_interval(secs => :lease_seconds),
     slots = :slots
-WHERE id = :worker_id AND dead_at IS NULL
+WHERE id = :worker_id
+    -- guard: renew-not-dead
+    AND dead_at IS NULL
 RETURNING id

@@ -129,14 +129,6 @@ class DeliverySummary:
 
 
 @dataclass(frozen=True, slots=True)
-class DeliveryPage:
-    """Newest first."""
-
-    deliveries: tuple[DeliverySummary, ...]
-    has_more: bool
-
-
-@dataclass(frozen=True, slots=True)
 class AttemptLine:
     """One attempt as the log has it."""
 

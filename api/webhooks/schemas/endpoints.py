@@ -1,4 +1,4 @@
-"""The bodies and answers of `/v1/webhook_endpoints`: OpenAI's shape, and what inferd knows besides."""
+"""The requests and responses of `/v1/webhook_endpoints`: OpenAI's shape, with fields of inferd's own."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self, cast
@@ -29,15 +29,17 @@ class _Strict(BaseModel):
 
 
 class CreateWebhookEndpoint(_Strict):
-    """A URL that is called for some types of events."""
+    """A URL to send some types of events to."""
 
-    name: Name = Field(description="For people.")
-    url: str = Field(description="Called by POST, signed as Standard Webhooks 1.0 says.")
-    event_types: EventTypes = Field(description="Which events are sent; GET /v1/webhook_event_types lists them.")
+    name: Name = Field(description="A name for people to recognise it by.")
+    url: str = Field(description="Where to POST events, signed as Standard Webhooks 1.0 says.")
+    event_types: EventTypes = Field(description="Events to send. GET /v1/webhook_event_types lists the types.")
     include_result: bool = Field(
-        default=False, description="Whether the event of a success has the job's output, up to 64 kB, as `data.result`."
+        default=False, description="Send the job's output with the event of its success, as `data.result`, up to 64 kB."
     )
-    max_per_second: Rate | None = Field(default=None, description="At most so many calls a second.")
+    max_per_second: Rate | None = Field(
+        default=None, description="At most this many deliveries a second; null for no limit."
+    )
     signature: SignatureName = Field(default="v1", description="v1 is HMAC-SHA256, v1a is ed25519.")
     enabled: bool = True
 
@@ -48,17 +50,21 @@ class CreateWebhookEndpoint(_Strict):
 
 
 class UpdateWebhookEndpoint(_Strict):
-    """What is named is changed."""
+    """The fields that are present are changed; the others stay."""
 
     name: Name | None = None
     url: str | None = None
-    event_types: EventTypes | None = Field(default=None, description="The whole new set.")
+    event_types: EventTypes | None = Field(default=None, description="Events to send, instead of those before.")
     include_result: bool | None = None
-    max_per_second: Rate | None = Field(default=None, description="null takes the limit away.")
-    enabled: bool | None = Field(default=None, description="Also by POST …/enable and …/disable.")
+    max_per_second: Rate | None = Field(
+        default=None, description="At most this many deliveries a second; null removes the limit."
+    )
+    enabled: bool | None = Field(
+        default=None, description="Whether to send events. The same as POST …/enable and …/disable."
+    )
 
     @model_validator(mode="after")
-    def _says_a_value(self) -> Self:
+    def _has_values(self) -> Self:
         for field in self.model_fields_set - {"max_per_second"}:
             if getattr(self, field) is None:
                 raise ValueError(f"{field} must not be null; leave it out to keep it")
@@ -77,16 +83,16 @@ class UpdateWebhookEndpoint(_Strict):
 
 
 class RotateWebhookSecret(_Strict):
-    """How the old secret ends."""
+    """What happens to the old secret."""
 
     keep_old_secret_active_for_24_hours: bool = Field(
-        default=False, description="Whether it signs too for a day; without it, it stops at once."
+        default=False, description="Sign with both secrets for 24 hours; otherwise the old one stops at once."
     )
-    signature: SignatureName | None = Field(default=None, description="Changes the scheme; by default it stays.")
+    signature: SignatureName | None = Field(default=None, description="Change the scheme too; by default it stays.")
 
 
 class TestWebhookEndpoint(_Strict):
-    """A sample to send."""
+    """A sample event to send."""
 
     __test__ = False
 
@@ -134,7 +140,7 @@ class WebhookEndpointView(TypedDict):
 
 
 class RevealedEndpointView(WebhookEndpointView):
-    """With what its receiver verifies with, this once: `whsec_…`, or the public key `whpk_…` of v1a."""
+    """With the secret that its receiver verifies with, `whsec_…`, or the public key `whpk_…` of v1a. Shown once."""
 
     signing_secret: str
 
@@ -155,7 +161,7 @@ class DeletedEndpointView(TypedDict):
 
 
 class EndpointTestView(TypedDict):
-    """The receiver answered, with `status_code`."""
+    """The receiver responded, with `status_code`."""
 
     object: str
     webhook_endpoint_id: str

@@ -93,13 +93,13 @@ async def list_of_job(
 
 @router.get("/webhook_deliveries/{delivery_id}", responses=answers(DeliveryDetailView, 200))
 async def get(runtime: RuntimeDep, caller: CallerDep, delivery_id: DeliveryIdDep) -> Response:
-    """The delivery, its payload, and a log of its attempts."""
+    """The delivery, what it says, and how each attempt went."""
     return await _answer(runtime, caller, delivery_id)
 
 
 @router.post("/webhook_deliveries/{delivery_id}/redeliver", status_code=202, responses=answers(DeliveryDetailView, 202))
 async def send_again(runtime: RuntimeDep, caller: CallerDep, delivery_id: DeliveryIdDep) -> Response:
-    """Sends it once more, now, under the same `webhook-id`; if that fails, its schedule continues."""
+    """Sends it once more, now, under the same `webhook-id`; when that fails, its schedule goes on."""
     await redeliver(runtime.database, runtime.jobs.enqueuer, runtime.clock, caller.tenant_id, delivery_id)
     return await _answer(runtime, caller, delivery_id, status=202)
 
@@ -111,7 +111,7 @@ async def send_again(runtime: RuntimeDep, caller: CallerDep, delivery_id: Delive
     openapi_extra=body_of(RecoverWebhooks),
 )
 async def recover(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep, body: BodyDep) -> Response:
-    """Sends a range of the endpoint's deliveries again, in the background. `Location` is where to read its progress."""
+    """Sends a range of the endpoint's deliveries again, in the background. `Location` tells how far that is."""
     wanted = RecoverWebhooks.model_validate(body)
     recovery = await start_recovery(
         runtime.database,
@@ -128,7 +128,7 @@ async def recover(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointI
 
 @router.get("/webhook_recoveries/{recovery_id}", responses=answers(RecoveryView, 200))
 async def get_progress(runtime: RuntimeDep, caller: CallerDep, recovery_id: RecoveryIdDep) -> Response:
-    """The recovery's progress."""
+    """How far the recovery is."""
     return json_response(recovery_view(await get_recovery(runtime.database, caller.tenant_id, recovery_id)))
 
 

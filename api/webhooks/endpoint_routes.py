@@ -1,6 +1,6 @@
 """`/v1/webhook_endpoints`: register, read, change, test and delete endpoints, in the shape of OpenAI's own routes.
 
-`client.webhooks` of the openai SDK works here unmodified; enable, disable and some fields are inferd's own.
+`client.webhooks` of the openai SDK works here unmodified; enable, disable and some fields are inferd's.
 """
 
 from typing import Annotated
@@ -57,7 +57,7 @@ _ONE = "/webhook_endpoints/{endpoint_id}"
     "/webhook_endpoints", responses=answers(RevealedEndpointView, 200), openapi_extra=body_of(CreateWebhookEndpoint)
 )
 async def create(runtime: RuntimeDep, caller: CallerDep, body: BodyDep) -> Response:
-    """Registers an endpoint. Its `signing_secret` is in this response and in no other."""
+    """Registers an endpoint. Its `signing_secret` is in this answer and in no other."""
     wanted = CreateWebhookEndpoint.model_validate(body)
     check_url(wanted.url, runtime.settings.webhook, "url")
     made = await create_endpoint(
@@ -80,19 +80,19 @@ async def list_(runtime: RuntimeDep, caller: CallerDep, query: Annotated[Endpoin
 
 @router.get("/webhook_event_types", responses=answers(EventTypeListView, 200))
 async def list_event_types(_caller: CallerDep) -> Response:
-    """The types of events that can be sent to an endpoint."""
+    """The types of events that an endpoint can ask for."""
     return json_response({"object": "list", "data": list(EVENT_TYPES)})
 
 
 @router.get(_ONE, responses=answers(WebhookEndpointView, 200))
 async def get(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep) -> Response:
-    """The endpoint, and whether its deliveries fail."""
+    """The endpoint, and how its deliveries have been going."""
     return json_response(endpoint_view(await get_endpoint(runtime.database, caller.tenant_id, endpoint_id)))
 
 
 @router.post(_ONE, responses=answers(WebhookEndpointView, 200), openapi_extra=body_of(UpdateWebhookEndpoint))
 async def update(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep, body: BodyDep) -> Response:
-    """Changes the fields that are present, all at once. Deliveries that wait go to a new URL too."""
+    """Changes the fields that are named. Deliveries that wait go to a new URL too."""
     wanted = UpdateWebhookEndpoint.model_validate(body)
     if wanted.url is not None:
         check_url(wanted.url, runtime.settings.webhook, "url")
@@ -102,7 +102,7 @@ async def update(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointId
 
 @router.post(f"{_ONE}/enable", responses=answers(WebhookEndpointView, 200))
 async def enable(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep) -> Response:
-    """Sends events again. Those skipped meanwhile are sent by a recovery."""
+    """Sends again. What was skipped meanwhile waits for a recovery."""
     changes = EndpointChanges(enabled=True)
     changed = await update_endpoint(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, changes)
     return json_response(endpoint_view(changed))
@@ -110,7 +110,7 @@ async def enable(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointId
 
 @router.post(f"{_ONE}/disable", responses=answers(WebhookEndpointView, 200))
 async def disable(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep) -> Response:
-    """Sends no more events. They are kept as `skipped` deliveries."""
+    """Sends nothing more. What would be sent is kept as `skipped`."""
     changes = EndpointChanges(enabled=False)
     changed = await update_endpoint(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, changes)
     return json_response(endpoint_view(changed))
@@ -127,7 +127,7 @@ async def delete(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointId
     f"{_ONE}/rotate_secret", responses=answers(RevealedEndpointView, 200), openapi_extra=body_of(RotateWebhookSecret)
 )
 async def rotate(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep, body: BodyDep) -> Response:
-    """Makes a new secret. On request both sign for 24 hours; otherwise the old one stops at once."""
+    """Makes a new secret. For 24 hours both sign, if that is asked for; otherwise the old one stops at once."""
     wanted = RotateWebhookSecret.model_validate(body)
     made = await rotate_secret(
         runtime.database,
@@ -143,7 +143,7 @@ async def rotate(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointId
 
 @router.post(f"{_ONE}/test", responses=answers(EndpointTestView, 200), openapi_extra=body_of(TestWebhookEndpoint))
 async def send_test(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep, body: BodyDep) -> Response:
-    """Sends a sample event, once, and returns the receiver's HTTP status; 424 when it did not respond."""
+    """Sends a sample event, once, and answers what the receiver said; 424 when it said nothing."""
     wanted = TestWebhookEndpoint.model_validate(body)
     status = await send_sample(
         runtime.database,

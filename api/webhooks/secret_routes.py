@@ -1,4 +1,4 @@
-"""`/v1/webhook_secret`: the secret that signs deliveries to the URLs of jobs."""
+"""`/v1/webhook_secret`: what signs the deliveries to the URLs that jobs name themselves."""
 
 from fastapi import APIRouter, Response
 

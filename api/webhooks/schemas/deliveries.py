@@ -1,4 +1,4 @@
-"""The queries and responses of deliveries, their log, and recoveries. Times are RFC 3339 in UTC."""
+"""The queries and answers of deliveries, their log, and recoveries. Times are RFC 3339 in UTC."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
@@ -41,12 +41,10 @@ class DeliveryListQuery(BaseModel):
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     after: str | None = Field(default=None, description="`next_cursor` of the page before.")
-    status: list[DeliveryStatus] = Field(default=[], description="Only deliveries with this status; may be repeated.")
+    status: list[DeliveryStatus] = Field(default=[], description="One or several, repeated.")
     event_type: str | None = Field(default=None, max_length=100)
-    created_after: Instant | None = Field(
-        default=None, description="Only deliveries created at or after this time (RFC 3339 with an offset)."
-    )
-    created_before: Instant | None = Field(default=None, description="Only deliveries created before this time.")
+    created_after: Instant | None = Field(default=None, description="From this time on (RFC 3339 with offset).")
+    created_before: Instant | None = Field(default=None, description="Before this time.")
 
     def before_id(self) -> DeliveryId | None:
         """The cursor: deliveries older than this one. Raises InvalidParameter."""
@@ -73,10 +71,10 @@ class RecoverWebhooks(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    since: Instant = Field(description="Begin of the range: RFC 3339 with an offset, at most 92 days before `until`.")
-    until: Instant | None = Field(default=None, description="End of the range; by default now.")
+    since: Instant = Field(description="RFC 3339 with an offset; at most 92 days before `until`.")
+    until: Instant | None = Field(default=None, description="Now, by default.")
     status: list[DeliveryStatus] = Field(
-        default=["exhausted", "skipped"], min_length=1, description="Only deliveries with one of these statuses."
+        default=["exhausted", "skipped"], min_length=1, description="Only those that stand so."
     )
 
     def range_until(self, now: datetime) -> datetime:
@@ -109,7 +107,7 @@ class DeliveryLineView(TypedDict):
 
 
 class TimingView(TypedDict):
-    """Milliseconds; null for a part that did not happen: no name to resolve, a connection that was kept, no TLS."""
+    """Milliseconds; null for what did not happen: no name to find, a connection that was kept, no TLS."""
 
     dns_ms: float | None
     connect_ms: float | None
@@ -119,7 +117,7 @@ class TimingView(TypedDict):
 
 
 class AttemptLineView(TypedDict):
-    """One attempt. `excerpt` is the beginning of the receiver's response."""
+    """One attempt. `excerpt` is the beginning of what the receiver answered."""
 
     attempt: int
     trigger: str
@@ -133,7 +131,7 @@ class AttemptLineView(TypedDict):
 
 
 class DeliveryDetailView(DeliveryLineView):
-    """With its payload, and a log of its attempts."""
+    """With what it says, and how each attempt went."""
 
     payload: dict[str, JsonValue]
     log: list[AttemptLineView]
@@ -149,7 +147,7 @@ class DeliveryListView(TypedDict):
 
 
 class RecoveryView(TypedDict):
-    """`requeued` of `total` deliveries were queued again; `status` is running or completed."""
+    """`requeued` of `total` are on their way again; `status` is running or completed."""
 
     id: str
     object: str

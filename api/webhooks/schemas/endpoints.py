@@ -1,4 +1,4 @@
-"""The requests and responses of `/v1/webhook_endpoints`: OpenAI's shape, with fields of inferd's own."""
+"""The bodies and answers of `/v1/webhook_endpoints`: OpenAI's shape, and what inferd knows besides."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self, cast
@@ -29,17 +29,15 @@ class _Strict(BaseModel):
 
 
 class CreateWebhookEndpoint(_Strict):
-    """A URL to send some types of events to."""
+    """A URL that is called for some types of events."""
 
-    name: Name = Field(description="A name for people to recognise it by.")
-    url: str = Field(description="Where to POST events, signed as Standard Webhooks 1.0 says.")
-    event_types: EventTypes = Field(description="Events to send. GET /v1/webhook_event_types lists the types.")
+    name: Name = Field(description="For people.")
+    url: str = Field(description="Called by POST, signed as Standard Webhooks 1.0 says.")
+    event_types: EventTypes = Field(description="Which events are sent; GET /v1/webhook_event_types lists them.")
     include_result: bool = Field(
-        default=False, description="Send the job's output with the event of its success, as `data.result`, up to 64 kB."
+        default=False, description="Whether the event of a success has the job's output, up to 64 kB, as `data.result`."
     )
-    max_per_second: Rate | None = Field(
-        default=None, description="At most this many deliveries a second; null for no limit."
-    )
+    max_per_second: Rate | None = Field(default=None, description="At most so many calls a second.")
     signature: SignatureName = Field(default="v1", description="v1 is HMAC-SHA256, v1a is ed25519.")
     enabled: bool = True
 
@@ -50,21 +48,17 @@ class CreateWebhookEndpoint(_Strict):
 
 
 class UpdateWebhookEndpoint(_Strict):
-    """The fields that are present are changed; the others stay."""
+    """What is named is changed."""
 
     name: Name | None = None
     url: str | None = None
-    event_types: EventTypes | None = Field(default=None, description="Events to send, instead of those before.")
+    event_types: EventTypes | None = Field(default=None, description="The whole new set.")
     include_result: bool | None = None
-    max_per_second: Rate | None = Field(
-        default=None, description="At most this many deliveries a second; null removes the limit."
-    )
-    enabled: bool | None = Field(
-        default=None, description="Whether to send events. The same as POST …/enable and …/disable."
-    )
+    max_per_second: Rate | None = Field(default=None, description="null takes the limit away.")
+    enabled: bool | None = Field(default=None, description="Also by POST …/enable and …/disable.")
 
     @model_validator(mode="after")
-    def _has_values(self) -> Self:
+    def _says_a_value(self) -> Self:
         for field in self.model_fields_set - {"max_per_second"}:
             if getattr(self, field) is None:
                 raise ValueError(f"{field} must not be null; leave it out to keep it")
@@ -83,16 +77,16 @@ class UpdateWebhookEndpoint(_Strict):
 
 
 class RotateWebhookSecret(_Strict):
-    """What happens to the old secret."""
+    """How the old secret ends."""
 
     keep_old_secret_active_for_24_hours: bool = Field(
-        default=False, description="Sign with both secrets for 24 hours; otherwise the old one stops at once."
+        default=False, description="Whether it signs too for a day; without it, it stops at once."
     )
-    signature: SignatureName | None = Field(default=None, description="Change the scheme too; by default it stays.")
+    signature: SignatureName | None = Field(default=None, description="Changes the scheme; by default it stays.")
 
 
 class TestWebhookEndpoint(_Strict):
-    """A sample event to send."""
+    """A sample to send."""
 
     __test__ = False
 
@@ -140,7 +134,7 @@ class WebhookEndpointView(TypedDict):
 
 
 class RevealedEndpointView(WebhookEndpointView):
-    """With the secret that its receiver verifies with, `whsec_…`, or the public key `whpk_…` of v1a. Shown once."""
+    """With what its receiver verifies with, this once: `whsec_…`, or the public key `whpk_…` of v1a."""
 
     signing_secret: str
 
@@ -161,7 +155,7 @@ class DeletedEndpointView(TypedDict):
 
 
 class EndpointTestView(TypedDict):
-    """The receiver responded, with `status_code`."""
+    """The receiver answered, with `status_code`."""
 
     object: str
     webhook_endpoint_id: str

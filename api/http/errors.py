@@ -4,7 +4,7 @@ Installed by api/main.py. What is not an AppError here is a bug or an outage of 
 caller beyond its request id.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -13,12 +13,15 @@ from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
+from api.http.fields import described
 from api.http.json_response import json_response
 from api.http.problems import explain
 from core.db.batching import BatcherClosed, Overloaded
 from core.db.faults import is_store_fault
 from core.domain.errors import (
+    CODES,
     AppError,
     Internal,
     InvalidRequest,
@@ -33,6 +36,15 @@ from core.domain.errors import (
 REFUSALS: Final = (AppError, RequestValidationError, ValidationError, HTTPException, Overloaded, BatcherClosed)
 
 log = structlog.get_logger(__name__)
+
+
+class ErrorObject(TypedDict):
+    """What is wrong. `message` may change; `code` keeps its meaning, and new ones may be added."""
+
+    message: Annotated[str, described("What is wrong and what to do.", "model: is required.")]
+    type: Annotated[str, described("The kind of error, by OpenAI's names.", "invalid_request_error")]
+    param: Annotated[str | None, described("The first field, parameter or header that is wrong.", "model")]
+    code: Annotated[str, described("What is wrong, for programs.", "invalid_parameter", values=sorted(CODES))]
 
 
 def install(app: FastAPI) -> None:
@@ -117,6 +129,6 @@ def render(error: AppError) -> Response:
     return json_response({"error": error_object(error)}, error.status, headers)
 
 
-def error_object(error: AppError) -> dict[str, str | None]:
+def error_object(error: AppError) -> ErrorObject:
     """The inside of the shape."""
     return {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request, Response
 
 from api.http.admission import Call, admit
 from api.http.errors import is_expected
+from api.http.idempotency import check_key, fingerprint
 from api.http.json_response import json_response
 from api.http.operations import Endpoint, Returns, operation
 from api.http.paging import page
 from api.http.waiting import PREFER, WaitQuery, wait_of_prefer, while_connected
-from api.jobs.drafts import check_key, fingerprint, read_draft
+from api.jobs.drafts import read_draft
 from api.jobs.schemas.job import JobListView, JobView, etag, job_view, summary_view, summary_with_output
 from api.jobs.schemas.listing import ListQuery
 from api.jobs.schemas.submit import SubmitJob

@@ -13,6 +13,7 @@ import structlog
 from pydantic import JsonValue
 
 from core.db.faults import is_store_fault
+from core.db.idempotency import key_reused
 from core.domain.errors import AppError, Gone, Internal, InvalidParameter, Unavailable
 from core.domain.ids import JobId, TenantId, new_job_id, show_job
 from core.domain.job_state import JobState, Priority
@@ -111,7 +112,7 @@ def _accepted(job: NewJob, outcome: Inserted | KeyHeld | BaseException) -> Accep
             count(SUBMITTED, job.model.partition("/")[0], job.priority.value)
             return Accepted(job.id, JobState.QUEUED, replayed=False)
         case KeyHeld() if outcome.fingerprint != job.fingerprint:
-            return _key_reused()
+            return key_reused()
         case KeyHeld():
             if outcome.state is None:
                 return _key_of_deleted(outcome.job_id)
@@ -141,15 +142,7 @@ async def _settled(context: JobContext, job: NewJob, draft: Draft, outcome: Inse
         case KeyHeld(job_id=held_by, fingerprint=first) if first == job.fingerprint:
             return Submission(await _held_job(context, job.tenant_id, held_by), replayed=True)
         case KeyHeld():
-            raise _key_reused()
-
-
-def _key_reused() -> InvalidParameter:
-    return InvalidParameter(
-        "This Idempotency-Key was used before with another body. Send a new key for a new job.",
-        code="idempotency_key_reused",
-        param="Idempotency-Key",
-    )
+            raise key_reused()
 
 
 def _key_of_deleted(job_id: JobId) -> Gone:

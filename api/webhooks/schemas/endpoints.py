@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self, cast, get_args
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from typing_extensions import TypedDict
 
+from api.http.paging import PageView
 from core.domain.errors import InvalidParameter
 from core.domain.ids import ENDPOINT, EndpointId, InvalidId, parse, show
 from core.webhooks.endpoints.records import (
@@ -171,8 +172,9 @@ class EndpointTestView(TypedDict):
     success: bool
 
 
-class EventTypeListView(TypedDict):
-    object: str
+class EventTypeListView(PageView):
+    """Every type, on one page."""
+
     data: list[str]
 
 

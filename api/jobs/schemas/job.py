@@ -124,8 +124,8 @@ def summary_view(job: JobRecord | JobSummary, base_url: str) -> JobSummaryView:
 
 def summary_with_output(job: JobSummary, output: Mapping[str, JsonValue] | None, base_url: str) -> JobSummaryView:
     """As `summary_view`, for `include=output`."""
-    parts = {**_head(job), "output": output, **_outcome(job), **_times(job), **_rest(job, base_url)}
-    return cast(JobSummaryView, parts)
+    view = {**_head(job), "output": output, **_outcome(job), **_times(job), **_rest(job, base_url)}
+    return cast(JobSummaryView, view)
 
 
 def job_view(job: JobRecord, base_url: str) -> JobView:

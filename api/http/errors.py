@@ -12,11 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 from typing_extensions import TypedDict
 
 from api.http.fields import described
 from api.http.json_response import json_response
+from api.http.operations import Endpoint
 from api.http.problems import explain
 from core.db.batching import BatcherClosed, Overloaded
 from core.db.faults import is_store_fault
@@ -64,7 +64,7 @@ def _methods_of_path(request: Request) -> set[str]:
     """Starlette names those of the first route of a path; a path has a route for each method."""
     methods: set[str] = set()
     for route in request.app.routes:
-        if isinstance(route, Route) and route.path_regex.match(request.scope["path"]):
+        if isinstance(route, Endpoint) and route.is_at(request.scope["path"]):
             methods |= route.methods or set()
     return methods
 

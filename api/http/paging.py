@@ -19,9 +19,7 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=100, description="At most so many items.", examples=[50])] = 20
-    after: str | None = Field(
-        default=None, description="Only items behind this one: the `next_cursor` of the page before."
-    )
+    after: str | None = None
 
     def before(self, prefix: str) -> UUID | None:
         """The cursor: items older than this one. Raises InvalidParameter."""
@@ -31,6 +29,15 @@ class PageQuery(BaseModel):
             return parse(prefix, self.after)
         except InvalidId:
             raise InvalidParameter("after: take it from the `next_cursor` of a page.", param="after") from None
+
+
+def cursor(prefix: str) -> Any:
+    """The field `after` of a list whose items have ids of this prefix."""
+    return Field(
+        default=None,
+        description="Only items behind this one: the `next_cursor` of the page before.",
+        json_schema_extra={"pattern": f"^{prefix}_[0-9a-f]{{32}}$"},
+    )
 
 
 class PageView(TypedDict):

@@ -20,7 +20,17 @@ class BulkChange(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
-        json_schema_extra={"minProperties": 1, "examples": [{"metadata": {"order": "4711"}}, {"all": True}]},
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["status"]},
+                {"required": ["model"]},
+                {"required": ["created_after"]},
+                {"required": ["created_before"]},
+                {"required": ["metadata"]},
+                {"required": ["all"], "properties": {"all": {"const": True}}},
+            ],
+            "examples": [{"metadata": {"order": "4711"}}, {"all": True}],
+        },
     )
 
     status: list[JobState] = Field(default=[], description="Only jobs in these states; others are left as they are.")
@@ -37,8 +47,7 @@ class BulkChange(BaseModel):
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
-        narrows = self.model_fields_set & {"status", "model", "created_after", "created_before", "metadata"}
-        if not narrows and not self.all:
+        if self.model_fields_set <= {"all", "limit"} and not self.all:
             raise ValueError('name the jobs by a filter, or send {"all": true}')
         return self
 

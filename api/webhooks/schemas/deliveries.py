@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from typing_extensions import TypedDict
 
 from api.http.instants import Instant
+from api.http.paging import cursor
 from core.domain.errors import InvalidParameter
 from core.domain.ids import (
     DELIVERY,
@@ -40,7 +41,7 @@ class DeliveryListQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-    after: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    after: str | None = cursor(DELIVERY)
     status: list[DeliveryStatus] = Field(default=[], description="One or several, repeated.")
     event_type: str | None = Field(default=None, max_length=100)
     created_after: Instant | None = Field(default=None, description="From this time on (RFC 3339 with offset).")

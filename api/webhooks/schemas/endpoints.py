@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, cast, get_args
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from typing_extensions import TypedDict
 
-from api.http.paging import PageView
+from api.http.paging import PageView, cursor
 from core.domain.errors import InvalidParameter
 from core.domain.ids import ENDPOINT, EndpointId, InvalidId, parse, show
 from core.webhooks.endpoints.records import (
@@ -107,7 +107,7 @@ class EndpointListQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-    after: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    after: str | None = cursor(ENDPOINT)
 
     def before_id(self) -> EndpointId | None:
         """The cursor: endpoints older than this one. Raises InvalidParameter."""

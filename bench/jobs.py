@@ -26,7 +26,7 @@ def draft(model: str = "echo/echo", params: Mapping[str, JsonValue] | None = Non
 
 
 async def queue(bench: Bench, count: int, what: Draft, *, tenant: int = 0, provider_url: str | None = None) -> None:
-    """Commits and rings so many jobs of a tenant; all are in Redis when this returns. The provider is for `mock/…`."""
+    """Commits and enqueues so many jobs of a tenant, all in Redis when this returns. The provider is for `mock/…`."""
     settings = bench.settings
     if provider_url is not None:
         settings = settings.model_copy(update={"providers": {"mock": ProviderSettings(base_url=provider_url)}})

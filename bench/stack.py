@@ -106,7 +106,7 @@ class Bench:
 
     @asynccontextmanager
     async def workers(self, count: int = 1, **variables: str) -> AsyncIterator[Sequence[Process]]:
-        """So many workers that listen for rings."""
+        """So many workers that wait for jobs."""
         environment = self.environment(variables)
         async with AsyncExitStack() as running:
             processes = [
@@ -212,8 +212,8 @@ def _settings(servers: EmbeddedServers) -> Settings:
         database=DatabaseSettings(
             url=SecretStr(servers.database_url), owner_url=SecretStr(servers.owner_url or servers.database_url)
         ),
-        # What the bench itself rings must arrive however busy the machine is.
-        redis=RedisSettings(url=SecretStr(servers.redis_url), ring_timeout_seconds=5.0),
+        # What the bench itself enqueues must arrive however busy the machine is.
+        redis=RedisSettings(url=SecretStr(servers.redis_url), enqueue_timeout_seconds=5.0),
     )
 
 

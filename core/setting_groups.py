@@ -34,11 +34,11 @@ class DatabaseSettings(Group):
 class RedisSettings(Group):
     url: SecretStr = Field(description="Redis or Valkey: redis://[:password@]host:6379/0, or rediss:// for TLS.")
     prefix: str = Field(default="inferd", pattern=r"^[a-z][a-z0-9_-]{0,30}$", description="What every key starts with.")
-    ring_timeout_seconds: float = Field(
+    enqueue_timeout_seconds: float = Field(
         default=0.05,
         gt=0,
         le=5,
-        description="Maximum time a submit waits for Redis; workers find the job later anyway.",
+        description="Most seconds that one write of ids to Redis may take; what it drops, the sweep enqueues.",
     )
     lane_limit: int = Field(
         default=100_000,

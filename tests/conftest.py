@@ -226,8 +226,8 @@ def _settings(database: DatabaseSettings, servers: Servers, **groups: Any) -> Se
     redis = {
         "url": servers.redis_url,
         "prefix": f"test-{uuid.uuid4().hex[:12]}",
-        # On a busy machine 50 ms pass easily; the sweep would then ring, seconds later.
-        "ring_timeout_seconds": 2.0,
+        # On a busy machine 50 ms pass easily; the sweep would then enqueue, seconds later.
+        "enqueue_timeout_seconds": 2.0,
     }
     worker = {"drain_seconds": 0.5}
     # As the product's, twenty times as fast.

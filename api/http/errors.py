@@ -18,8 +18,8 @@ from api.http.fields import described
 from api.http.json_response import json_response
 from api.http.operations import Endpoint
 from api.http.problems import explain
-from core.db.batching import BatcherClosed, Overloaded
 from core.db.faults import is_store_fault
+from core.db.grouping import GrouperClosed, Overloaded
 from core.domain.errors import (
     CODES,
     AppError,
@@ -33,7 +33,7 @@ from core.domain.errors import (
 )
 
 # What a handler may raise to refuse; anything else is handled, and logged, by api/http/middleware.py.
-REFUSALS: Final = (AppError, RequestValidationError, ValidationError, HTTPException, Overloaded, BatcherClosed)
+REFUSALS: Final = (AppError, RequestValidationError, ValidationError, HTTPException, Overloaded, GrouperClosed)
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +93,7 @@ def _outage(error: Exception) -> AppError | None:
     match error:
         case Overloaded():
             return TooManyRequests("Too much is waiting to be stored; try again in a second.", retry_after=1.0)
-        case BatcherClosed():
+        case GrouperClosed():
             return Unavailable("The server is shutting down; try again.", retry_after=1.0)
         case _ if is_store_fault(error):
             return Unavailable("The database can't be reached; try again.", retry_after=1.0)

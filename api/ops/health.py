@@ -96,4 +96,4 @@ async def _postgres_answers(runtime: ApiRuntime) -> bool:
 
 
 async def _redis_answers(runtime: ApiRuntime) -> bool:
-    return await runtime.jobs.ring.answers(_PROBE_SECONDS)
+    return await runtime.jobs.enqueuer.answers(_PROBE_SECONDS)

@@ -75,7 +75,7 @@ async def list_of_job(request: Request) -> Response:
         page = await queries.list_deliveries(
             session, call.tenant_id, query.filter(job_id=job_id), before=before, limit=query.limit
         )
-        if not page.deliveries and not await queries.job_exists(session, call.tenant_id, job_id):
+        if not page.items and not await queries.job_exists(session, call.tenant_id, job_id):
             raise await why_missing(session, call.tenant_id, job_id)
     return json_response(delivery_list(page))
 
@@ -108,7 +108,7 @@ async def send_again(request: Request) -> Response:
     """Sends it once more, now, under the same `webhook-id`; if that fails, its schedule continues."""
     call = await admit(request)
     delivery_id, runtime = _delivery_id_of(request), call.runtime
-    await redeliver(runtime.database, runtime.jobs.ring, runtime.clock, call.tenant_id, delivery_id)
+    await redeliver(runtime.database, runtime.jobs.enqueuer, runtime.clock, call.tenant_id, delivery_id)
     return await _delivery_response(call, delivery_id, status=202)
 
 

@@ -29,6 +29,7 @@ from api.webhooks.schemas.endpoints import (
     endpoint_view,
     revealed_view,
 )
+from core.domain.events import EVENT_TYPES
 from core.domain.ids import ENDPOINT, EndpointId, show
 from core.webhooks.egress.url_policy import check_url
 from core.webhooks.endpoints.create import create_endpoint
@@ -37,7 +38,6 @@ from core.webhooks.endpoints.records import EndpointChanges
 from core.webhooks.endpoints.rotate_secret import rotate_secret
 from core.webhooks.endpoints.sample import QUEUE_SECONDS, send_sample
 from core.webhooks.endpoints.update import delete_endpoint, update_endpoint
-from core.webhooks.events import EVENT_TYPES
 
 router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=Endpoint)
 
@@ -236,8 +236,7 @@ async def send_test(request: Request) -> Response:
     wanted = TestWebhookEndpoint.model_validate(await call.body())
     status = await send_sample(
         call.runtime.database,
-        call.runtime.jobs.ring,
-        call.runtime.clock,
+        call.runtime.jobs.enqueuer,
         call.tenant_id,
         endpoint_id,
         wanted.event_type,

@@ -9,8 +9,13 @@ from typing import Annotated
 import typer
 
 from cli.options import ApiKeyOption, ApiUrlOption, Output, OutputOption
+from cli.webhooks.endpoint_commands import endpoints
 
-webhooks = typer.Typer(help="Webhooks, from the receiver's side.", no_args_is_help=True)
+webhooks = typer.Typer(
+    help="Webhooks: register endpoints, receive events here, read and repeat deliveries, check signatures.",
+    no_args_is_help=True,
+)
+webhooks.add_typer(endpoints, name="endpoints")
 
 
 def register(app: typer.Typer) -> None:
@@ -50,19 +55,6 @@ def listen(
     raise typer.Exit(run(wanted, api_url=api_url, api_key=api_key))
 
 
-@webhooks.command("test")
-def send_test(
-    endpoint: Annotated[str, typer.Argument(help="we_…")],
-    event: Annotated[str, typer.Option(help="Which sample to send.")] = "webhook.ping",
-    api_url: ApiUrlOption = None,
-    api_key: ApiKeyOption = None,
-) -> None:
-    """Send a sample event to an endpoint and show what it answers."""
-    from cli.webhooks.calls import send_sample
-
-    raise typer.Exit(send_sample(endpoint, event, api_url=api_url, api_key=api_key))
-
-
 @webhooks.command("deliveries")
 def deliveries(
     of: Annotated[str, typer.Argument(help="An endpoint we_…, a job job_…, or one delivery dlv_…, with its log.")],
@@ -73,7 +65,7 @@ def deliveries(
     api_key: ApiKeyOption = None,
 ) -> None:
     """Show how deliveries went."""
-    from cli.webhooks.calls import show_deliveries
+    from cli.webhooks.deliveries import show_deliveries
 
     show_deliveries(of, status or [], limit, as_json=output is Output.JSON, api_url=api_url, api_key=api_key)
 
@@ -86,7 +78,7 @@ def redeliver(
     api_key: ApiKeyOption = None,
 ) -> None:
     """Send a delivery again, now, under its own webhook-id."""
-    from cli.webhooks.calls import send_again
+    from cli.webhooks.deliveries import send_again
 
     raise typer.Exit(send_again(delivery, timeout, api_url=api_url, api_key=api_key))
 

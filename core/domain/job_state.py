@@ -83,7 +83,7 @@ class NextMover:
 
 NEXT_MOVER: Final[Mapping[JobState, NextMover]] = MappingProxyType(
     {
-        _S.QUEUED: NextMover("a worker that is rung for it (claim)", "the sweep, which rings again"),
+        _S.QUEUED: NextMover("a worker that is woken for it (claim)", "the sweep, which enqueues it again"),
         _S.RUNNING: NextMover("the worker that holds its lease", "the sweep, when the lease has run out (rescue)"),
         _S.SUCCEEDED: NextMover("nobody: final", "retention deletes it"),
         _S.FAILED: NextMover("the caller, by a manual retry", "retention deletes it"),

@@ -45,7 +45,7 @@ _REPEATED: Final = frozenset(
         "queue_poll_failed",
         "queue_task_put_back",
         "request_failed",
-        "ring_failed",
+        "enqueue_failed",
         "spool_failed",
         "sweep_failed",
     }

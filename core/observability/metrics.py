@@ -29,7 +29,9 @@ RUN_TIME: Final = Histogram(
 TOKENS: Final = Counter(
     "inferd_provider_tokens_total", "Tokens as providers counted them.", ["provider", "direction"], registry=REGISTRY
 )
-RINGS: Final = Counter("inferd_rings_total", "Job ids enqueued in Redis, by outcome.", ["outcome"], registry=REGISTRY)
+ENQUEUED: Final = Counter(
+    "inferd_enqueued_total", "Job ids enqueued in Redis, by outcome.", ["outcome"], registry=REGISTRY
+)
 STALE: Final = Counter(
     "inferd_stale_writes_total", "Writes refused because the job had moved on.", ["edge"], registry=REGISTRY
 )

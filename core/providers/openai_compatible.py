@@ -24,9 +24,9 @@ from core.domain.inference import InferenceRequest, InferenceResult
 from core.providers.answer import read_answer
 from core.providers.chat_stream import ChatStream, parse_event, read_events
 from core.providers.faults import Fault, FaultCode, classify_status, decode_body
-from core.providers.lanes import Lanes
 from core.providers.params import OWNED
 from core.providers.redact import Redaction, prompts_of
+from core.providers.shards import Shards
 from core.providers.transport import (
     DEFAULT_TIMEOUTS,
     MAX_ANSWER_BYTES,
@@ -89,7 +89,7 @@ class OpenAICompatible:
         self._endpoint = endpoint
         self._clock = clock or SystemClock()
         self._key = endpoint.api_key.get_secret_value() if endpoint.api_key else ""
-        self._lanes = Lanes(self._open_client, concurrency=endpoint.concurrency, patience=endpoint.timeouts.pool)
+        self._shards = Shards(self._open_client, concurrency=endpoint.concurrency, patience=endpoint.timeouts.pool)
 
     async def infer(self, request: InferenceRequest) -> InferenceResult:
         MAY_SEND.set(request.may_send)
@@ -104,7 +104,7 @@ class OpenAICompatible:
             raise fault from (error if fault.code is FaultCode.ADAPTER_ERROR else None)
 
     async def aclose(self) -> None:
-        for client in self._lanes.clients:
+        for client in self._shards.clients:
             await client.close()
 
     def _open_client(self, connections: int) -> openai.AsyncOpenAI:
@@ -132,7 +132,7 @@ class OpenAICompatible:
             "x-inferd-attempt": str(request.attempt),
             "x-inferd-run": str(request.run_no),
         }
-        async with self._lanes.take() as client:
+        async with self._shards.take() as client:
             response = await self._send(client, request, headers)
             try:
                 body = await self._body(response, request)

@@ -1,6 +1,6 @@
 """The one kind of HTTP client that calls providers: it keeps connections, and keeps everything else to itself.
 
-Opened by the adapters, for each of their lanes. No redirects, no cookies, no proxies, no credentials from the
+Opened by the adapters, for each of their shards. No redirects, no cookies, no proxies, no credentials from the
 environment, and no header that is not on the list below. Probes keep a silent connection known to the NAT gateways on
 its way.
 """

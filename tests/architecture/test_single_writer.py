@@ -32,6 +32,7 @@ _OPENERS = {"hot_transaction", "reading", "transaction"}
 # What may be waited for while a transaction is open: statements.
 _STATEMENTS = re.compile(
     r"(?:connection|session|store|queries)\.\w+"
+    r"|(?:[A-Z_]+|statement)\.(?:fetch|fetchrow|execute|run)\("
     r"|\(await session\.\w+"
 )
 

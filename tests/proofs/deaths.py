@@ -22,11 +22,11 @@ async def steps_of_a_worker(scene: FaultScene, nursery: Nursery) -> list[str]:
         # Twice: at first Redis has to be told the scripts.
         for number in range(2):
             job_id = await submit_one(scene.api, scene.setting, f"rehearsal-{number}")
-            await scene.api.jobs.ring.aclose()
+            await scene.api.jobs.enqueuer.aclose()
             await nursery.start(Order("worker", environment_of(scene.settings)))
             await scene.until_over(job_id)
             taken = await nursery.stop()
-        steps = [step for step in taken if step.startswith(("flush-", "job >", "dlv >", "ring >"))]
+        steps = [step for step in taken if step.startswith(("flush-", "job >", "dlv >", "enqueue >"))]
         # Its loops claim again and again: the first one gets the job.
         nursery.steps["worker"] = ["jobs > redis script CLAIM #1", *steps]
     return nursery.steps["worker"]
@@ -38,14 +38,14 @@ async def steps_of_an_api(scene: FaultScene, nursery: Nursery) -> list[str]:
         job_id = await post(scene, await start_api(scene, nursery), "rehearsal")
         taken = await nursery.stop()
         await scene.mend(job_id)
-        nursery.steps["api"] = [step for step in taken if step.startswith(("flush-insert", "ring"))]
+        nursery.steps["api"] = [step for step in taken if step.startswith(("flush-insert", "enqueue"))]
     return nursery.steps["api"]
 
 
 async def submit_to_a_dying_worker(scene: FaultScene, nursery: Nursery, key: str, step: str, death: Mishap) -> JobId:
     """The job as the worker left it."""
     job_id = await submit_one(scene.api, scene.setting, key)
-    await scene.api.jobs.ring.aclose()
+    await scene.api.jobs.enqueuer.aclose()
     await nursery.start(Order("worker", environment_of(scene.settings), step, death))
     assert await nursery.died(), f"{step} was not reached"
     return job_id
@@ -53,7 +53,7 @@ async def submit_to_a_dying_worker(scene: FaultScene, nursery: Nursery, key: str
 
 async def submit_to_a_dying_api(scene: FaultScene, nursery: Nursery, key: str, step: str, death: Mishap) -> None:
     url = await start_api(scene, nursery, step, death)
-    # The answer may have gone out first: ringing is not waited for.
+    # The answer may have gone out first: a submit does not wait for its enqueue.
     with suppress(httpx2.TransportError):
         await post(scene, url, key)
     assert await nursery.died(), f"{step} was not reached"

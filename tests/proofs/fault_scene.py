@@ -84,7 +84,7 @@ class FaultScene:
             await Reconciler(worker.jobs).reconcile()
             for part in (workers.jobs, workers.deliveries):
                 await one_turn(part, Plan())
-                await worker.jobs.ring.aclose()
+                await worker.jobs.enqueuer.aclose()
             return (await self.witnesses()).is_over(job_id)
 
         await eventually(is_over, what="a sweep and a worker end the job")

@@ -11,16 +11,17 @@ from core.domain import transitions
 from core.domain.errors import InvalidParameter
 from core.domain.ids import LeaseToken
 from core.domain.job_state import JobState
+from core.domain.run_again import DONE
 from core.jobs import execute, store
 from core.jobs.cancel import cancel_jobs
 from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded
 from core.jobs.prune import prune
 from core.jobs.reconcile import Reconciler
-from core.jobs.records import Applied, Change, ClaimedJob, RowLocked
+from core.jobs.records import Applied, Change, ClaimedJob, JobKey, RowLocked
 from core.jobs.sweep import expire_jobs, rescue_jobs
 from core.queue.claims import Finished
+from core.queue.enqueue import job_entry
 from core.queue.keys import IN_PROGRESS, PAYLOAD, Lane, job_member
-from core.queue.ring import ring_job
 from core.settings import RetentionSettings
 from core.webhooks.deliveries.records import ClaimedDelivery, Ended
 from core.webhooks.egress.exchange import Timing
@@ -139,7 +140,7 @@ async def a_query_without_where_sees_no_other_tenants_jobs(stage: Stage) -> None
 async def a_job_that_waits_is_not_deleted(stage: Stage) -> None:
     job_id = await stage.job()
     async with stage.transaction() as connection:
-        assert await store.delete(connection, [(job_id, stage.tenant.id)]) == 0
+        assert await store.delete(connection, [JobKey(job_id, stage.tenant.id)]) == 0
 
 
 # Claims
@@ -199,7 +200,7 @@ async def an_answer_in_safety_is_used(stage: Stage) -> None:
     await stage.lapse(run.id)
     await rescue_jobs(stage.worker.jobs)
     await execute_job(stage.worker.jobs, run.id)
-    job = await stage.api.jobs.group_commit.reads.submit((run.id, stage.tenant.id))
+    job = await stage.api.jobs.group_commit.read(run.id, stage.tenant.id)
     assert job is not None
     assert job.output is not None
     assert job.output["text"] == "kept"
@@ -272,9 +273,9 @@ async def a_deadline_ahead_is_left_alone(stage: Stage) -> None:
     assert (await stage.row(run.id))["state"] == "running"
 
 
-async def what_redis_lost_is_rung_again(stage: Stage) -> None:
+async def what_redis_lost_is_enqueued_again(stage: Stage) -> None:
     job_id = await stage.job()
-    await stage.rung()
+    await stage.enqueued()
     await stage.worker.redis.delete(stage.worker.keys.lane(Lane.STANDARD))
     await Reconciler(stage.worker.jobs).reconcile()
     assert await stage.worker.redis.zscore(stage.worker.keys.lane(Lane.STANDARD), job_member(job_id)) is not None
@@ -322,16 +323,16 @@ async def a_job_is_kept_until_its_webhook_was_sent(stage: Stage) -> None:
 async def a_member_that_is_held_is_not_claimed(stage: Stage) -> None:
     """As a stock arq worker holds it: with the key alone, and the member still due."""
     member = job_member(await stage.job())
-    await stage.rung()
+    await stage.enqueued()
     await stage.worker.redis.set(IN_PROGRESS + member, b"1", px=30_000)
-    acquired, *_ = await stage.holds().claim([5, 5, 5])
+    acquired = (await stage.holds().claim([5, 5, 5])).acquired
     assert acquired == []
 
 
 async def a_claimed_member_is_out_of_sight(stage: Stage) -> None:
     """Of a stock arq worker too, which looks at the score first."""
     member = job_member(await stage.job())
-    await stage.rung()
+    await stage.enqueued()
     await stage.holds().claim([5, 5, 5])
     score = await stage.worker.redis.zscore(stage.worker.keys.lane(Lane.STANDARD), member)
     seconds, _ = await stage.worker.redis.time()
@@ -341,45 +342,45 @@ async def a_claimed_member_is_out_of_sight(stage: Stage) -> None:
 
 async def a_hold_that_was_lost_finishes_nothing(stage: Stage) -> None:
     member = job_member(await stage.job())
-    await stage.rung()
-    (mine,), *_ = await stage.holds().claim([5, 5, 5])
-    await stage.holds().finish([Finished(replace(mine, token="of somebody else"), None)])
+    await stage.enqueued()
+    (mine,) = (await stage.holds().claim([5, 5, 5])).acquired
+    await stage.holds().finish([Finished(replace(mine, token="of somebody else"), DONE)])
     assert await stage.worker.redis.exists(IN_PROGRESS + member)
 
 
 async def a_hold_that_was_lost_is_not_renewed(stage: Stage) -> None:
     await stage.job()
-    await stage.rung()
-    (mine,), *_ = await stage.holds().claim([5, 5, 5])
+    await stage.enqueued()
+    (mine,) = (await stage.holds().claim([5, 5, 5])).acquired
     assert await stage.holds().renew([replace(mine, token="of somebody else")]) == 0
 
 
-async def ringing_twice_queues_once(stage: Stage) -> None:
+async def enqueueing_twice_queues_once(stage: Stage) -> None:
     job_id = await stage.job()
-    await stage.rung()
+    await stage.enqueued()
     for _ in range(3):
-        await stage.api.jobs.ring.ring_now([ring_job(job_id, Lane.STANDARD)])
+        await stage.api.jobs.enqueuer.enqueue_now([job_entry(job_id, Lane.STANDARD)])
     assert await stage.worker.redis.zcard(stage.worker.keys.lane(Lane.STANDARD)) == 1
 
 
-async def a_ring_takes_the_member_from_a_dead_worker(stage: Stage) -> None:
+async def an_enqueue_takes_the_member_from_a_dead_worker(stage: Stage) -> None:
     job_id = await stage.job()
-    await stage.rung()
+    await stage.enqueued()
     await stage.holds().claim([5, 5, 5])
-    await stage.api.jobs.ring.ring_now([ring_job(job_id, Lane.STANDARD)])
-    acquired, *_ = await stage.holds().claim([5, 5, 5])
+    await stage.api.jobs.enqueuer.enqueue_now([job_entry(job_id, Lane.STANDARD)])
+    acquired = (await stage.holds().claim([5, 5, 5])).acquired
     assert [each.member for each in acquired] == [job_member(job_id)]
 
 
 async def a_payload_does_not_stay_for_ever(stage: Stage) -> None:
     member = job_member(await stage.job())
-    await stage.rung()
+    await stage.enqueued()
     assert await stage.worker.redis.pttl(PAYLOAD + member) > 0
 
 
 async def a_hold_does_not_stay_for_ever(stage: Stage) -> None:
     member = job_member(await stage.job())
-    await stage.rung()
+    await stage.enqueued()
     await stage.holds().claim([5, 5, 5])
     assert await stage.worker.redis.pttl(IN_PROGRESS + member) > 0
 
@@ -387,7 +388,7 @@ async def a_hold_does_not_stay_for_ever(stage: Stage) -> None:
 async def a_hold_that_has_no_end_gets_one(stage: Stage) -> None:
     """Whoever wrote it, the job would wait for ever."""
     member = job_member(await stage.job())
-    await stage.rung()
+    await stage.enqueued()
     await stage.worker.redis.set(IN_PROGRESS + member, b"1")
     await stage.holds().claim([5, 5, 5])
     assert await stage.worker.redis.pttl(IN_PROGRESS + member) > 0

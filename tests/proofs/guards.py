@@ -19,8 +19,7 @@ _HELD = "core/jobs/sql/held_jobs.sql"
 _INSERT = "core/jobs/sql/insert.sql"
 _LEASES = "core/jobs/sql/lost_runs.sql"
 _DEATHS = "core/jobs/sql/declare_dead.sql"
-_RING = "core/queue/ring_script.py"
-_SCRIPTS = "core/queue/scripts.py"
+_LUA = "core/queue/lua"
 _SUCCEED = "core/jobs/sql/succeed.sql"
 _SWEEP = "worker/tasks/sweep.py"
 
@@ -47,7 +46,7 @@ GUARDS = (
     Guard(
         "the lease's token in every end of a run",
         _APPLY,
-        "AND (input.token IS NULL OR job.lease_token = input.token)",
+        "AND (input.lease_token IS NULL OR job.lease_token = input.lease_token)",
         "",
         story.a_token_of_somebody_else_changes_nothing,
     ),
@@ -68,8 +67,8 @@ GUARDS = (
     Guard(
         "an attempt that ended is closed",
         _APPLY,
-        "AND attempt.outcome = 'running' AND held.outcome IS NOT NULL",
-        "AND held.outcome IS NOT NULL",
+        "        AND attempt.outcome = 'running'\n",
+        "",
         story.what_an_earlier_run_came_to_is_not_rewritten,
     ),
     Guard(
@@ -82,7 +81,7 @@ GUARDS = (
     Guard(
         "the lease's token in an answer that nobody hears of",
         _SUCCEED,
-        "        AND job.lease_token = input.token\n",
+        "        AND job.lease_token = input.lease_token\n",
         "",
         story.a_token_of_somebody_else_gives_no_answer,
     ),
@@ -118,8 +117,8 @@ GUARDS = (
     Guard(
         "whose job is cancelled",
         _HELD,
-        "tenant_id = $1 AND ",
-        "$1::uuid IS NOT NULL AND ",
+        "AND tenant_id = :tenant_id",
+        "AND :tenant_id::uuid IS NOT NULL",
         story.a_worker_changes_the_named_tenants_jobs_only,
     ),
     Guard(
@@ -139,7 +138,7 @@ GUARDS = (
         "",
         story.two_claims_at_the_same_time_give_one_run,
     ),
-    Guard("run_at in the claim", _CLAIM, "AND wanted.run_at <= now() ", "", story.a_job_waits_for_its_time),
+    Guard("run_at in the claim", _CLAIM, "AND wanted.run_at <= now()", "", story.a_job_waits_for_its_time),
     Guard(
         "the deadline in the claim",
         _CLAIM,
@@ -185,22 +184,22 @@ GUARDS = (
     Guard(
         "who judges has been answered for a full lease",
         _DEATHS,
-        "                AND judge.steady_since <= now() - make_interval(secs => $2)\n",
-        "                AND $2::float8 IS NOT NULL\n",
+        "                AND judge.steady_since <= now() - make_interval(secs => :lease_seconds)\n",
+        "                AND :lease_seconds::float8 IS NOT NULL\n",
         workers.nobody_is_judged_by_who_was_away_as_well,
     ),
     Guard(
         "who judges has been answered just now",
         _DEATHS,
-        "                AND judge.renewed_at BETWEEN now() - make_interval(secs => $3) AND now()\n",
-        "                AND $3::float8 IS NOT NULL\n",
+        "                AND judge.renewed_at BETWEEN now() - make_interval(secs => :gap_seconds) AND now()\n",
+        "                AND :gap_seconds::float8 IS NOT NULL\n",
         workers.nobody_is_judged_by_who_has_not_renewed_since,
     ),
     Guard(
         "only a lease that is over is judged",
         _DEATHS,
-        "lease_expires_at < now() OR",
-        "true OR",
+        "            lease_expires_at < now()\n",
+        "            true\n",
         workers.a_worker_within_its_lease_is_not_judged,
     ),
     Guard(
@@ -260,11 +259,11 @@ GUARDS = (
         story.a_deadline_ahead_is_left_alone,
     ),
     Guard(
-        "the sweep's ring",
+        "the sweep's enqueue",
         "core/jobs/reconcile.py",
-        "        left_out = await self.context.ring.ring_now(missing)\n",
+        "        left_out = await self.context.enqueuer.enqueue_now(missing)\n",
         "        left_out = 0\n",
-        story.what_redis_lost_is_rung_again,
+        story.what_redis_lost_is_enqueued_again,
     ),
     Guard(
         "an idempotency key is taken once",
@@ -276,7 +275,7 @@ GUARDS = (
     Guard(
         "no job without its key",
         _INSERT,
-        "WHERE key IS NULL OR id IN (SELECT job_id FROM keyed)",
+        "WHERE idempotency_key IS NULL OR id IN (SELECT job_id FROM keyed)",
         "",
         story.a_key_that_is_held_makes_no_second_job,
     ),
@@ -297,8 +296,8 @@ GUARDS = (
     Guard(
         "the token in a delivery's end",
         "core/webhooks/sql/record.sql",
-        "        AND delivery.lease_token = ended.token AND",
-        "        AND",
+        "        AND delivery.lease_token = ended.lease_token\n",
+        "",
         story.a_sender_that_lost_its_lease_records_nothing,
     ),
     Guard(
@@ -310,61 +309,67 @@ GUARDS = (
     ),
     Guard(
         "who holds, in the claim's script",
-        _SCRIPTS,
-        "token, 'NX', 'PX', lease) then",
-        "token, 'PX', lease) then",
+        f"{_LUA}/claim.lua",
+        "token, 'NX', 'PX', lease_ms) then",
+        "token, 'PX', lease_ms) then",
         story.a_member_that_is_held_is_not_claimed,
     ),
     Guard(
         "a claimed member's score",
-        _SCRIPTS,
+        f"{_LUA}/claim.lua",
         "        if #moved > 0 then redis.call('ZADD', lane, 'XX', unpack(moved)) end\n",
         "",
         story.a_claimed_member_is_out_of_sight,
     ),
     Guard(
         "the token in the finish's script",
-        _SCRIPTS,
-        "if holder == token then",
+        f"{_LUA}/finish.lua",
+        "if holder == row.token then",
         "if true then",
         story.a_hold_that_was_lost_finishes_nothing,
     ),
     Guard(
         "the token in the heartbeat's script",
-        _SCRIPTS,
-        " .. member) == token then",
+        f"{_LUA}/renew_holds.lua",
+        " .. member) == hold.token then",
         " .. member) then",
         story.a_hold_that_was_lost_is_not_renewed,
     ),
     Guard(
-        "the ring's idempotence",
-        _RING,
-        "lined[#lined + 1] = member\n",
-        "lined[#lined + 1] = member .. time[2]\n",
-        story.ringing_twice_queues_once,
+        "the enqueue's idempotence",
+        f"{_LUA}/enqueue.lua",
+        "scored[#scored + 1] = member\n",
+        "scored[#scored + 1] = member .. time[2]\n",
+        story.enqueueing_twice_queues_once,
     ),
     Guard(
-        "the ring takes the hold away",
-        _RING,
+        "the enqueue takes the hold away",
+        f"{_LUA}/enqueue.lua",
         "if holders[member] then\n",
         "if false then\n",
-        story.a_ring_takes_the_member_from_a_dead_worker,
+        story.an_enqueue_takes_the_member_from_a_dead_worker,
     ),
     Guard(
         "a payload's life",
-        _RING,
-        ", 'PX', math.max(0, delay) + ARGV[2])",
+        f"{_LUA}/enqueue.lua",
+        ", 'PX', row.delay_ms + PAYLOAD_LIFE_MS)",
         ")",
         story.a_payload_does_not_stay_for_ever,
     ),
     Guard(
         "an end for whoever's hold",
-        _SCRIPTS,
+        f"{_LUA}/claim.lua",
         "if left == -1 then",
         "if false then",
         story.a_hold_that_has_no_end_gets_one,
     ),
-    Guard("a hold's life", _SCRIPTS, "token, 'NX', 'PX', lease)", "token, 'NX')", story.a_hold_does_not_stay_for_ever),
+    Guard(
+        "a hold's life",
+        f"{_LUA}/claim.lua",
+        "token, 'NX', 'PX', lease_ms)",
+        "token, 'NX')",
+        story.a_hold_does_not_stay_for_ever,
+    ),
 )
 
 

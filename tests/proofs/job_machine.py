@@ -16,10 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from core.domain import transitions
 from core.domain.ids import DELIVERY, DeliveryId, JobId, TenantId, parse
 from core.domain.job_state import ACTIVE, TERMINAL, JobState
+from core.domain.run_again import DONE, After
 from core.jobs.records import ClaimedJob
 from core.queue.claims import Acquired, Finished
+from core.queue.enqueue import job_entry
 from core.queue.keys import IN_PROGRESS, JOB_LANES, PAYLOAD, Lane, job_member, parse_member
-from core.queue.ring import ring_job
 from core.webhooks.deliveries.records import ClaimedDelivery, Ended
 from core.webhooks.egress.exchange import Timing
 from tests.proofs import invariants
@@ -99,15 +100,15 @@ class JobMachine(RuleBasedStateMachine):
         self.claim_some(chance.worker, [1, 1, 1] if chance.coin else [0, 3, 0])
 
     def claim_some(self, worker: int, shares: Sequence[int]) -> None:
-        acquired, *_ = self.run(self.world.claims.claim(shares))
+        acquired = self.run(self.world.claims.claim(shares)).acquired
         for each in acquired:
             job_id = parse_member(each.member)
             given = "refused" if job_id is None else self.play(self.claiming(worker, job_id))
             if given == "claimed":
                 self.held[self.runs[-1].id, self.runs[-1].run_no] = each
             else:
-                delay = 60.0 if given == "not_due" else None
-                self.run(self.world.claims.finish([Finished(each, delay)]))
+                again = After(60) if given == "not_due" else DONE
+                self.run(self.world.claims.finish([Finished(each, again)]))
 
     def claim_any(self, chance: Chance) -> None:
         """What Redis says is only a hint: a job in any state, or one that was deleted."""
@@ -127,9 +128,9 @@ class JobMachine(RuleBasedStateMachine):
         """By its own worker, by one that was stopped for too long, or by one that dies before Redis hears of it."""
         if (run := self.pick_run(chance, stale=chance.rare)) is not None:
             transition = transition_of(run, chance.how, later=chance.rarer)
-            delay = self.play(do.finishing(self.world.workers[chance.worker], run, transition))
+            again = self.play(do.finishing(self.world.workers[chance.worker], run, transition))
             if (held := self.held.pop((run.id, run.run_no), None)) is not None and not chance.rarer:
-                self.run(self.world.claims.finish([Finished(held, delay)]))
+                self.run(self.world.claims.finish([Finished(held, again)]))
 
     # Webhooks
 
@@ -206,7 +207,7 @@ class JobMachine(RuleBasedStateMachine):
     def redis_is_told_again(self, chance: Chance) -> None:
         """Of a job that ended, that runs, or that was deleted; and in any lane."""
         job_id = JobId(self.made[chance.nth % len(self.made)])
-        self.run(self.world.api.jobs.ring.ring_now([ring_job(job_id, JOB_LANES[chance.nth % len(JOB_LANES)])]))
+        self.run(self.world.api.jobs.enqueuer.enqueue_now([job_entry(job_id, JOB_LANES[chance.nth % len(JOB_LANES)])]))
 
     def redis_holds_what_is_not_ours(self, chance: Chance) -> None:
         member = (b"job_nonsense", b"\xff\xfe", b"job_" + b"0" * 32)[chance.nth % 3]
@@ -259,13 +260,13 @@ class JobMachine(RuleBasedStateMachine):
 
     def callers_see_the_truth(self, job_ids: Sequence[UUID]) -> None:
         """And another tenant sees nothing."""
-        reads = self.world.api.jobs.group_commit.reads
+        read = self.world.api.jobs.group_commit.read
         asked = [(JobId(job_id), tenant.id) for job_id in job_ids for tenant in self.world.tenants]
 
-        async def read() -> Sequence[Any]:
-            return await asyncio.gather(*[reads.submit(each) for each in asked])
+        async def read_all() -> Sequence[Any]:
+            return await asyncio.gather(*[read(*each) for each in asked])
 
-        for (job_id, tenant_id), record in zip(asked, self.run(read()), strict=True):
+        for (job_id, tenant_id), record in zip(asked, self.run(read_all()), strict=True):
             job = self.model.jobs.get(job_id)
             if job is None or job.tenant_id != tenant_id:
                 assert record is None
@@ -301,7 +302,7 @@ class JobMachine(RuleBasedStateMachine):
         assert {job.state for job in self.model.jobs.values()} <= TERMINAL
 
     def a_healthy_sender_delivers_everything(self) -> None:
-        """I7: what was announced is delivered, by what the sweep rings for alone."""
+        """I7: what was announced is delivered, by what the sweep enqueues alone."""
         for job in self.model.jobs.values():
             for delivery in job.deliveries:
                 delivery.lease_alive = False
@@ -309,7 +310,7 @@ class JobMachine(RuleBasedStateMachine):
         while any(each.state == "pending" for each in self.announced()):
             self.run(self.world.let_redis_lapse())
             self.run(self.world.reconciler.reconcile())
-            acquired, *_ = self.run(self.world.delivery_claims.claim([50]))
+            acquired = self.run(self.world.delivery_claims.claim([50])).acquired
             assert acquired
             for each in acquired:
                 place = self.run(self.world.place_of(each.member))
@@ -317,7 +318,7 @@ class JobMachine(RuleBasedStateMachine):
                     self.deliver(*place)
                 elif place is not None:
                     self.deliver_of_deleted(place[0], each.member)
-                self.run(self.world.delivery_claims.finish([Finished(each, None)]))
+                self.run(self.world.delivery_claims.finish([Finished(each, DONE)]))
 
     def announced(self) -> list[Delivery]:
         """Of the jobs that there are, and of those that were deleted with something still to be sent."""

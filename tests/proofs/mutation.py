@@ -1,6 +1,6 @@
 """Takes one guard out of the product, in memory: a piece of a product file's text is replaced, and undone afterwards.
 
-A statement (`.sql`) is handed out changed, the Lua scripts are set anew, and a Python function gets the code that the
+A statement (`.sql`) and a Lua file are handed out changed, and a Python function gets the code that the
 changed file compiles to, wherever it was imported. No file is written. What is open keeps what it has: open the
 runtimes inside.
 """
@@ -8,22 +8,16 @@ runtimes inside.
 import ast
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from types import CodeType, FunctionType
 from typing import Any, Final
 
-from core.jobs.statements import statement as jobs_statement
-from core.queue import ring_script, scripts
-from core.webhooks.deliveries.store import statement as webhooks_statement
+from core.db import statements
+from core.queue import lua_text
 
 _ROOT: Final = Path(__file__).parents[2]
-_SCRIPTS: Final = {"core/queue/ring_script.py": ring_script, "core/queue/scripts.py": scripts}
-_STATEMENTS: Final[dict[str, Callable[[str], str]]] = {
-    "core/jobs/sql": jobs_statement,
-    "core/webhooks/sql": webhooks_statement,
-}
 
 
 def changed_text(path: str, old: str, new: str) -> str:
@@ -39,25 +33,25 @@ def mutated(path: str, old: str, new: str) -> Iterator[None]:
     text = changed_text(path, old, new)
     with ExitStack() as stack:
         if path.endswith(".sql"):
-            _hand_out(stack, PurePosixPath(path), text)
-        elif path in _SCRIPTS:
-            for name, value in _executed(path, text).items():
-                if name.isupper() and isinstance(value, str):
-                    _set(stack, _SCRIPTS[path], name, value)
+            _hand_out(stack, path, text)
+        elif path.endswith(".lua"):
+            original, changed = lua_text.lua_file, PurePosixPath(path).stem
+            _set(stack, lua_text, "lua_file", lambda name: text if name == changed else original(name))
         else:
             _swap_code(stack, path, text)
         yield
 
 
-def _hand_out(stack: ExitStack, path: PurePosixPath, text: str) -> None:
-    original = _STATEMENTS[path.parent.as_posix()]
+def _hand_out(stack: ExitStack, changed: str, text: str) -> None:
+    """Statements are made anew of the changed file, wherever it is included."""
+    original = statements.read_file
 
-    def statement(name: str) -> str:
-        return text if name == path.stem else original(name)
+    def read_file(path: str) -> str:
+        return text if path == changed else original(path)
 
-    for module in list(sys.modules.values()):
-        if getattr(module, "statement", None) is original:
-            _set(stack, module, "statement", statement)
+    stack.callback(statements.compiled.cache_clear)
+    _set(stack, statements, "read_file", read_file)
+    statements.compiled.cache_clear()
 
 
 def _swap_code(stack: ExitStack, path: str, text: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError
 
-from core.db.batching import BatcherClosed, Overloaded
 from core.db.faults import STORE_FAULTS
+from core.db.grouping import GrouperClosed, Overloaded
 from core.domain.events import JOB_EVENT_TYPES
 from core.domain.ids import JobId
 from core.queue.connect import RedisFault
@@ -27,7 +27,7 @@ from worker.lifecycle import make_workers
 
 Answer = TypeVar("Answer")
 # What a caller of ours may meet: it asks again.
-_ASK_AGAIN: Final = (*STORE_FAULTS, BatcherClosed, Overloaded)
+_ASK_AGAIN: Final = (*STORE_FAULTS, GrouperClosed, Overloaded)
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ async def run_one_job(api: ApiRuntime, worker: WorkerRuntime, setting: Setting, 
     api, worker = fresh_api(api, keys), fresh_worker(worker, keys)
     with following(plan):
         job_id = await _submitted(api, setting, name, plan)
-        await api.jobs.ring.aclose()
+        await api.jobs.enqueuer.aclose()
         workers = make_workers(worker)
         for part in (workers.jobs, workers.deliveries):
             await one_turn(part, plan)
-            await worker.jobs.ring.aclose()
+            await worker.jobs.enqueuer.aclose()
     return job_id
 
 

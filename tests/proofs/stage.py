@@ -11,12 +11,10 @@ import asyncpg
 
 from core.db.session import Connection, hot_transaction
 from core.domain import transitions
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, JobId, new_uuid
-from core.domain.job_state import JobState
+from core.domain.ids import JobId
 from core.domain.transitions import Transition
 from core.jobs import store
-from core.jobs.records import Applied, Change, ClaimedJob, RowLocked
+from core.jobs.records import Applied, Change, ClaimedJob, RowLocked, Run
 from core.queue.claims import Claims, open_claims
 from core.queue.keys import JOB_LANES
 from core.runtime import ApiRuntime, WorkerRuntime
@@ -44,7 +42,7 @@ class Stage:
 
     async def claim(self, job_id: JobId) -> ClaimedJob | None:
         """None when PostgreSQL refuses, or says that it is not due."""
-        claimed = await self.worker.jobs.group_commit.claims.submit(job_id)
+        claimed = await self.worker.jobs.group_commit.claim(job_id)
         return claimed if isinstance(claimed, ClaimedJob) else None
 
     async def running(self, **changes: Any) -> ClaimedJob:
@@ -58,11 +56,11 @@ class Stage:
 
     async def called(self, run: ClaimedJob) -> bool:
         """Writes that the run's call goes out."""
-        return await self.worker.jobs.group_commit.calls.submit((run.id, run.tenant_id, run.run_no))
+        return await self.worker.jobs.group_commit.mark_called(Run(run.id, run.tenant_id, run.run_no))
 
     async def apply(self, run: ClaimedJob, transition: Transition, **more: Any) -> Applied | None:
         """With the guards that are named, and no others. Raises RowLocked."""
-        return await self.worker.jobs.group_commit.changes.submit(Change(run.id, run.tenant_id, transition, **more))
+        return await self.worker.jobs.group_commit.apply(Change(run.id, run.tenant_id, transition, **more))
 
     async def finish(self, run: ClaimedJob, transition: Transition) -> Applied | None:
         """As the run's worker does."""
@@ -72,15 +70,11 @@ class Stage:
         """By the statement for answers that nobody hears of."""
         guards: dict[str, Any] = {"run_no": run.run_no, "lease_token": run.lease_token} | more
         change = Change(run.id, run.tenant_id, transitions.succeed(answer()), **guards)
-        return await self.worker.jobs.group_commit.successes.submit(change)
+        return await self.worker.jobs.group_commit.succeed(change)
 
     async def end(self, run: ClaimedJob) -> Applied:
         """Succeeds, with its webhooks."""
-        at = self.worker.jobs.clock.now()
-        event = JobEnded(EventId(new_uuid()), run.id, JobState.SUCCEEDED, run.model, run.version + 1, at)
-        applied = await self.apply(
-            run, transitions.succeed(answer()), run_no=run.run_no, lease_token=run.lease_token, event=event
-        )
+        applied = await self.apply(run, transitions.succeed(answer()), run_no=run.run_no, lease_token=run.lease_token)
         assert applied is not None
         return applied
 
@@ -104,10 +98,10 @@ class Stage:
         """What one more worker would hold in Redis."""
         return open_claims(self.worker.redis, self.worker.keys, JOB_LANES, lease_seconds=30.0)
 
-    async def rung(self) -> None:
+    async def enqueued(self) -> None:
         """Until Redis knows what was submitted and changed."""
         for runtime in (self.api, self.worker):
-            await runtime.jobs.ring.aclose()
+            await runtime.jobs.enqueuer.aclose()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -37,7 +37,7 @@ def play(
         try:
             await scenario(stage)
         finally:
-            await stage.rung()
+            await stage.enqueued()
 
     return play
 

@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from core.db.batching import Failed
 from core.db.dedicated import DedicatedConnection
+from core.db.grouping import Failed
 from core.db.session import hot_transaction
 from core.domain.clock import SystemClock
 from core.domain.ids import JobId, show_job
-from core.jobs.group_commit import Run
+from core.domain.run_again import DONE, After
+from core.jobs.records import Run
 from core.queue.keys import Lane
 from core.webhooks.deliveries.deliver import deliver_webhook
 from core.webhooks.deliveries.records import ClaimedDelivery, Ended
@@ -74,19 +75,19 @@ async def test_f03_the_answer_to_a_submit_is_lost(scene: FaultScene) -> None:
 
 
 @pytest.mark.parametrize("mishap", [Mishap.CUT, Mishap.LOST])
-async def test_f05_the_ring_of_a_submit_is_cut(scene: FaultScene, mishap: Mishap) -> None:
-    await _ends_well(scene, await _run(scene, ("ring", "RING"), mishap), calls=1)
+async def test_f05_the_enqueue_of_a_submit_is_cut(scene: FaultScene, mishap: Mishap) -> None:
+    await _ends_well(scene, await _run(scene, ("enqueue", "ENQUEUE"), mishap), calls=1)
 
 
 async def test_f09_redis_comes_back_as_it_was_a_while_ago(scene: FaultScene) -> None:
     """A failover that lost the last seconds: jobs that ended since wait in it again, jobs that came since don't."""
     redis, lane = scene.worker.redis, scene.worker.keys.lane(Lane.STANDARD)
     ended = [await submit_one(scene.api, scene.setting, f"f09-{number}") for number in range(5)]
-    await scene.api.jobs.ring.aclose()
+    await scene.api.jobs.enqueuer.aclose()
     earlier = await redis.dump(lane)
     await scene.a_healthy_worker_ends(ended)
     later = [await submit_one(scene.api, scene.setting, f"f09-later-{number}") for number in range(5)]
-    await scene.api.jobs.ring.aclose()
+    await scene.api.jobs.enqueuer.aclose()
     await redis.restore(lane, 0, earlier, replace=True)
     await scene.a_healthy_worker_ends(ended + later)
     for job_id in ended + later:
@@ -129,12 +130,12 @@ async def test_f22_a_workers_clock_is_wrong(scene: FaultScene, minutes: int, mon
     later = await submit_one(scene.api, scene.setting, "f22-later", run_at=await scene.owner.fetchval(IN_FIVE_MINUTES))
     now = await submit_one(scene.api, scene.setting, "f22-now")
     worker = fresh_worker(scene.worker)
-    assert await execute_job(worker.jobs, now) is None
-    seconds = await execute_job(worker.jobs, later)
-    assert seconds is not None
-    assert 200 < seconds < 300
+    assert await execute_job(worker.jobs, now) == DONE
+    again = await execute_job(worker.jobs, later)
+    assert isinstance(again, After)
+    assert 200 < again.seconds < 300
     claimed = await submit_one(scene.api, scene.setting, "f22-lease")
-    await worker.jobs.group_commit.claims.submit(claimed)
+    await worker.jobs.group_commit.claim(claimed)
     left = await scene.owner.fetchval(
         "SELECT lease_expires_at - now() FROM workers WHERE id = (SELECT worker_id FROM jobs WHERE id = $1)", claimed
     )
@@ -150,8 +151,8 @@ async def test_f28_a_webhook_arrives_and_its_acknowledgement_does_not(scene: Fau
 
 
 async def test_f29_a_worker_dies_between_the_end_of_a_job_and_its_webhook(scene: FaultScene, nursery: Nursery) -> None:
-    ring = _of(await steps_of_a_worker(scene, nursery), "ring", "RING")
-    job_id = await submit_to_a_dying_worker(scene, nursery, "f29", ring, Mishap.DIES_BEFORE)
+    enqueuer = _of(await steps_of_a_worker(scene, nursery), "enqueue", "ENQUEUE")
+    job_id = await submit_to_a_dying_worker(scene, nursery, "f29", enqueuer, Mishap.DIES_BEFORE)
     await _ends_well(scene, job_id, calls=1)
 
 
@@ -164,7 +165,7 @@ async def test_f30_a_sender_that_stood_still_sends_after_another_one(scene: Faul
     held = await slow.deliveries.claims.submit(delivery_id)
     assert isinstance(held, ClaimedDelivery)
     await lapse_leases(scene.owner)
-    assert await deliver_webhook(other.deliveries, delivery_id) is None
+    assert await deliver_webhook(other.deliveries, delivery_id) == DONE
     late = Ended(held, "pending", datetime.now(UTC), Timing(), delay=0.0, status=500)
     assert not await slow.deliveries.records.submit(late)
     assert (await scene.witnesses()).is_over(job_id)
@@ -177,7 +178,7 @@ async def test_f36_a_blocked_loop_starts_no_call_that_another_worker_may_have_ma
     lease = replace(scene.worker.jobs.leases.worker, connection=alone, name="blocked", id="", lease_seconds=1.0)
     await lease.register()
     worker = fresh_worker(scene.worker, lease=lease)
-    calls = worker.jobs.group_commit.calls
+    calls = worker.jobs.group_commit._calls
     mark = calls.statement
 
     async def mark_and_block(runs: Sequence[Run]) -> Sequence[bool | Failed]:

@@ -78,9 +78,9 @@ class World:
         return self.runner.run(wait())
 
     async def look(self) -> View:
-        """PostgreSQL, when everything that was to be rung has been."""
+        """PostgreSQL, when everything that was to be enqueued has been."""
         for runtime in (self.api, *self.workers):
-            await runtime.jobs.ring.aclose()
+            await runtime.jobs.enqueuer.aclose()
         return await look(self.owner, [tenant.id for tenant in self.tenants])
 
     async def clean(self) -> None:

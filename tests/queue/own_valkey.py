@@ -87,9 +87,9 @@ async def open_valkey() -> AsyncIterator[OwnValkey]:
             await valkey.close()
 
 
-def on_valkey(settings: Settings, valkey: OwnValkey, *, ring_timeout_seconds: float = 2.0) -> Settings:
+def on_valkey(settings: Settings, valkey: OwnValkey, *, enqueue_timeout_seconds: float = 2.0) -> Settings:
     """The same settings with this Redis, which nobody cleans: it may be dead by then."""
     redis = settings.redis.model_copy(
-        update={"url": SecretStr(valkey.url), "ring_timeout_seconds": ring_timeout_seconds}
+        update={"url": SecretStr(valkey.url), "enqueue_timeout_seconds": enqueue_timeout_seconds}
     )
     return settings.model_copy(update={"redis": redis})

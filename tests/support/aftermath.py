@@ -16,10 +16,10 @@ from core.queue.connect import RedisClient, connect
 from core.queue.keys import IN_PROGRESS, PAYLOAD, Keys, Lane, job_member, lane_of
 from core.settings import Settings
 
-# A ring is not waited for by who submits: it may still be on its way.
-_RING_SECONDS: Final = 2.0
+# A submit does not wait for its enqueue, which may still be on its way.
+_ENQUEUE_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.05
-# What is not due yet has its place in PostgreSQL alone: the sweep rings for it in time.
+# What is not due yet has its place in PostgreSQL alone: the sweep enqueues it in time.
 _ROWS: Final = """
 SELECT id, state, priority FROM jobs
 WHERE state = 'queued' AND run_at <= now() OR state = 'running' AND NOT EXISTS (
@@ -35,7 +35,7 @@ async def aftermath(owner: "asyncpg.Pool[asyncpg.Record]", used: Sequence[Settin
     clients = [(connect(settings.redis), Keys(settings.redis.prefix)) for settings in used]
     try:
         left = await _nobodys_jobs(owner, clients)
-        for _ in range(int(_RING_SECONDS / _PAUSE_SECONDS)):
+        for _ in range(int(_ENQUEUE_SECONDS / _PAUSE_SECONDS)):
             if not left:
                 break
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -11,7 +11,7 @@ from sqlalchemy import exc as sqlalchemy
 from starlette.exceptions import HTTPException
 
 from api.http.errors import as_app_error, render
-from core.db.batching import BatcherClosed, Overloaded
+from core.db.grouping import GrouperClosed, Overloaded
 from core.domain import errors
 from core.observability.sentry import is_weather
 
@@ -40,7 +40,7 @@ WEATHER: list[Exception] = [
     sqlalchemy.TimeoutError("secret detail"),
     ConnectionRefusedError("secret detail"),
     TimeoutError("secret detail"),
-    BatcherClosed("secret detail"),
+    GrouperClosed("secret detail"),
 ]
 
 

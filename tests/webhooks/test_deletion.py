@@ -11,12 +11,10 @@ from aiohttp import web
 
 from core.db.session import hot_statement
 from core.domain import transitions
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, new_uuid, parse_job
-from core.domain.job_state import JobState
+from core.domain.ids import parse_job
 from core.jobs import store
 from core.jobs.prune import prune
-from core.jobs.records import Change
+from core.jobs.records import Change, JobKey
 from core.runtime import WorkerRuntime
 from core.settings import RetentionSettings, Settings
 from core.webhooks.deliveries.prune import BATCH, GoneEndpoints
@@ -101,7 +99,7 @@ async def test_what_was_sent_goes_with_its_job(worker_runtime: WorkerRuntime, te
     )
     await owner.execute("UPDATE jobs SET state = 'cancelled', finished_at = now() - interval '9 days'")
     async with hot_statement(worker_runtime.database) as connection:
-        assert await store.delete(connection, [(ids[0], tenant.id)]) == 1
+        assert await store.delete(connection, [JobKey(ids[0], tenant.id)]) == 1
     assert await owner.fetchval("SELECT array_agg(job_id) FROM deliveries") == [ids[1]]
     await prune(worker_runtime.jobs, RetentionSettings(failed_days=1))
     assert await owner.fetchval("SELECT count(*) FROM deliveries") == 0
@@ -195,13 +193,12 @@ async def test_a_jobs_end_does_not_wait_for_who_deletes_an_endpoint(
     async with hot_statement(worker_runtime.database) as connection:
         job_id = await jobs.insert(connection, tenant.id)
         (job,) = await jobs.claim(connection, [job_id])
-    ended = JobEnded(EventId(new_uuid()), job.id, JobState.SUCCEEDED, job.model, 3, datetime.now(UTC))
     change = Change(
-        job.id, tenant.id, transitions.succeed(jobs.answer()), job.run_no, job.lease_token, jobs.UNSEALED_OUTPUT, ended
+        job.id, tenant.id, transitions.succeed(jobs.answer()), job.run_no, job.lease_token, jobs.UNSEALED_OUTPUT
     )
     async with owner.acquire() as deleting, deleting.transaction():
         await deleting.execute("DELETE FROM webhook_endpoints WHERE id = $1", endpoint)
-        applied = await asyncio.wait_for(worker_runtime.jobs.group_commit.changes.submit(change), 5)
+        applied = await asyncio.wait_for(worker_runtime.jobs.group_commit.apply(change), 5)
     assert applied is not None
     (delivery_id,) = applied.delivery_ids
     assert await worker_runtime.deliveries.claims.submit(delivery_id) is None

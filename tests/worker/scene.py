@@ -33,7 +33,7 @@ class Scene:
 
     async def job(self, job_id: JobId) -> JobRecord:
         """As its caller sees it."""
-        found = await self.api.jobs.group_commit.reads.submit((job_id, self.tenant.id))
+        found = await self.api.jobs.group_commit.read(job_id, self.tenant.id)
         assert found is not None
         return found
 

@@ -6,9 +6,10 @@ import pytest
 
 from core.domain.job_state import JobState
 from core.jobs import store
+from core.jobs.records import Run
 from core.jobs.sweep import rescue_jobs
+from core.queue.enqueue import job_entry
 from core.queue.keys import Lane, job_member
-from core.queue.ring import ring_job
 from core.runtime import WorkerRuntime, open_worker
 from core.settings import Settings
 from tests.support.jobs import claim, insert
@@ -85,7 +86,7 @@ async def test_neighbours_of_a_dead_worker_lose_no_attempt(scene: Scene, worker_
     async with worker_runtime.database.pool.acquire() as connection, connection.transaction():
         called, waiting = [await insert(connection, scene.tenant.id) for _ in range(2)]
         first, _ = await claim(connection, [called, waiting], dead=True)
-        assert await store.mark_called(connection, [(called, scene.tenant.id, first.run_no)]) == [True]
+        assert await store.mark_called(connection, [Run(called, scene.tenant.id, first.run_no)]) == [True]
     assert await rescue_jobs(worker_runtime.jobs) == 2
     rows = [await scene.row(job_id) for job_id in (called, waiting)]
     assert [(row["state"], row["attempts_used"], row["worker_losses"]) for row in rows] == [
@@ -96,11 +97,11 @@ async def test_neighbours_of_a_dead_worker_lose_no_attempt(scene: Scene, worker_
 
 async def test_a_rescued_job_does_not_wait_again(scene: Scene, worker_runtime: WorkerRuntime) -> None:
     """It had begun before those that wait, and goes before them."""
-    ring, keys = worker_runtime.jobs.ring, worker_runtime.keys
+    enqueuer, keys = worker_runtime.jobs.enqueuer, worker_runtime.keys
     async with worker_runtime.database.pool.acquire() as connection:
         lost, waits = [await insert(connection, scene.tenant.id) for _ in range(2)]
         await claim(connection, [lost], dead=True)
-    await ring.ring_now([ring_job(waits, Lane.STANDARD)])
+    await enqueuer.enqueue_now([job_entry(waits, Lane.STANDARD)])
     await rescue_jobs(worker_runtime.jobs)
     members = [job_member(lost), job_member(waits)]
 

@@ -9,8 +9,8 @@ import pytest
 from core.domain.ids import new_job_id
 from core.domain.job_state import JobState, Priority
 from core.jobs.reconcile import Reconciler
+from core.queue.enqueue import job_entry
 from core.queue.keys import PAYLOAD, Lane, job_member
-from core.queue.ring import ring_job
 from core.runtime import open_api, open_worker
 from core.settings import Settings
 from tests.conformance.fake_provider import FakeProvider
@@ -25,7 +25,7 @@ from tests.worker.scene import Scene
 @pytest.fixture
 def settings_here(quick: Settings, valkey: OwnValkey) -> Settings:
     """With a Redis that this test may break."""
-    return on_valkey(quick, valkey, ring_timeout_seconds=0.2)
+    return on_valkey(quick, valkey, enqueue_timeout_seconds=0.2)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ async def each_asked_once(scene: Scene, count: int) -> None:
 async def test_redis_forgets_everything_while_jobs_run_and_wait(
     here: Scene, settings_here: Settings, valkey: OwnValkey, stack: AsyncExitStack
 ) -> None:
-    """F7, F35: what runs is not started again, what waits is rung again."""
+    """F7, F35: what runs is not started again, what waits is enqueued again."""
     few = settings_here.model_copy(update={"worker": settings_here.worker.model_copy(update={"concurrency": 10})})
     for _ in range(2):
         await stack.enter_async_context(run_worker(few))
@@ -89,20 +89,20 @@ async def test_redis_is_restarted_while_jobs_run(
 
 
 async def test_what_postgresql_does_not_know_is_dropped(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
-    """F4: rung, but never committed."""
+    """F4: enqueued, but never committed."""
     await stack.enter_async_context(run_worker(quick))
-    await scene.api.jobs.ring.ring_now([ring_job(new_job_id(), Lane.STANDARD) for _ in range(5)])
+    await scene.api.jobs.enqueuer.enqueue_now([job_entry(new_job_id(), Lane.STANDARD) for _ in range(5)])
     await emptied(scene)
     assert scene.fake.calls == []
 
 
 async def test_what_has_ended_is_not_run_again(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
-    """F14, F21: a stale id, rung fifty times."""
+    """F14, F21: a stale id, enqueued fifty times."""
     await stack.enter_async_context(run_worker(quick))
     job_id = await scene.submit()
     await scene.ended(job_id)
     for _ in range(50):
-        await scene.api.jobs.ring.ring_now([ring_job(job_id, lane) for lane in (Lane.STANDARD, Lane.BATCH)])
+        await scene.api.jobs.enqueuer.enqueue_now([job_entry(job_id, lane) for lane in (Lane.STANDARD, Lane.BATCH)])
     await emptied(scene)
     assert (len(scene.fake.calls), (await scene.job(job_id)).state) == (1, JobState.SUCCEEDED)
 

@@ -32,7 +32,7 @@ def settings_here(quick: Settings, valkey: OwnValkey, monkeypatch: pytest.Monkey
     """With a Redis that this test may break."""
     monkeypatch.setattr(fallback, "_PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(fallback, "_PACE_SECONDS", 0.2)
-    return on_valkey(quick, valkey, ring_timeout_seconds=0.2)
+    return on_valkey(quick, valkey, enqueue_timeout_seconds=0.2)
 
 
 @pytest.fixture

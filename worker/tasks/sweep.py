@@ -40,7 +40,7 @@ class Sweep:
         steps: dict[str, Callable[[], Awaitable[int]]] = {
             "judge": lambda: judge(runtime),
             "rescue": lambda: repair(runtime),
-            "recover": lambda: advance_recoveries(runtime.database, runtime.jobs.ring),
+            "recover": lambda: advance_recoveries(runtime.database, runtime.jobs.enqueuer),
             "settle": lambda: settle_endpoints(runtime.database),
             "reconcile": reconciler.reconcile,
         }

@@ -28,8 +28,7 @@ from api.jobs.schemas.parts import (
 )
 from core.domain.ids import show_job
 from core.domain.job_state import JobState, Priority
-from core.jobs.queries import JobSummary
-from core.jobs.records import JobRecord
+from core.jobs.records import JobRecord, JobSummary
 
 
 class _Head(TypedDict):

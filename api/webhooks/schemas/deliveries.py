@@ -22,11 +22,11 @@ from core.domain.ids import (
     show,
     show_job,
 )
+from core.domain.paging import Page
 from core.webhooks.deliveries.records import (
     AttemptLine,
     DeliveryDetail,
     DeliveryFilter,
-    DeliveryPage,
     DeliverySummary,
     RecoveryRecord,
 )
@@ -190,12 +190,12 @@ def delivery_view(delivery: DeliveryDetail) -> DeliveryDetailView:
     }
 
 
-def delivery_list(page: DeliveryPage) -> DeliveryListView:
+def delivery_list(page: Page[DeliverySummary]) -> DeliveryListView:
     return {
         "object": "list",
-        "data": [delivery_line(each) for each in page.deliveries],
+        "data": [delivery_line(each) for each in page.items],
         "has_more": page.has_more,
-        "next_cursor": show(DELIVERY, page.deliveries[-1].id) if page.has_more else None,
+        "next_cursor": show(DELIVERY, page.items[-1].id) if page.has_more else None,
     }
 
 

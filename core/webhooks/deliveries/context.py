@@ -11,20 +11,19 @@ from typing import Final
 import asyncpg
 import structlog
 
-from core.db.batching import Batcher
 from core.db.engine import Database
+from core.db.grouping import Grouper
 from core.db.sealed import Sealer
 from core.db.session import hot_statement, hot_transaction
 from core.domain.clock import Clock
-from core.domain.ids import DeliveryId, EventId, TenantId, new_uuid
-from core.queue.ring import Ring, ring_delivery
+from core.domain.ids import DeliveryId, TenantId
+from core.queue.enqueue import Enqueuer, delivery_entry
 from core.settings import WebhookSettings
 from core.webhooks.deliveries import store
-from core.webhooks.deliveries.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, PutBack, Successor
+from core.webhooks.deliveries.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, PutBack
 from core.webhooks.deliveries.schedule import WAITS
 from core.webhooks.egress.health import Health
 from core.webhooks.egress.post import Egress
-from core.webhooks.events import DISABLED, disabled_event
 
 # For what follows the exchange; less where exchanges are short.
 _LEASE_MARGIN_SECONDS: Final = 10.0
@@ -38,13 +37,13 @@ log = structlog.get_logger(__name__)
 class DeliverContext:
     """`sending` counts the deliveries of each tenant that this worker has claimed and not yet done with."""
 
-    claims: Batcher[DeliveryId, Claimed]
-    records: Batcher[Ended, bool]
-    put_backs: Batcher[PutBack, bool]
+    claims: Grouper[DeliveryId, Claimed]
+    records: Grouper[Ended, bool]
+    put_backs: Grouper[PutBack, bool]
     egress: Egress
     sealer: Sealer
     clock: Clock
-    ring: Ring
+    enqueuer: Enqueuer
     health: Health
     waits: Sequence[float]
     margin_seconds: float
@@ -62,7 +61,7 @@ def open_deliveries(
     egress: Egress,
     sealer: Sealer,
     clock: Clock,
-    ring: Ring,
+    enqueuer: Enqueuer,
     settings: WebhookSettings,
     *,
     worker_id: str,
@@ -86,7 +85,7 @@ def open_deliveries(
         return outcomes
 
     async def record(rows: Sequence[Ended]) -> list[bool]:
-        return await _write(database, clock, ring, rows, worker_id=worker_id, per_target=settings.per_endpoint)
+        return await _write(database, enqueuer, rows, worker_id=worker_id, per_target=settings.per_endpoint)
 
     async def put_back(rows: Sequence[PutBack]) -> list[bool]:
         async with hot_statement(database) as connection:
@@ -94,13 +93,13 @@ def open_deliveries(
         return [row.delivery.id in written for row in rows]
 
     return DeliverContext(
-        claims=Batcher("delivery_claim", claim),
-        records=Batcher("delivery_record", record),
-        put_backs=Batcher("delivery_put_back", put_back),
+        claims=Grouper("delivery_claim", claim),
+        records=Grouper("delivery_record", record),
+        put_backs=Grouper("delivery_put_back", put_back),
         egress=egress,
         sealer=sealer,
         clock=clock,
-        ring=ring,
+        enqueuer=enqueuer,
         health=health,
         waits=settings.retry_seconds or WAITS,
         margin_seconds=margin_seconds,
@@ -129,20 +128,13 @@ async def _claim(database: Database, ids: Sequence[DeliveryId], caps: Caps, *, l
 
 
 async def _write(
-    database: Database, clock: Clock, ring: Ring, rows: Sequence[Ended], *, worker_id: str, per_target: int
+    database: Database, enqueuer: Enqueuer, rows: Sequence[Ended], *, worker_id: str, per_target: int
 ) -> list[bool]:
-    told: list[Successor] = []
     async with hot_transaction(database, None) as connection:
         batch = await store.record(connection, rows, worker_id=worker_id)
-        if batch.disabled:
-            ids = [EventId(new_uuid()) for _ in batch.disabled]
-            events = [
-                (each, event_id, disabled_event(event_id, each, clock.now()))
-                for each, event_id in zip(batch.disabled, ids, strict=True)
-            ]
-            told = await store.tell_disabled(connection, DISABLED, events)
+        published = await store.publish_disabled(connection, batch.disabled)
         following = await store.successors(connection, batch, per_target=per_target)
-    ring.ring(*(ring_delivery(each.id, each.tenant_id, each.delay) for each in (*following, *told)))
+    enqueuer.enqueue(*(delivery_entry(each.id, each.tenant_id, each.delay) for each in (*following, *published)))
     for each in batch.disabled:
         log.warning("webhook_endpoint_disabled", endpoint_id=each.id.hex, reason=each.reason, failures=each.failures)
     return [row.delivery.id in batch.written for row in rows]

@@ -15,10 +15,11 @@ import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from core.access.webhook_secrets import open_secret
-from core.db.batching import Overloaded
 from core.db.faults import STORE_FAULTS
+from core.db.grouping import Overloaded
 from core.db.sealed import SealBroken
 from core.domain.ids import DELIVERY, EVENT, DeliveryId, show
+from core.domain.run_again import DONE, RunAgain, again_in
 from core.observability.context import bound
 from core.observability.metrics import DELIVERIES, DELIVERY_TIME, count
 from core.webhooks.deliveries.context import DeliverContext
@@ -37,13 +38,13 @@ _SILENT: Final = {"unreachable", "timeout"}
 log = structlog.get_logger(__name__)
 
 
-async def deliver_webhook(context: DeliverContext, delivery_id: DeliveryId) -> float | None:
-    """One attempt. Returns after how many seconds the next one is due, or None."""
+async def deliver_webhook(context: DeliverContext, delivery_id: DeliveryId) -> RunAgain:
+    """One attempt. Returns when the next one is due."""
     match await context.claims.submit(delivery_id):
         case None:
-            return None
+            return DONE
         case DeliveryNotDue(seconds=seconds):
-            return seconds
+            return again_in(seconds)
         case ClaimedDelivery() as delivery:
             try:
                 with bound(delivery_id=show(DELIVERY, delivery.id), attempt=delivery.attempts):
@@ -52,16 +53,16 @@ async def deliver_webhook(context: DeliverContext, delivery_id: DeliveryId) -> f
                 context.done(delivery.tenant_id)
 
 
-async def _deliver(context: DeliverContext, delivery: ClaimedDelivery) -> float | None:
+async def _deliver(context: DeliverContext, delivery: ClaimedDelivery) -> RunAgain:
     match await _attempt(context, delivery):
         case PutBack() as crowded:
             log.info("webhook_put_back", seconds=crowded.delay)
-            return crowded.delay if await context.put_backs.submit(crowded) else None
+            return again_in(crowded.delay) if await context.put_backs.submit(crowded) else DONE
         case Ended() as ended:
             written = await _record(context, ended)
             count(DELIVERIES, ended.state)
             log.info("webhook_attempt", status=ended.state, http_status=ended.status, error=ended.error)
-            return ended.delay if written else None
+            return DONE if ended.delay is None or not written else again_in(ended.delay)
 
 
 async def _record(context: DeliverContext, ended: Ended) -> bool:

@@ -11,15 +11,18 @@ import structlog
 
 from core.db.engine import Database
 from core.db.session import hot_transaction
+from core.db.statements import Statement
 from core.observability.metrics import PRUNED, count
 from core.settings import RetentionSettings
-from core.webhooks.deliveries.store import statement
 
 BATCH: Final = 500
 _DAY: Final = 86_400.0
 # Endpoints that one batch looks at: some 20 ms when all of them exist.
 _ENDPOINTS: Final = 1000
 _FIRST: Final = UUID(int=0)
+
+PRUNE: Final = Statement("core/webhooks/sql/prune.sql")
+PRUNE_GONE: Final = Statement("core/webhooks/sql/prune_gone.sql")
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +31,7 @@ async def prune_deliveries(database: Database, retention: RetentionSettings) -> 
     """One batch, of those as old as the oldest jobs may be. Returns how many; BATCH means that there is more."""
     seconds = max(retention.succeeded_days, retention.failed_days) * _DAY
     async with hot_transaction(database, None) as connection:
-        deleted = len(await connection.fetch(statement("prune"), seconds, BATCH))
+        deleted = len(await PRUNE.fetch(connection, seconds=seconds, most=BATCH))
     _count(deleted)
     return deleted
 
@@ -47,8 +50,12 @@ class GoneEndpoints:
     async def prune(self) -> int:
         """One batch. Returns how many; BATCH means that there is more to look at."""
         async with hot_transaction(self.database, None) as connection:
-            row = await connection.fetchrow(
-                statement("prune_gone"), self._tenant_id, self._endpoint_id, _ENDPOINTS, BATCH
+            row = await PRUNE_GONE.fetchrow(
+                connection,
+                after_tenant=self._tenant_id,
+                after_endpoint=self._endpoint_id,
+                endpoints=_ENDPOINTS,
+                most=BATCH,
             )
         if row is None:
             self._tenant_id, self._endpoint_id = _FIRST, _FIRST

@@ -13,7 +13,8 @@ from core.db.session import ReadSession
 from core.db.tables import DeliveryAttemptRow, DeliveryRow, JobRow, RecoveryRow, WebhookEndpointRow
 from core.domain.errors import NotFound
 from core.domain.ids import DELIVERY, DeliveryId, EndpointId, EventId, JobId, TenantId, show, uuid_at
-from core.webhooks.deliveries.records import AttemptLine, DeliveryDetail, DeliveryFilter, DeliveryPage, DeliverySummary
+from core.domain.paging import Page, page_of
+from core.webhooks.deliveries.records import AttemptLine, DeliveryDetail, DeliveryFilter, DeliverySummary
 from core.webhooks.egress.exchange import Timing
 
 MOST_COUNTED: Final = 50_000
@@ -42,7 +43,7 @@ def _readable() -> ColumnElement[bool]:
 
 async def list_deliveries(
     session: ReadSession, tenant_id: TenantId, wanted: DeliveryFilter, *, before: DeliveryId | None, limit: int
-) -> DeliveryPage:
+) -> Page[DeliverySummary]:
     """The caller's deliveries, newest first, from just before the delivery `before`."""
     query = select(DeliveryRow).where(col(DeliveryRow.tenant_id) == tenant_id, _readable())
     if before is not None:
@@ -60,7 +61,7 @@ async def list_deliveries(
     if wanted.created_before is not None:
         query = query.where(col(DeliveryRow.created_at) < wanted.created_before)
     rows = (await session.exec(query.order_by(col(DeliveryRow.id).desc()).limit(limit + 1))).all()
-    return DeliveryPage(tuple(map(_summary, rows[:limit])), has_more=len(rows) > limit)
+    return page_of(rows, limit, _summary)
 
 
 async def delivery_detail(session: ReadSession, tenant_id: TenantId, delivery_id: DeliveryId) -> DeliveryDetail:

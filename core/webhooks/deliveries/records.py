@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from pydantic import JsonValue
@@ -83,11 +84,19 @@ class PutBack:
     delay: float
 
 
+class Written(NamedTuple):
+    """Where a delivery that ended went to."""
+
+    tenant_id: TenantId
+    host: str
+    target: UUID
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedBatch:
-    """The deliveries that were still their senders', each with its tenant, host and target; and who was disabled."""
+    """The deliveries that were still their senders', and the endpoints that were disabled."""
 
-    written: Mapping[DeliveryId, tuple[TenantId, str, UUID]]
+    written: Mapping[DeliveryId, Written]
     disabled: Sequence[DisabledEndpoint]
 
 
@@ -117,14 +126,6 @@ class DeliverySummary:
     created_at: datetime
     delivered_at: datetime | None
     next_attempt_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryPage:
-    """Newest first."""
-
-    deliveries: tuple[DeliverySummary, ...]
-    has_more: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,18 +14,21 @@ from sqlmodel import col, select
 from core.db.engine import Database
 from core.db.idempotency import Created, IdempotencyKey, hold_key
 from core.db.session import ReadSession, hot_transaction, reading, transaction
+from core.db.statements import Statement
 from core.db.tables import RecoveryRow
 from core.domain.errors import Conflict, NotFound
 from core.domain.ids import RECOVERY, DeliveryId, EndpointId, RecoveryId, TenantId, new_uuid, show
-from core.queue.ring import Ring, ring_delivery
+from core.queue.enqueue import Enqueuer, delivery_entry
 from core.webhooks.deliveries import queries
 from core.webhooks.deliveries.records import RecoveryRecord
-from core.webhooks.deliveries.store import MOST_ATTEMPTS, statement
+from core.webhooks.deliveries.store import MOST_ATTEMPTS
 from core.webhooks.endpoints.queries import endpoint_row
 
 _BATCH: Final = 1000
 # A sweep has other things to do.
 _BATCHES_A_SWEEP: Final = 10
+
+RECOVER: Final = Statement("core/webhooks/sql/recover.sql")
 
 log = structlog.get_logger(__name__)
 
@@ -83,15 +86,15 @@ async def _recovery(session: ReadSession, tenant_id: TenantId, recovery_id: Reco
     return _record(row)
 
 
-async def advance_recoveries(database: Database, ring: Ring) -> int:
-    """Carries on with what is running, for some batches. Answers how many those were."""
+async def advance_recoveries(database: Database, enqueuer: Enqueuer) -> int:
+    """Carries on with what is running, for some batches. Returns how many those were."""
     for batches in range(_BATCHES_A_SWEEP):
         async with hot_transaction(database, None) as connection:
-            row = await connection.fetchrow(statement("recover"), _BATCH, MOST_ATTEMPTS)
+            row = await RECOVER.fetchrow(connection, page_size=_BATCH, most_attempts=MOST_ATTEMPTS)
         if row is None:
             return batches
         tenant_id = TenantId(row["tenant_id"])
-        ring.ring(*(ring_delivery(DeliveryId(each), tenant_id) for each in row["delivery_ids"]))
+        enqueuer.enqueue(*(delivery_entry(DeliveryId(each), tenant_id) for each in row["delivery_ids"]))
         if row["state"] == "completed":
             log.info("webhook_recovery_completed", recovery_id=show(RECOVERY, row["id"]), requeued=row["requeued"])
     return _BATCHES_A_SWEEP

@@ -3,18 +3,25 @@
 The claim is the same as the schedule's, so the two can't both send it.
 """
 
+from typing import Final
+
 from core.db.engine import Database
 from core.db.session import transaction
+from core.db.statements import Statement
 from core.domain.clock import Clock
 from core.domain.errors import Conflict
 from core.domain.ids import DeliveryId, EndpointId, TenantId
-from core.queue.ring import Ring, ring_delivery
+from core.queue.enqueue import Enqueuer, delivery_entry
 from core.webhooks.deliveries import queries
 from core.webhooks.deliveries.store import MOST_ATTEMPTS
-from core.webhooks.endpoints.queries import endpoint_row, run
+from core.webhooks.endpoints.queries import endpoint_row
+
+REQUEUE: Final = Statement("core/webhooks/sql/requeue.sql")
 
 
-async def redeliver(database: Database, ring: Ring, clock: Clock, tenant_id: TenantId, delivery_id: DeliveryId) -> None:
+async def redeliver(
+    database: Database, enqueuer: Enqueuer, clock: Clock, tenant_id: TenantId, delivery_id: DeliveryId
+) -> None:
     """One more attempt, now, whatever came of it before. Raises NotFound, or Conflict when it can't be sent."""
     async with transaction(database, tenant_id) as session:
         row = await queries.delivery_row(session, tenant_id, delivery_id, lock=True)
@@ -28,5 +35,5 @@ async def redeliver(database: Database, ring: Ring, clock: Clock, tenant_id: Ten
             endpoint = await endpoint_row(session, tenant_id, EndpointId(row.endpoint_id))
             if not endpoint.enabled:
                 raise Conflict("The webhook endpoint is disabled. Enable it first.")
-        await run(session, "requeue", delivery_id, tenant_id)
-    ring.ring(ring_delivery(delivery_id, tenant_id))
+        await REQUEUE.run(session, id=delivery_id, tenant_id=tenant_id)
+    enqueuer.enqueue(delivery_entry(delivery_id, tenant_id))

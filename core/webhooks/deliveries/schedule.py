@@ -23,6 +23,9 @@ WAITS: Final = (
     24 * _HOUR,
 )
 MAX_ATTEMPTS: Final = len(WAITS) + 1
+# An endpoint is disabled after so many failures in a row, over so long without a success.
+DISABLING_FAILURES: Final = 20
+DISABLING_SECONDS: Final = 120 * _HOUR
 _JITTER: Final = 0.2
 _LONGEST_WISH: Final = 24 * _HOUR
 _SMALLEST_CEILING: Final = 60.0

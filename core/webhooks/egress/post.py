@@ -25,7 +25,7 @@ from core.settings import WebhookSettings
 from core.webhooks.egress.addresses import is_allowed
 from core.webhooks.egress.crowds import Crowds
 from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer, Problem
-from core.webhooks.egress.stopwatch import Stopwatch, TimedConnector, current, tracing
+from core.webhooks.egress.stopwatch import Stopwatch, TimedConnector, TimedHandshake, current, tracing
 
 _READ_BYTES: Final = 16 * 1024
 # A receiver that has said its status but never ends its body.
@@ -182,6 +182,7 @@ def _explain(error: Exception, watch: Stopwatch) -> tuple[Problem, str]:
 
 def _trust(settings: WebhookSettings) -> ssl.SSLContext:
     context = ssl.create_default_context()
+    context.sslobject_class = TimedHandshake
     if settings.ca_file is not None:
         context.load_verify_locations(settings.ca_file)
     return context

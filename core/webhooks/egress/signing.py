@@ -16,6 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from core.access.webhook_secrets import PREFIX, new_secret
 
 Signature = Literal["v1", "v1a"]
+HEADERS: Final = {
+    "webhook-id": "The event's id, the same for all attempts: ignore an id that you have seen.",
+    "webhook-timestamp": "When this attempt was sent, in Unix seconds: refuse what is older than five minutes.",
+    "webhook-signature": "`v1,…` or `v1a,…`: the signature of `id.timestamp.body`; during a rotation several of them, "
+    "separated by spaces.",
+}
 PRIVATE_PREFIX: Final = "whsk_"
 PUBLIC_PREFIX: Final = "whpk_"
 _SEED_BYTES: Final = 32

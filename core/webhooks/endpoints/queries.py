@@ -5,11 +5,10 @@ from typing import cast
 
 from sqlmodel import col, select
 
-from core.db.session import ReadSession, WriteSession
+from core.db.session import ReadSession
 from core.db.tables import RetiredSecretRow, WebhookEndpointRow
 from core.domain.errors import NotFound
 from core.domain.ids import ENDPOINT, EndpointId, TenantId, show
-from core.webhooks.deliveries.store import statement
 from core.webhooks.egress.signing import Signature
 from core.webhooks.endpoints.records import EndpointDraft, EndpointRecord
 
@@ -34,12 +33,6 @@ async def retired_secrets(
         col(RetiredSecretRow.tenant_id) == tenant_id, col(RetiredSecretRow.endpoint_id) == endpoint_id
     )
     return (await session.exec(query)).all()
-
-
-async def run(session: WriteSession, name: str, *arguments: object) -> None:
-    """sql/{name}.sql, in the session's transaction."""
-    connection = await session.connection()
-    await connection.exec_driver_sql(statement(name), arguments)
 
 
 def endpoint_record(row: WebhookEndpointRow) -> EndpointRecord:

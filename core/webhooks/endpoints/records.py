@@ -69,14 +69,6 @@ class RevealedEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class EndpointPage:
-    """Newest first."""
-
-    endpoints: tuple[EndpointRecord, ...]
-    has_more: bool
-
-
-@dataclass(frozen=True, slots=True)
 class DisabledEndpoint:
     """An endpoint that failed for too long, or said that it is gone."""
 

@@ -9,16 +9,18 @@ from typing import Final
 
 from core.db.engine import Database
 from core.db.session import hot_transaction, transaction
-from core.domain.clock import Clock
+from core.db.statements import Statement
 from core.domain.errors import FailedDependency
+from core.domain.events import EventType, sample_data
 from core.domain.ids import DeliveryId, EndpointId, EventId, TenantId, new_uuid
-from core.queue.ring import Ring, ring_delivery
+from core.queue.enqueue import Enqueuer, delivery_entry
 from core.webhooks.endpoints import queries
-from core.webhooks.events import sample_event
 
 # From asking for it to a worker's first byte.
 QUEUE_SECONDS: Final = 10.0
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.02, 0.25
+
+INSERT_SAMPLE: Final = Statement("core/webhooks/sql/insert_sample.sql")
 
 _PROBLEMS: Final = {
     "unreachable": "It could not be reached: no such host, a closed port, or an address that is not allowed.",
@@ -31,23 +33,29 @@ _PROBLEMS: Final = {
 
 async def send_sample(
     database: Database,
-    ring: Ring,
-    clock: Clock,
+    enqueuer: Enqueuer,
     tenant_id: TenantId,
     endpoint_id: EndpointId,
-    event_type: str,
+    event_type: EventType,
     *,
     wait_seconds: float,
 ) -> int:
     """The status that the receiver answered with. Raises NotFound, or FailedDependency when it gave none."""
     delivery_id, event_id = DeliveryId(new_uuid()), EventId(new_uuid())
-    body = sample_event(event_id, event_type, endpoint_id, clock.now())
+    sample = sample_data(event_type, endpoint_id).model_copy(update={"test": True})
     async with transaction(database, tenant_id) as session:
         row = await queries.endpoint_row(session, tenant_id, endpoint_id)
-        await queries.run(
-            session, "insert_sample", delivery_id, tenant_id, endpoint_id, event_id, event_type, row.url, body
+        await INSERT_SAMPLE.run(
+            session,
+            id=delivery_id,
+            tenant_id=tenant_id,
+            endpoint_id=endpoint_id,
+            event_id=event_id,
+            event_type=event_type,
+            url=row.url,
+            data=sample.model_dump_json(exclude_none=True),
         )
-    ring.ring(ring_delivery(delivery_id, tenant_id))
+    enqueuer.enqueue(delivery_entry(delivery_id, tenant_id))
     ended = await _ended(database, tenant_id, delivery_id, wait_seconds)
     if ended is None:
         raise _silent("No worker has sent it yet. Is one running?")

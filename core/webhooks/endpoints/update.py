@@ -10,6 +10,7 @@ from core.domain.clock import Clock
 from core.domain.ids import EndpointId, TenantId
 from core.webhooks.endpoints import queries
 from core.webhooks.endpoints.records import EndpointChanges, EndpointDraft, EndpointRecord
+from core.webhooks.endpoints.settle import SETTLE
 
 # Deliveries that wait, in the request that disables or moves their endpoint; the sweep goes on.
 SETTLED_AT_ONCE: Final = 500
@@ -38,7 +39,7 @@ async def update_endpoint(
         if draft.url != before.draft.url or before.enabled > enabled:
             row.unsettled_at = now
         await session.flush()
-        await queries.run(session, "settle", SETTLED_AT_ONCE, endpoint_id)
+        await SETTLE.run(session, most=SETTLED_AT_ONCE, endpoint_id=endpoint_id)
     return queries.endpoint_record(row)
 
 

@@ -1,4 +1,4 @@
-"""Redis is a doorbell: whatever it holds, or no longer holds, jobs run once and end."""
+"""Redis is a hint: whatever it holds, or no longer holds, jobs run once and end."""
 
 import httpx2
 import pytest
@@ -32,10 +32,10 @@ async def test_jobs_run_although_redis_lost_its_memory(settings: Settings, tenan
         ]
         redis, lane = running.runtime.redis, running.runtime.keys.lane(Lane.STANDARD)
 
-        async def rung() -> bool:
+        async def enqueued() -> bool:
             return bool(await redis.zcard(lane) == len(jobs))
 
-        await eventually(rung, what="the jobs are rung")
+        await eventually(enqueued, what="the jobs are enqueued")
         for key in [lane, running.runtime.keys.epoch, *(PAYLOAD + job for job in jobs)]:
             await redis.delete(key)
         async with run_worker(settings):
@@ -51,7 +51,7 @@ async def test_what_is_no_job_of_ours_harms_nobody(settings: Settings, tenant: T
             await redis.zadd(keys.lane(Lane.STANDARD), {member: 0})
         await redis.set(PAYLOAD + unknown, b"\x80\x04 a pickle")
         job = (await client.post("/v1/jobs", json={"model": "echo/echo", "input": "hi"})).json()["id"]
-        # The same job in another lane too: rung twice, it runs once.
+        # The same job in another lane too: enqueued twice, it runs once.
         await redis.zadd(keys.lane(Lane.BATCH), {job: 0})
         async with run_worker(settings):
             ended = await _ended(client, job)

@@ -11,16 +11,16 @@ from typing import Final, Generic, TypeVar
 
 from core.providers.faults import Fault, FaultCode
 
-LANE_SIZE: Final = 16
+SHARD_SIZE: Final = 16
 
 Client = TypeVar("Client")
 
 
-class Lanes(Generic[Client]):
-    """Lends out clients, each to at most LANE_SIZE calls and all together to `concurrency`."""
+class Shards(Generic[Client]):
+    """Lends out clients, each to at most SHARD_SIZE calls and all together to `concurrency`."""
 
     def __init__(self, open_client: Callable[[int], Client], *, concurrency: int, patience: float) -> None:
-        sizes = [min(LANE_SIZE, concurrency - start) for start in range(0, concurrency, LANE_SIZE)]
+        sizes = [min(SHARD_SIZE, concurrency - start) for start in range(0, concurrency, SHARD_SIZE)]
         self.clients = tuple(open_client(size) for size in sizes)
         self._free = sizes
         self._slots = asyncio.Semaphore(concurrency)
@@ -34,11 +34,11 @@ class Lanes(Generic[Client]):
                 await self._slots.acquire()
         except TimeoutError:
             raise Fault(FaultCode.CONNECTIONS_BUSY) from None
-        # The first lane with room, so that connections in use stay warm and the others may grow old.
-        lane = next(index for index, free in enumerate(self._free) if free)
-        self._free[lane] -= 1
+        # The first shard with room, so that connections in use stay warm and the others may grow old.
+        shard = next(index for index, free in enumerate(self._free) if free)
+        self._free[shard] -= 1
         try:
-            yield self.clients[lane]
+            yield self.clients[shard]
         finally:
-            self._free[lane] += 1
+            self._free[shard] += 1
             self._slots.release()

@@ -1,10 +1,10 @@
 """Group commit: many callers, one statement. The hot statements of core/jobs and core/webhooks run through here.
 
 A row that arrives while nothing runs goes at once, together with whatever else arrived in the same turn of the loop;
-rows that arrive during a statement wait for the next one. Nothing is ever delayed to make a batch larger. Every
-caller gets its own outcome: when PostgreSQL refuses a batch because of its data, the batch is halved until the bad
-row stands alone; a statement may also return Failed for one row. Memory is bounded: a group and what is pending have a
-most in rows and in bytes, and beyond the latter a caller is refused instead of kept.
+rows that arrive during a statement wait for the next one. Nothing is ever delayed to make a group larger. Every
+caller gets its own outcome: when PostgreSQL refuses a group because of its data, the group is halved until the bad
+row stands alone; a statement may also return Failed for one row. Memory is bounded: a group and what is pending have
+limits in rows and in bytes, and a caller beyond them is refused.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
-import asyncpg
+from core.db.faults import REFUSED_VALUES, ROW_LOCKED
 
 _MIB: Final = 1024 * 1024
 
@@ -25,7 +25,7 @@ class Overloaded(Exception):
     """More rows are pending than memory should hold."""
 
 
-class BatcherClosed(Exception):
+class GrouperClosed(Exception):
     """The process is shutting down."""
 
 
@@ -84,8 +84,8 @@ class _Pending(Generic[Row, Outcome]):
 
 
 @dataclass(slots=True)
-class Batcher(Generic[Row, Outcome]):
-    """Runs `statement` over the pending rows, on at most `lanes` connections at a time.
+class Grouper(Generic[Row, Outcome]):
+    """Runs `statement` over the pending rows, at most `at_once` groups at a time, each on a connection of its own.
 
     `statement` takes rows and returns one outcome for each, in order. `size_of` is a row's bytes: a group stops growing
     at `max_bytes`, and what is pending at `max_pending_bytes`; a single row may be larger than either.
@@ -95,7 +95,7 @@ class Batcher(Generic[Row, Outcome]):
     statement: Callable[[Sequence[Row]], Awaitable[Sequence[Outcome | Failed]]]
     max_rows: int = 200
     max_pending: int = 10_000
-    lanes: int = 1
+    at_once: int = 1
     size_of: Callable[[Row], int] | None = None
     max_bytes: int = 8 * _MIB
     max_pending_bytes: int = 64 * _MIB
@@ -104,15 +104,10 @@ class Batcher(Generic[Row, Outcome]):
     _pending_bytes: int = 0
     _closed: bool = False
 
-    @property
-    def pending(self) -> int:
-        """Rows that wait for a statement."""
-        return len(self._pending)
-
     async def submit(self, row: Row) -> Outcome:
-        """The outcome of `row`. Raises Overloaded, BatcherClosed, or what the statement raised for this row."""
+        """The outcome of `row`. Raises Overloaded, GrouperClosed, or what the statement raised for this row."""
         if self._closed:
-            raise BatcherClosed(self.name)
+            raise GrouperClosed(self.name)
         size = self.size_of(row) if self.size_of else 0
         self._admit(1, size)
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -121,15 +116,15 @@ class Batcher(Generic[Row, Outcome]):
         return await outcome
 
     async def submit_many(self, rows: Sequence[Row]) -> list[Outcome | BaseException]:
-        """The outcomes of `rows`, in order, or what the statement raised for each. Raises Overloaded, BatcherClosed."""
+        """The outcomes of `rows`, in order, or what the statement raised for each. Raises Overloaded, GrouperClosed."""
         if self._closed:
-            raise BatcherClosed(self.name)
+            raise GrouperClosed(self.name)
         sizes = [self.size_of(row) for row in rows] if self.size_of else [0] * len(rows)
         self._admit(len(rows), sum(sizes))
         if not rows:
             return []
         together: _Together[Outcome] = _Together(
-            [BatcherClosed(self.name)] * len(rows), len(rows), asyncio.get_running_loop().create_future()
+            [GrouperClosed(self.name)] * len(rows), len(rows), asyncio.get_running_loop().create_future()
         )
         self._pending.extend(
             _Pending(row, size, together, index) for index, (row, size) in enumerate(zip(rows, sizes, strict=True))
@@ -152,7 +147,7 @@ class Batcher(Generic[Row, Outcome]):
         self._pending_bytes += size
 
     def _wake(self) -> None:
-        if self._pending and len(self._flushes) < self.lanes:
+        if self._pending and len(self._flushes) < self.at_once:
             # A task starts in the next turn of the loop, so rows submitted in this turn travel together.
             flush = asyncio.create_task(self._flush(), name=f"flush-{self.name}")
             self._flushes.add(flush)
@@ -165,47 +160,47 @@ class Batcher(Generic[Row, Outcome]):
         self._wake()
 
     async def _flush(self) -> None:
-        while batch := self._take():
+        while group := self._take():
             try:
-                await self._run(batch)
+                await self._run(group)
             except asyncio.CancelledError:
-                _fail(batch, BatcherClosed(self.name))
+                _fail(group, GrouperClosed(self.name))
                 raise
 
     def _take(self) -> list[_Pending[Row, Outcome]]:
-        batch: list[_Pending[Row, Outcome]] = []
+        group: list[_Pending[Row, Outcome]] = []
         size = 0
-        while self._pending and len(batch) < self.max_rows:
-            if batch and size + self._pending[0].size > self.max_bytes:
+        while self._pending and len(group) < self.max_rows:
+            if group and size + self._pending[0].size > self.max_bytes:
                 break
             pending = self._pending.popleft()
             self._pending_bytes -= pending.size
             # A caller that was cancelled while it waited wants nothing any more.
             if pending.is_wanted:
-                batch.append(pending)
+                group.append(pending)
                 size += pending.size
-        return batch
+        return group
 
-    async def _run(self, batch: list[_Pending[Row, Outcome]]) -> None:
+    async def _run(self, group: list[_Pending[Row, Outcome]]) -> None:
         try:
-            outcomes = await self._outcomes([pending.row for pending in batch])
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, UnicodeEncodeError) as error:
-            if len(batch) == 1:
-                _fail(batch, error)
+            outcomes = await self._outcomes([pending.row for pending in group])
+        except REFUSED_VALUES as error:
+            if len(group) == 1:
+                _fail(group, error)
                 return
-            middle = len(batch) // 2
-            await self._run(batch[:middle])
-            await self._run(batch[middle:])
-        except asyncpg.LockNotAvailableError as error:
-            await self._run_around_lock(batch, error)
+            middle = len(group) // 2
+            await self._run(group[:middle])
+            await self._run(group[middle:])
+        except ROW_LOCKED as error:
+            await self._run_around_lock(group, error)
         except Exception as error:  # noqa: BLE001 - whatever it was, it belongs to the callers
-            _fail(batch, error)
+            _fail(group, error)
         else:
-            self._settle(batch, outcomes)
+            self._settle(group, outcomes)
 
     @staticmethod
-    def _settle(batch: list[_Pending[Row, Outcome]], outcomes: Sequence[Outcome | Failed]) -> None:
-        for pending, outcome in zip(batch, outcomes, strict=True):
+    def _settle(group: list[_Pending[Row, Outcome]], outcomes: Sequence[Outcome | Failed]) -> None:
+        for pending, outcome in zip(group, outcomes, strict=True):
             if not pending.is_wanted:
                 continue
             if isinstance(outcome, Failed):
@@ -213,28 +208,28 @@ class Batcher(Generic[Row, Outcome]):
             else:
                 pending.settle(outcome)
 
-    async def _run_around_lock(self, batch: list[_Pending[Row, Outcome]], error: asyncpg.LockNotAvailableError) -> None:
-        """Halves a batch that met a lock, as long as one half gets through: else a whole table is locked."""
-        if len(batch) == 1:
-            _fail(batch, error)
+    async def _run_around_lock(self, group: list[_Pending[Row, Outcome]], error: Exception) -> None:
+        """Halves a group that met a lock, as long as one half gets through: else a whole table is locked."""
+        if len(group) == 1:
+            _fail(group, error)
             return
-        middle = len(batch) // 2
-        stuck = [half for half in (batch[:middle], batch[middle:]) if not await self._gets_through(half)]
+        middle = len(group) // 2
+        stuck = [half for half in (group[:middle], group[middle:]) if not await self._gets_through(half)]
         if len(stuck) == 1:
             await self._run_around_lock(stuck[0], error)
         for half in stuck:
             _fail(half, error)
 
-    async def _gets_through(self, batch: list[_Pending[Row, Outcome]]) -> bool:
-        """Runs `batch` unless it waits for a lock. What else PostgreSQL says of it belongs to its rows."""
+    async def _gets_through(self, group: list[_Pending[Row, Outcome]]) -> bool:
+        """Runs `group` unless it waits for a lock. What else PostgreSQL says of it belongs to its rows."""
         try:
-            outcomes = await self._outcomes([pending.row for pending in batch])
-        except asyncpg.LockNotAvailableError:
+            outcomes = await self._outcomes([pending.row for pending in group])
+        except ROW_LOCKED:
             return False
         except Exception:  # noqa: BLE001 - the usual way finds out which row it belongs to
-            await self._run(batch)
+            await self._run(group)
         else:
-            self._settle(batch, outcomes)
+            self._settle(group, outcomes)
         return True
 
     async def _outcomes(self, rows: Sequence[Row]) -> Sequence[Outcome | Failed]:
@@ -244,7 +239,7 @@ class Batcher(Generic[Row, Outcome]):
         return outcomes
 
 
-def _fail(batch: Sequence[_Pending[Row, Outcome]], error: BaseException) -> None:
-    for pending in batch:
+def _fail(group: Sequence[_Pending[Row, Outcome]], error: BaseException) -> None:
+    for pending in group:
         if pending.is_wanted:
             pending.fail(error)

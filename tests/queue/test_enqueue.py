@@ -1,4 +1,4 @@
-"""The ring when Redis is not there: a submit neither fails nor waits, and the next ones are spared the attempt."""
+"""Enqueueing when Redis is not there: a submit neither fails nor waits, and the next ones are spared the attempt."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 
 from core.domain.ids import new_job_id
 from core.observability.metrics import REGISTRY
+from core.queue.enqueue import Enqueuer, job_entry, open_enqueuer
 from core.queue.keys import Keys, Lane
-from core.queue.ring import Ring, open_ring, ring_job
 from core.runtime import ApiRuntime, open_api
 from core.settings import Settings
 from tests.queue.lanes import connected, open_lanes
@@ -20,23 +20,23 @@ from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
 
 
-def rung(outcome: str) -> float:
-    return REGISTRY.get_sample_value("inferd_rings_total", {"outcome": outcome}) or 0.0
+def enqueued(outcome: str) -> float:
+    return REGISTRY.get_sample_value("inferd_enqueued_total", {"outcome": outcome}) or 0.0
 
 
 @asynccontextmanager
-async def open_ring_to(url: str, keys: Keys, seconds: float = 0.05) -> AsyncIterator[Ring]:
+async def open_enqueuer_to(url: str, keys: Keys, seconds: float = 0.05) -> AsyncIterator[Enqueuer]:
     async with connected(url) as redis:
-        ring = open_ring(redis, keys, seconds)
-        yield ring
-        await ring.aclose()
+        enqueuer = open_enqueuer(redis, keys, seconds)
+        yield enqueuer
+        await enqueuer.aclose()
 
 
-async def broken(ring: Ring) -> None:
-    """Rings, and waits until that has failed."""
-    failed = rung("failed")
-    ring.ring(ring_job(new_job_id(), Lane.STANDARD))
-    await eventually(lambda: rung("failed") > failed, what="the ring fails")
+async def broken(enqueuer: Enqueuer) -> None:
+    """Enqueues, and waits until that has failed."""
+    failed = enqueued("failed")
+    enqueuer.enqueue(job_entry(new_job_id(), Lane.STANDARD))
+    await eventually(lambda: enqueued("failed") > failed, what="the enqueue fails")
 
 
 @asynccontextmanager
@@ -56,18 +56,18 @@ async def black_hole() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def runtime(valkey: OwnValkey, settings: Settings, stack: AsyncExitStack) -> ApiRuntime:
-    """An API whose ring would wait for its Redis for longer than any test."""
-    return await stack.enter_async_context(open_api(on_valkey(settings, valkey, ring_timeout_seconds=5)))
+    """An API whose enqueue would wait for its Redis for longer than any test."""
+    return await stack.enter_async_context(open_api(on_valkey(settings, valkey, enqueue_timeout_seconds=5)))
 
 
 @pytest.mark.untidy
 async def test_a_submit_does_not_wait_for_a_redis_that_hangs(
     runtime: ApiRuntime, valkey: OwnValkey, tenant: Tenant
 ) -> None:
-    """F6, F10: every submit is answered while the first ring is still waiting."""
+    """F6, F10: every submit is answered while the first enqueue is still waiting."""
     valkey.pause()
     jobs = [await submit(runtime.jobs, tenant.id) for _ in range(20)]
-    flush = runtime.jobs.ring._flush
+    flush = runtime.jobs.enqueuer._flush
     assert flush is not None
     assert not flush.done()
     valkey.resume()
@@ -77,11 +77,11 @@ async def test_a_submit_does_not_wait_for_a_redis_that_hangs(
 
 @pytest.mark.untidy
 async def test_a_submit_succeeds_when_redis_is_down(runtime: ApiRuntime, valkey: OwnValkey, tenant: Tenant) -> None:
-    failed = rung("failed")
+    failed = enqueued("failed")
     await valkey.kill()
     job = await submit(runtime.jobs, tenant.id)
-    assert await runtime.jobs.group_commit.reads.submit((job.id, tenant.id)) is not None
-    await eventually(lambda: rung("failed") > failed)
+    assert await runtime.jobs.group_commit.read(job.id, tenant.id) is not None
+    await eventually(lambda: enqueued("failed") > failed)
 
 
 async def fill(client: Redis) -> None:
@@ -100,53 +100,53 @@ async def test_a_submit_succeeds_when_redis_takes_no_writes(
     """F38: full, or a replica after a failover."""
     async with valkey.client() as client:
         await refuse_writes(client)
-    failed = rung("failed")
+    failed = enqueued("failed")
     await submit(runtime.jobs, tenant.id)
-    await eventually(lambda: rung("failed") > failed)
+    await eventually(lambda: enqueued("failed") > failed)
 
 
-async def test_after_a_failure_rings_are_skipped_and_then_tried_again(valkey: OwnValkey, keys: Keys) -> None:
-    async with open_ring_to(valkey.url, keys) as ring, open_lanes(valkey.url, keys) as lanes:
+async def test_after_a_failure_enqueues_are_skipped_and_then_tried_again(valkey: OwnValkey, keys: Keys) -> None:
+    async with open_enqueuer_to(valkey.url, keys) as enqueuer, open_lanes(valkey.url, keys) as lanes:
         await valkey.kill()
-        await broken(ring)
-        failed, skipped = rung("failed"), rung("skipped")
-        ring.ring(*[ring_job(new_job_id(), Lane.STANDARD) for _ in range(7)])
-        await eventually(lambda: rung("skipped") == skipped + 7)
-        assert rung("failed") == failed
+        await broken(enqueuer)
+        failed, skipped = enqueued("failed"), enqueued("skipped")
+        enqueuer.enqueue(*[job_entry(new_job_id(), Lane.STANDARD) for _ in range(7)])
+        await eventually(lambda: enqueued("skipped") == skipped + 7)
+        assert enqueued("failed") == failed
         await valkey.start()
 
         async def heard() -> bool:
-            ring.ring(ring_job(new_job_id(), Lane.STANDARD))
+            enqueuer.enqueue(job_entry(new_job_id(), Lane.STANDARD))
             return await lanes.count() > 0
 
-        await eventually(heard, what="the ring works again")
+        await eventually(heard, what="enqueueing works again")
 
 
 async def test_a_half_open_connection_is_given_up(keys: Keys) -> None:
     """F10"""
-    async with black_hole() as url, open_ring_to(url, keys) as ring:
-        await broken(ring)
+    async with black_hole() as url, open_enqueuer_to(url, keys) as enqueuer:
+        await broken(enqueuer)
 
 
 async def test_what_does_not_fit_is_left_to_the_sweep(valkey: OwnValkey, keys: Keys) -> None:
-    async with open_ring_to(valkey.url, keys, seconds=5) as ring, open_lanes(valkey.url, keys) as lanes:
+    async with open_enqueuer_to(valkey.url, keys, seconds=5) as enqueuer, open_lanes(valkey.url, keys) as lanes:
         valkey.pause()
         for _ in range(6):
-            ring.ring(*[ring_job(new_job_id(), Lane.BATCH) for _ in range(10_000)])
-        assert len(ring._pending) == 50_000
-        ring._pending.clear()
+            enqueuer.enqueue(*[job_entry(new_job_id(), Lane.BATCH) for _ in range(10_000)])
+        assert len(enqueuer._pending) == 50_000
+        enqueuer._pending.clear()
         valkey.resume()
         assert await lanes.count() == 0
 
 
 async def test_changes_and_cancels_are_published(valkey: OwnValkey, keys: Keys) -> None:
-    async with open_ring_to(valkey.url, keys, seconds=5) as ring, connected(valkey.url) as redis:
+    async with open_enqueuer_to(valkey.url, keys, seconds=5) as enqueuer, connected(valkey.url) as redis:
         job_id = new_job_id()
         async with redis.pubsub() as pubsub:
             await pubsub.subscribe(keys.cancelled, keys.changed)
             for _ in range(2):
                 await pubsub.get_message(timeout=10)
-            ring.announce_cancel(job_id)
+            enqueuer.publish_cancel(job_id)
             messages = [await pubsub.get_message(timeout=10) for _ in range(2)]
         member = f"job_{job_id.hex}".encode()
         assert [(message["channel"].decode(), message["data"]) for message in messages] == [

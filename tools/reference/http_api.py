@@ -17,9 +17,9 @@ _INTRODUCTION: Final = """
 # HTTP API
 
 Every path below `/v1` needs `Authorization: Bearer inf_live_…`. Bodies are JSON; a field or a query parameter that is
-not named here is refused. Times are RFC 3339 in UTC; those of webhook endpoints and events, which are objects as OpenAI has
-them, are Unix seconds where their type is integer. Every response has an `x-request-id`; every error has the shape of
-[errors.md](errors.md). The same for machines: [openapi.json](openapi.json), and `/openapi.json` of a running server.
+not named here is refused. Times are RFC 3339 in UTC; those of webhook endpoints and events, which are objects as OpenAI
+has them, are Unix seconds where their type is integer. Every response has an `x-request-id`; every error has the shape
+of [errors.md](errors.md). The same for machines: [openapi.json](openapi.json), and `/openapi.json` of a running server.
 What may change is in [compatibility.md](compatibility.md).
 """
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
@@ -72,7 +72,9 @@ def _inlined(value: Any, components: Document) -> Any:
         case {"$ref": str(reference)}:
             kind, name = reference.split("/")[-2:]
             target = components[kind][name]
-            return value if kind == "schemas" and target.get("properties") else {**target, **value, "$ref": None}
+            if kind == "schemas" and target.get("properties"):
+                return value
+            return target | {member: each for member, each in value.items() if member != "$ref"}
         case dict():
             return {name: _inlined(each, components) for name, each in value.items()}
         case list():

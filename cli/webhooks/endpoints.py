@@ -11,8 +11,9 @@ import typer
 
 from cli.client.http import ApiClient, ApiFailed
 from cli.client.target import call
+from cli.command_name import command_name
 from cli.exit_codes import CommandFailed, ExitCode
-from cli.terminal import command_name, print_table, progress, results
+from cli.terminal import print_table, progress, results
 
 _COLUMNS: Final = ("id", "name", "url", "enabled", "failures", "events")
 _TIMES: Final = {"created_at", "updated_at", "disabled_at", "failing_since"}

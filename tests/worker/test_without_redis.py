@@ -22,7 +22,7 @@ from tests.support.jobs import claim, insert
 from tests.support.processes import run_worker
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
-from tests.worker.scene import Scene
+from tests.worker.stage import WorkerStage
 
 pytestmark = pytest.mark.untidy
 
@@ -36,9 +36,11 @@ def settings_here(quick: Settings, valkey: OwnValkey, monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-async def here(settings_here: Settings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider) -> AsyncIterator[Scene]:
+async def here(
+    settings_here: Settings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider
+) -> AsyncIterator[WorkerStage]:
     async with open_api(settings_here) as api:
-        yield Scene(api, tenant, owner, fake)
+        yield WorkerStage(api, tenant, owner, fake)
 
 
 async def fill(client: Redis) -> None:
@@ -56,7 +58,7 @@ async def mend(client: Redis) -> None:
 
 @pytest.mark.parametrize("refuse_writes", [fill, demote])
 async def test_jobs_start_while_redis_takes_no_writes(
-    here: Scene,
+    here: WorkerStage,
     settings_here: Settings,
     valkey: OwnValkey,
     stack: AsyncExitStack,
@@ -78,13 +80,13 @@ async def test_jobs_start_while_redis_takes_no_writes(
     await here.ended(last)
 
 
-async def attempted(scene: Scene, count: int) -> bool:
+async def attempted(stage: WorkerStage, count: int) -> bool:
     """Their receiver is an address that may not be called; an attempt is an attempt."""
-    return int(await scene.owner.fetchval("SELECT count(*) FROM delivery_attempts")) >= count
+    return int(await stage.owner.fetchval("SELECT count(*) FROM delivery_attempts")) >= count
 
 
 async def test_jobs_start_while_redis_is_gone_and_are_not_run_again_after(
-    here: Scene, settings_here: Settings, valkey: OwnValkey, stack: AsyncExitStack
+    here: WorkerStage, settings_here: Settings, valkey: OwnValkey, stack: AsyncExitStack
 ) -> None:
     await stack.enter_async_context(run_worker(settings_here))
     await here.ended(await here.submit())

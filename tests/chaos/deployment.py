@@ -34,7 +34,7 @@ PROVIDER = "chaos"
 
 
 @dataclass
-class Stage:
+class Deployment:
     """`owner_url` is PostgreSQL as its owner and `valkey` the Redis that has the queue, both past the proxies."""
 
     settings: Settings
@@ -79,7 +79,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(plan: Plan) -> AsyncIterator[Stage]:
+async def open_deployment(plan: Plan) -> AsyncIterator[Deployment]:
     """Everything is there but the fleet, which `start` starts; all of it is ended here."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(open_folder())
@@ -99,7 +99,7 @@ async def open_stage(plan: Plan) -> AsyncIterator[Stage]:
         logs = plan.logs or folder
         fleet = _fleet(plan, settings, postgres, redis, logs)
         stack.push_async_callback(fleet.stop)
-        yield Stage(settings, embedded.owner_url, valkey, postgres, redis, provider, fleet, logs)
+        yield Deployment(settings, embedded.owner_url, valkey, postgres, redis, provider, fleet, logs)
 
 
 def _settings(plan: Plan, database_url: str, owner_url: str, redis_url: str, provider_url: str) -> Settings:

@@ -62,7 +62,9 @@ for i = 4, #ARGV, 4 do
     if not place and not parked and delay >= 0 and is_full(flow) then
         refused = refused + 1
     else
+        -- guard: payload-expires
         redis.call('SET', '{PAYLOAD}' .. member, ARGV[i + 2], 'PX', math.max(0, delay) + ARGV[2])
+        -- guard: enqueue-ends-hold
         if holders[member] then
             redis.call('DEL', '{IN_PROGRESS}' .. member)
             holders[member] = false
@@ -79,6 +81,7 @@ for i = 4, #ARGV, 4 do
                 places[member] = nil
             else
                 lined[#lined + 1] = score
+                -- guard: enqueue-once
                 lined[#lined + 1] = member
                 places[member] = score
                 written = written + 1

@@ -61,6 +61,7 @@ local function put_off_if_held(lane, member)
     local left = redis.call('PTTL', '{IN_PROGRESS}' .. member)
     if left == -2 then return false end
     -- A holder without an end would hold for ever, whoever wrote it.
+    -- guard: foreign-hold-expires
     if left == -1 then redis.call('PEXPIRE', '{IN_PROGRESS}' .. member, lease) end
     redis.call('ZADD', lane, 'XX', now + 1000, member)
     return true
@@ -95,6 +96,8 @@ local function take(index, most, below)
                     park(lane, flow, member, due[i + 1])
                     parked = parked + 1
                 end
+            -- guard: hold-taken-once
+            -- guard: hold-expires
             elseif redis.call('SET', '{IN_PROGRESS}' .. member, token, 'NX', 'PX', lease) then
                 moved[#moved + 1] = now + lease
                 moved[#moved + 1] = member
@@ -111,6 +114,7 @@ local function take(index, most, below)
                 put_off_if_held(lane, member)
             end
         end
+        -- guard: claimed-score-moves
         if #moved > 0 then redis.call('ZADD', lane, 'XX', unpack(moved)) end
     end
     for i = 1, index do rooms[i] = rooms[i] - got end
@@ -199,6 +203,7 @@ end
 for i = 3, #ARGV, 5 do
     local lane, member, token, delay, flow = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
     local holder = holders[(i + 2) / 5]
+    -- guard: finish-own-hold
     if holder == token then
         ended[#ended + 1] = '{IN_PROGRESS}' .. member
         if delay ~= '' then
@@ -235,6 +240,7 @@ HEARTBEAT: Final = (
 local lease, renewed, running = tonumber(ARGV[1]), 0, {{}}
 for i = 4, #ARGV, 4 do
     local lane, member, token, flow = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+    -- guard: renew-own-hold
     if redis.call('GET', '{IN_PROGRESS}' .. member) == token then
         redis.call('PEXPIRE', '{IN_PROGRESS}' .. member, lease)
         redis.call('PEXPIRE', '{PAYLOAD}' .. member, lease + ARGV[2])

@@ -1,6 +1,6 @@
 """One job from its submission to its webhook, by the product's own parts, one after the other and without their loops.
 
-So its steps come in the same order each time, and what is cut short stays as it was left: nobody mends it meanwhile.
+So its steps come in the same order each time, and what is cut short stays as it was left: nothing repairs it meanwhile.
 """
 
 import asyncio

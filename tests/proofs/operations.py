@@ -29,7 +29,7 @@ from core.settings import RetentionSettings
 from core.webhooks.exchange import Timing
 from core.webhooks.records import ClaimedDelivery, Ended
 from tests.proofs.job_model import HeldKey, Job, Model
-from tests.proofs.world import World
+from tests.proofs.system import System
 from tests.support.jobs import submit
 
 # The events of every job of the machine; the machine's jobs without a webhook name none.
@@ -64,14 +64,14 @@ class Wish:
     webhook: bool
 
 
-def submitting(world: World, wish: Wish, made: list[UUID]) -> Operation:
+def submitting(system: System, wish: Wish, made: list[UUID]) -> Operation:
     """Appends the job's id to `made`. Answers `new`, `replayed`, `reused` or `gone`."""
 
     async def act() -> str:
         known = set(made)
         try:
             job = await submit(
-                world.api.jobs,
+                system.api.jobs,
                 wish.tenant_id,
                 idempotency_key=wish.key,
                 fingerprint=None if wish.key is None else wish.fingerprint,
@@ -131,7 +131,7 @@ def calling(worker: WorkerRuntime, run: ClaimedJob) -> Operation:
     return Operation(act, lambda model: run.id in model.jobs and model.jobs[run.id].call(run.run_no))
 
 
-def looking(world: World, run: ClaimedJob) -> Operation:
+def looking(system: System, run: ClaimedJob) -> Operation:
     """Whether the worker that claimed the run finds that it still has it."""
 
     async def goes_on(worker: WorkerRuntime) -> bool:
@@ -141,7 +141,7 @@ def looking(world: World, run: ClaimedJob) -> Operation:
             return lease.ended is None
 
     async def act() -> bool:
-        return any([await goes_on(worker) for worker in world.workers])
+        return any([await goes_on(worker) for worker in system.workers])
 
     return Operation(act, lambda model: run.id in model.jobs and model.jobs[run.id].is_known(run.run_no))
 
@@ -159,11 +159,11 @@ def finishing(worker: WorkerRuntime, run: ClaimedJob, transition: Transition) ->
     return Operation(act, expect)
 
 
-def cancelling(world: World, tenant_id: TenantId, job_id: UUID) -> Operation:
+def cancelling(system: System, tenant_id: TenantId, job_id: UUID) -> Operation:
     """Answers the state before, if the caller has such a job, and whether it was cancelled."""
 
     async def act() -> tuple[JobState | None, bool]:
-        outcome = await cancel_jobs(world.api.jobs, tenant_id, [JobId(job_id)])
+        outcome = await cancel_jobs(system.api.jobs, tenant_id, [JobId(job_id)])
         return outcome.states.get(JobId(job_id)), job_id in outcome.changed
 
     return Operation(
@@ -171,11 +171,11 @@ def cancelling(world: World, tenant_id: TenantId, job_id: UUID) -> Operation:
     )
 
 
-def retrying(world: World, tenant_id: TenantId, job_id: UUID) -> Operation:
+def retrying(system: System, tenant_id: TenantId, job_id: UUID) -> Operation:
     """Answers as `cancelling`."""
 
     async def act() -> tuple[JobState | None, bool]:
-        outcome = await retry_jobs(world.api.jobs, tenant_id, [JobId(job_id)])
+        outcome = await retry_jobs(system.api.jobs, tenant_id, [JobId(job_id)])
         return outcome.states.get(JobId(job_id)), job_id in outcome.changed
 
     return Operation(act, lambda model: _changed(model, tenant_id, job_id, lambda job: job.retry(transitions.retry())))
@@ -191,11 +191,11 @@ def _changed(
     return before, change(job)
 
 
-def deleting(world: World, tenant_id: TenantId, job_id: UUID) -> Operation:
+def deleting(system: System, tenant_id: TenantId, job_id: UUID) -> Operation:
     """Answers whether the caller had such a job."""
 
     async def act() -> bool:
-        return await delete_job(world.api.jobs, tenant_id, JobId(job_id))
+        return await delete_job(system.api.jobs, tenant_id, JobId(job_id))
 
     def expect(model: Model) -> bool:
         job = model.jobs.get(job_id)

@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from core.settings import Settings
 from tests.proofs.job_machine import JobMachine
 from tests.proofs.long_run import LONG
-from tests.proofs.world import open_world
+from tests.proofs.system import open_system
 
 PLAY = profile(
     max_examples=1500 if LONG else 24,
@@ -27,10 +27,10 @@ PLAY = profile(
 
 
 def test_no_sequence_of_events_breaks_an_invariant(settings: Settings) -> None:
-    with open_world(settings) as world:
+    with open_system(settings) as system:
 
         class Machine(JobMachine):
             def __init__(self) -> None:
-                super().__init__(world)
+                super().__init__(system)
 
         run_state_machine_as_test(Machine, settings=PLAY)

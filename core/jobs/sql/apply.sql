@@ -15,11 +15,15 @@ WITH input AS (
 ), held AS (
     SELECT input.*, job.state AS old_state, job.run_no AS old_run_no, job.webhook_url, job.webhook_events
     FROM input JOIN jobs AS job USING (id, tenant_id)
+    -- guard: end-from-states
     WHERE job.state = ANY (string_to_array(input.from_states, ' '))
+        -- guard: end-run-no
         AND (input.run_no IS NULL OR job.run_no = input.run_no)
+        -- guard: end-lease-token
         AND (input.token IS NULL OR job.lease_token = input.token)
     ORDER BY job.id
     -- Locked rows are skipped, so that one does not delay the others; store.apply reports them, and they are retried.
+    -- guard: end-row-lock
     FOR UPDATE OF job SKIP LOCKED
 ), changed AS (
     UPDATE jobs AS job
@@ -67,7 +71,9 @@ WITH input AS (
         provider_request_id = held.provider_request_id
     FROM held
     WHERE attempt.job_id = held.id AND attempt.tenant_id = held.tenant_id
-        AND attempt.run_no = held.old_run_no AND attempt.outcome = 'running' AND held.outcome IS NOT NULL
+        AND attempt.run_no = held.old_run_no AND held.outcome IS NOT NULL
+        -- guard: end-open-attempt
+        AND attempt.outcome = 'running'
 ), forgotten AS (
     -- A job that waits for a day is snoozed a thousand times: its last 20 runs are enough to keep.
     DELETE FROM attempts AS attempt USING held

@@ -8,6 +8,7 @@ WITH unhurried AS (
     SELECT attempt.job_id, attempt.tenant_id, attempt.run_no
     FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS run (job_id, tenant_id, run_no)
     JOIN attempts AS attempt USING (job_id, tenant_id, run_no)
+    -- guard: call-open-attempt
     WHERE attempt.outcome = 'running'
     FOR UPDATE OF attempt SKIP LOCKED
 )

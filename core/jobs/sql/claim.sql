@@ -7,8 +7,12 @@ WITH wanted AS (
     SELECT job.*
     FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
         SELECT id, tenant_id, run_at, deadline_at FROM jobs
-        WHERE jobs.id = asked.id AND state || '' = 'queued'
+        WHERE jobs.id = asked.id
+            -- guard: claim-queued-only
+            AND state || '' = 'queued'
+            -- guard: claim-live-lease
             AND EXISTS (SELECT FROM workers WHERE id = $2 AND dead_at IS NULL AND lease_expires_at > now())
+        -- guard: claim-row-lock
         FOR UPDATE SKIP LOCKED
     ) AS job
 ), claimed AS (
@@ -25,7 +29,10 @@ WITH wanted AS (
         )
     FROM wanted
     WHERE job.id = wanted.id AND job.tenant_id = wanted.tenant_id
-        AND wanted.run_at <= now() AND (wanted.deadline_at IS NULL OR wanted.deadline_at > now())
+        -- guard: claim-run-at
+        AND wanted.run_at <= now()
+        -- guard: claim-deadline
+        AND (wanted.deadline_at IS NULL OR wanted.deadline_at > now())
     RETURNING job.*
 ), recorded AS (
     INSERT INTO attempts (job_id, tenant_id, run_no, attempt, worker_id, provider)

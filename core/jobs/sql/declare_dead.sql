@@ -7,11 +7,17 @@ WITH silent AS (
     SELECT id, renewed_at
     FROM workers
     WHERE dead_at IS NULL AND id <> $1
-        AND (lease_expires_at < now() OR renewed_at > now() + make_interval(secs => $2))
+        AND (
+            -- guard: judge-expired-lease
+            lease_expires_at < now()
+            OR renewed_at > now() + make_interval(secs => $2)
+        )
         AND EXISTS (
             SELECT FROM workers AS judge
             WHERE judge.id = $1 AND judge.dead_at IS NULL
+                -- guard: judge-is-steady
                 AND judge.steady_since <= now() - make_interval(secs => $2)
+                -- guard: judge-renewed-just-now
                 AND judge.renewed_at BETWEEN now() - make_interval(secs => $3) AND now()
         )
     FOR UPDATE SKIP LOCKED

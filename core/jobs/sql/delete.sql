@@ -3,7 +3,9 @@
 WITH gone AS (
     DELETE FROM jobs
     USING unnest($1::uuid[], $2::uuid[]) AS wanted (id, tenant_id)
-    WHERE jobs.id = wanted.id AND jobs.tenant_id = wanted.tenant_id AND jobs.finished_at IS NOT NULL
+    WHERE jobs.id = wanted.id AND jobs.tenant_id = wanted.tenant_id
+        -- guard: delete-ended-only
+        AND jobs.finished_at IS NOT NULL
     RETURNING jobs.id, jobs.tenant_id
 ), sent AS (
     DELETE FROM deliveries USING gone

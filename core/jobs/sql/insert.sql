@@ -17,6 +17,7 @@ WITH input AS (
     ORDER BY tenant_id, key
     ON CONFLICT (tenant_id, key) DO UPDATE
         SET fingerprint = excluded.fingerprint, job_id = excluded.job_id, expires_at = excluded.expires_at
+        -- guard: key-taken-once
         WHERE held.expires_at <= now()
     RETURNING job_id
 ), inserted AS (
@@ -31,6 +32,7 @@ WITH input AS (
         retry_initial_seconds, retry_max_seconds,
         webhook_url, string_to_array(webhook_events, ' ')
     FROM input
+    -- guard: no-job-without-its-key
     WHERE key IS NULL OR id IN (SELECT job_id FROM keyed)
     RETURNING id, tenant_id, model, version, created_at, run_at, deadline_at, webhook_url, webhook_events
 ), step AS (

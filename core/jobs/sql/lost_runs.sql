@@ -8,6 +8,7 @@ WITH lost AS (
     FROM workers AS worker CROSS JOIN LATERAL (
         SELECT id, tenant_id, run_no FROM jobs WHERE worker_id = worker.id AND state = 'running' OFFSET 0
     ) AS run
+    -- guard: rescue-dead-only
     WHERE worker.dead_at IS NOT NULL
     UNION ALL
     SELECT id, tenant_id, run_no, true
@@ -31,6 +32,7 @@ SELECT
     EXISTS (
         SELECT FROM attempts AS attempt
         WHERE attempt.job_id = job.id AND attempt.tenant_id = job.tenant_id AND attempt.run_no = job.run_no
+            -- guard: rescue-call-went-out
             AND attempt.called_at IS NOT NULL
     ) AS call_went_out,
     (

@@ -3,6 +3,7 @@
 WITH old AS (
     SELECT id, tenant_id FROM jobs
     WHERE state = $1 AND finished_at < now() - make_interval(secs => $2)
+        -- guard: prune-waits-for-webhooks
         AND NOT EXISTS (
             SELECT FROM deliveries AS delivery
             WHERE delivery.tenant_id = jobs.tenant_id AND delivery.job_id = jobs.id AND delivery.state = 'pending'

@@ -8,5 +8,7 @@ SET steady_since = CASE
     renewed_at = now(),
     lease_expires_at = now() + make_interval(secs => $2),
     slots = $4
-WHERE id = $1 AND dead_at IS NULL
+WHERE id = $1
+    -- guard: renew-not-dead
+    AND dead_at IS NULL
 RETURNING id

@@ -7,12 +7,17 @@ WITH held AS (
     ) AS input (id, tenant_id, run_no, token, input_tokens, output_tokens, usage, provider_request_id, output)
     JOIN jobs AS job USING (id, tenant_id)
     WHERE job.state = 'running'
+        -- guard: success-run-no
         AND job.run_no = input.run_no
+        -- guard: success-lease-token
         AND job.lease_token = input.token
+        -- guard: success-no-webhook
         AND job.webhook_url IS NULL
+        -- guard: success-no-endpoint
         AND NOT EXISTS (SELECT FROM webhook_endpoints AS endpoint WHERE endpoint.tenant_id = input.tenant_id)
     ORDER BY job.id
     -- Nobody waits for a neighbour's row: one that is locked is left to apply.sql, which says so.
+    -- guard: success-row-lock
     FOR UPDATE OF job SKIP LOCKED
 ), changed AS (
     UPDATE jobs AS job
@@ -39,6 +44,7 @@ WITH held AS (
         provider_request_id = held.provider_request_id
     FROM held
     WHERE attempt.job_id = held.id AND attempt.tenant_id = held.tenant_id
+        -- guard: success-open-attempt
         AND attempt.run_no = held.run_no AND attempt.outcome = 'running'
 ), stored AS (
     INSERT INTO results (job_id, tenant_id, run_no, output)

@@ -7,7 +7,9 @@
 WITH wanted AS (
     SELECT id, tenant_id, endpoint_id, host, target, trigger, next_attempt_at
     FROM deliveries
-    WHERE id = ANY ($1::uuid[]) AND state = 'pending' AND (lease_token IS NULL OR lease_expires_at < now())
+    WHERE id = ANY ($1::uuid[]) AND state = 'pending'
+        -- guard: delivery-lease
+        AND (lease_token IS NULL OR lease_expires_at < now())
     FOR UPDATE SKIP LOCKED
 ), receiver AS (
     SELECT

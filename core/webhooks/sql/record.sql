@@ -69,7 +69,9 @@ WITH ended AS (
         last_error = ended.error
     FROM ended
     WHERE delivery.id = ended.id AND delivery.tenant_id = ended.tenant_id
-        AND delivery.lease_token = ended.token AND delivery.state = 'pending'
+        AND delivery.state = 'pending'
+        -- guard: delivery-lease-token
+        AND delivery.lease_token = ended.token
     RETURNING delivery.id, delivery.tenant_id, delivery.host, delivery.target, delivery.next_attempt_at, delivery.state
 ), logged AS (
     -- Also an attempt whose lease was lost: it did go out.

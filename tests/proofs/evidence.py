@@ -15,7 +15,7 @@ _DONE = (JobState.SUCCEEDED, "succeeded", ("delivered",))
 
 
 @dataclass(frozen=True)
-class Witnesses:
+class Evidence:
     """Those who saw what happened: the rows, the provider, and the receiver."""
 
     view: View

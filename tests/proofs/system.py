@@ -1,7 +1,7 @@
 """An API and two workers without their loops, on an event loop that a synchronous test turns step by step.
 
-Hypothesis is synchronous; core is not. `open_world` opens the product's own runtimes on a loop of its own, so a rule
-can do one thing (`world.run(...)`) and nothing else happens meanwhile.
+Hypothesis is synchronous; core is not. `open_system` opens the product's own runtimes on a loop of its own, so a rule
+can do one thing (`system.run(...)`) and nothing else happens meanwhile.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ FROM deliveries AS delivery WHERE id = $1
 
 
 @dataclass
-class World:
+class System:
     """What the machine's rules act on."""
 
     runner: asyncio.Runner
@@ -113,7 +113,7 @@ class World:
         return None if row is None else (row["job_id"], row["place"])
 
     async def keys_without_end(self) -> set[str]:
-        """The keys of this world that Redis would keep for ever."""
+        """The keys of this system that Redis would keep for ever."""
         redis, keys = self.workers[0].redis, self.workers[0].keys
         lanes = [keys.lane(lane) for lane in Lane]
         find = redis.register_script(_WITHOUT_END)
@@ -128,12 +128,12 @@ class World:
 
 
 @contextmanager
-def open_world(settings: Settings) -> Iterator[World]:
+def open_system(settings: Settings) -> Iterator[System]:
     """On a loop of its own, which leaves pytest's alone."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         stack = AsyncExitStack()
 
-        async def open_all() -> World:
+        async def open_all() -> System:
             api = await stack.enter_async_context(open_api(settings))
             workers = [await stack.enter_async_context(open_worker(settings)) for _ in range(2)]
             for worker in workers:
@@ -144,7 +144,7 @@ def open_world(settings: Settings) -> Iterator[World]:
                 owner_url(settings.database), server_settings={"app.fleet": "on", "timezone": "UTC"}
             )
             stack.push_async_callback(owner.close)
-            return World(runner, settings, api, (workers[0], workers[1]), tenants, owner)
+            return System(runner, settings, api, (workers[0], workers[1]), tenants, owner)
 
         try:
             yield runner.run(open_all())

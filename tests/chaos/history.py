@@ -17,8 +17,9 @@ from core.domain.ids import JobId, show_job
 from tests.chaos.calls import History
 from tests.chaos.clients import Seen
 from tests.chaos.fleet import Gone
-from tests.chaos.invariants import broken_rules
+from tests.support.invariants import ALWAYS, AT_REST, broken
 from tests.support.receiver import Received
+from tests.support.view import look
 
 RECOVERY_TARGET_SECONDS = 15.0
 # Of older runs, those that cost nothing are forgotten.
@@ -45,6 +46,7 @@ class Verdict:
     repeated: list[str] = field(default_factory=list)
     wrong_answers: list[str] = field(default_factory=list)
     stood_still: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
     states: Counter[str] = field(default_factory=Counter)
@@ -68,7 +70,8 @@ class Verdict:
             "repeated calls without a dead worker": self.repeated,
             "answers that no client should get": self.wrong_answers,
             "stood still": self.stood_still,
-            "left over": self.leftovers,
+            "invariants broken": self.broken,
+            "left in Redis": self.leftovers,
             "recoveries over the target": self.slow_recoveries,
         }
 
@@ -95,7 +98,8 @@ async def judge(
     _judge_webhooks(verdict, jobs, received)
     _judge_calls(verdict, history, seen, jobs)
     _judge_results(verdict, jobs)
-    verdict.leftovers += [f"{rule}: {ids[:3]}" for rule, ids in (await broken_rules(owner)).items()]
+    rules = broken(await look(owner), (*ALWAYS, *AT_REST))
+    verdict.broken += [f"{rule}: {', '.join(map(str, ids[:3]))}" for rule, ids in rules.items()]
     ends = {job_id: job["finished"] for job_id, job in jobs.items() if job["finished"] is not None}
     verdict.recoveries = history.recoveries(kills, ends, lease_seconds)
     return verdict

@@ -7,13 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import asyncpg
+from redis.asyncio import Redis
 
+from core.queue.keys import IN_PROGRESS, JOB_LANES, Keys
 from tests.chaos.calls import History
 from tests.chaos.clients import Clients
 from tests.chaos.deployment import Deployment
 from tests.chaos.history import RECOVERY_TARGET_SECONDS, Verdict, judge
-from tests.chaos.invariants import left_in_redis
 from tests.chaos.outage import Outage
+from tests.support.invariants import keys_without_end
 from tests.support.receiver import Receiver
 from tests.support.waiting import eventually
 
@@ -107,9 +109,19 @@ async def judged(
 async def _left(deployment: Deployment) -> list[str]:
     """What is still in Redis when all jobs have ended, in words. A worker writes to Redis after PostgreSQL."""
     async with deployment.valkey.client() as redis:
-        left = await left_in_redis(redis, deployment.keys)
+        left = await _left_now(redis, deployment.keys)
         for _ in range(50):
             if left:
                 await asyncio.sleep(0.1)
-                left = await left_in_redis(redis, deployment.keys)
-        return [f"{count} {name} left in Redis" for name, count in left.items()]
+                left = await _left_now(redis, deployment.keys)
+        return left
+
+
+async def _left_now(redis: Redis, keys: Keys) -> list[str]:
+    lanes = {lane.value: int(await redis.zcard(keys.lane(lane))) for lane in JOB_LANES}
+    holds = [name.decode() async for name in redis.scan_iter(f"{IN_PROGRESS}job_*")]
+    return [
+        *(f"{count} jobs in {lane}" for lane, count in lanes.items() if count),
+        *holds,
+        *(f"{name} has no TTL" for name in sorted(await keys_without_end(redis, keys))),
+    ]

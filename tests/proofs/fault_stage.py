@@ -21,11 +21,11 @@ from tests.proofs.evidence import Evidence, left_in_redis
 from tests.proofs.fresh import fresh_worker
 from tests.proofs.lapse import lapse_leases, lapse_redis, merge_lanes
 from tests.proofs.one_job import Setting, one_turn, run_one_job
-from tests.proofs.view import look
 from tests.support.processes import run_worker
 from tests.support.receiver import Receiver, receive
 from tests.support.stage import Stage
 from tests.support.tenants import Tenant
+from tests.support.view import look
 from tests.support.waiting import eventually
 from tests.support.workers import enlist
 from worker.lifecycle import make_workers

@@ -13,23 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final, TypeAlias
-
-from core.jobs.statements import statement as jobs_statement
-from core.queue import enqueue_script, scripts
-from core.webhooks.store import statement as webhooks_statement
 
 Change: TypeAlias = Callable[[str], str]
 """What becomes of the guarded line, which comes without its indentation."""
 
 _ROOT: Final = Path(__file__).parents[2]
 _MARK: Final = re.compile(r"\s*(?:--|#) guard: ([a-z-]+)")
-_SCRIPTS: Final = {"core/queue/enqueue_script.py": enqueue_script, "core/queue/scripts.py": scripts}
-_STATEMENTS: Final[dict[str, Callable[[str], str]]] = {
-    "core/jobs/sql": jobs_statement,
-    "core/webhooks/sql": webhooks_statement,
-}
 
 
 def removed(_: str) -> str:
@@ -75,13 +66,9 @@ def without(name: str, change: Change) -> Iterator[None]:
     text = changed_text(path, name, change)
     with ExitStack() as stack:
         if path.endswith(".sql"):
-            _hand_out(stack, PurePosixPath(path), text)
-        elif path in _SCRIPTS:
-            for constant, value in _executed(path, text).items():
-                if constant.isupper() and isinstance(value, str):
-                    _set(stack, _SCRIPTS[path], constant, value)
+            _hand_out(stack, path, text)
         else:
-            _swap_code(stack, path, text)
+            _swap(stack, path, text)
         yield
 
 
@@ -100,25 +87,37 @@ def _files(room: str, suffix: str) -> Iterator[Path]:
     return (_ROOT / room).rglob(f"*.{suffix}")
 
 
-def _hand_out(stack: ExitStack, path: PurePosixPath, text: str) -> None:
-    original = _STATEMENTS[path.parent.as_posix()]
+def _hand_out(stack: ExitStack, path: str, text: str) -> None:
+    """Whoever reads statements by name gets the changed text for this file's."""
+    name, unchanged = PurePosixPath(path).stem, (_ROOT / path).read_text(encoding="utf-8")
+    readers = [module for module in list(sys.modules.values()) if _reads(module, name, unchanged)]
+    assert readers, f"no module's `statement({name!r})` is {path}"
+    for module in readers:
+        original = vars(module)["statement"]
+        _set(stack, module, "statement", lambda asked, read=original: text if asked == name else read(asked))
 
-    def statement(name: str) -> str:
-        return text if name == path.stem else original(name)
 
-    for module in list(sys.modules.values()):
-        if getattr(module, "statement", None) is original:
-            _set(stack, module, "statement", statement)
+def _reads(module: ModuleType, name: str, text: str) -> bool:
+    read = getattr(module, "statement", None)
+    if not module.__name__.startswith("core.") or not callable(read):
+        return False
+    try:
+        return bool(read(name) == text)
+    except FileNotFoundError:
+        return False
 
 
-def _swap_code(stack: ExitStack, path: str, text: str) -> None:
-    """Every function of the module whose code has changed gets the new code."""
+def _swap(stack: ExitStack, path: str, text: str) -> None:
+    """Every function of the module whose code has changed gets the new code, and every text (a Lua script) too."""
     module = sys.modules[_module_name(path)]
     fresh = _executed(path, text)
     for name in _functions(ast.parse(text)):
         live, new = _code_of(vars(module), name), _code_of(fresh, name)
         if live is not None and new is not None and _differs(live.__code__, new.__code__):
             _set(stack, live, "__code__", new.__code__)
+    for name, value in fresh.items():
+        if name.isupper() and isinstance(value, str) and vars(module)[name] != value:
+            _set(stack, module, name, value)
 
 
 def _functions(tree: ast.Module) -> Iterator[str]:

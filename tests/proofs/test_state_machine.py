@@ -1,6 +1,6 @@
 """No sequence of events breaks an invariant: Hypothesis plays tests/proofs/job_machine.py over the real SQL and Redis.
 
-After each step the rows must be those of the model, and the invariants I1 to I8 must hold (tests/proofs/invariants.py).
+After each step the rows must be those of the model, and the invariants I1 to I8 must hold (tests/support/invariants.py).
 At the end of each run a healthy worker must bring every job to its end (I2). The default run is always the same;
 `make prove` plays many more, at random, and longer ones.
 """
@@ -15,7 +15,7 @@ from tests.proofs.long_run import LONG
 from tests.proofs.system import open_system
 
 PLAY = profile(
-    max_examples=1500 if LONG else 24,
+    max_examples=1500 if LONG else 12,
     stateful_step_count=80 if LONG else 40,
     # Shrinking takes minutes; the long run does it.
     phases=list(Phase) if LONG else [Phase.generate],

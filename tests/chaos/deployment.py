@@ -84,7 +84,14 @@ async def open_deployment(plan: Plan) -> AsyncIterator[Deployment]:
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(open_folder())
         stack.callback(reset, folder / "data")
-        embedded = await stack.enter_async_context(run_embedded(folder / "data", with_model=False, with_valkey=False))
+        embedded = await stack.enter_async_context(
+            run_embedded(
+                folder / "data",
+                with_model=False,
+                with_valkey=False,
+                postgres_settings={"fsync": "off"} if plan.quick else {},
+            )
+        )
         assert embedded.owner_url is not None
         assert embedded.database_url is not None
         valkey = await stack.enter_async_context(open_valkey())
@@ -130,7 +137,7 @@ def _fleet(plan: Plan, settings: Settings, postgres: Proxy, redis: Proxy, logs: 
             "INFERD_DATABASE_URL": f"postgresql://{url.username}@127.0.0.1:{postgres.ports[entrance]}{url.path}",
             "INFERD_REDIS_URL": f"redis://127.0.0.1:{redis.ports[entrance]}/0",
         }
-        return Member(name, module, common | through | more, logs / f"{name}.log")
+        return Member(name, module, common | through | more, logs / f"{name}.log", forked=plan.quick)
 
     def worker(index: int) -> Member:
         name = f"worker-{index}"

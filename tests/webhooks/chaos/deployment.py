@@ -115,14 +115,16 @@ class Deployment:
 
 
 @asynccontextmanager
-async def open_deployment(settings: Settings, folder: Path, *, workers: int) -> AsyncIterator[Deployment]:
+async def open_deployment(
+    settings: Settings, folder: Path, *, workers: int, forked: bool = False
+) -> AsyncIterator[Deployment]:
     """Starts one API and so many workers on a migrated database; ends them all."""
     environment = environment_of(settings)
     port = free_port("127.0.0.1")
     fleet = Fleet(
-        apis=[Member("api", "api.main", environment | {"INFERD_API_PORT": str(port)}, folder / "api.log")],
+        apis=[Member("api", "api.main", environment | {"INFERD_API_PORT": str(port)}, folder / "api.log", forked)],
         workers=[
-            Member(f"worker-{number}", "worker.main", environment, folder / f"worker-{number}.log")
+            Member(f"worker-{number}", "worker.main", environment, folder / f"worker-{number}.log", forked)
             for number in range(workers)
         ],
     )

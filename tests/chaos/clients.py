@@ -1,4 +1,4 @@
-"""The clients: they submit, poll and cancel through whatever API answers, and write down everything they were told."""
+"""The clients: they submit, poll and cancel through whatever API answers, and write down every answer."""
 
 import asyncio
 import random
@@ -83,7 +83,7 @@ class Clients:
                     group.create_task(one(number))
 
     async def read_again(self) -> None:
-        """Once more, after everything is over: an end that was told must still be so."""
+        """Once more, after everything is over: an end that was answered must still be so."""
         async with self._session() as http:
             slots = asyncio.Semaphore(16)
 

@@ -1,7 +1,7 @@
 """Judges a run by three logs that inferd does not write, and the database: clients, provider, receiver.
 
-lost: an id was given, and the job did not end. doubly finished: two results, or two ends told by webhook. wrong state:
-somebody was told something that was taken back. failed by an outage: a job failed for another reason than its script.
+lost: an id was given, and the job did not end. doubly finished: two results, or two ends published by webhook. wrong state:
+a client got a state that was taken back. failed by an outage: a job failed for another reason than its script.
 repeated calls: the provider was called again for a job whose worker lived (tests/chaos/calls.py). recovery: from a
 worker's death to its jobs running again.
 """
@@ -130,7 +130,7 @@ def _judge_answers(verdict: Verdict, seen: Sequence[Seen], jobs: Mapping[str, di
             verdict.wrong_state.append(f"{each.job_id}: {states}")
         job = jobs.get(each.job_id or "")
         if job is not None and ends and ends[-1] != job["state"]:
-            verdict.wrong_state.append(f"{each.job_id}: told {ends[-1]}, is {job['state']}")
+            verdict.wrong_state.append(f"{each.job_id}: answered {ends[-1]}, is {job['state']}")
         if each.cancelled and "succeeded" in states:
             verdict.wrong_state.append(f"{each.job_id}: cancelled, then {states}")
         if each.output is not None and each.output != each.key:

@@ -111,7 +111,7 @@ def _table(faults: SlowFaults, deployment: Deployment, seen: Sequence[Seen], sta
     """One line a fault: when, what went wrong in calls that overlap it, and what its neighbours felt."""
     history = History(deployment.provider.calls, deployment.fleet.gone, faults.outages, started, _MAX_ATTEMPTS)
     head = f"{'fault':44} {'from':>6} {'to':>6} {'jobs':>6} {'repeated':>9} {'failed':>7}"
-    lines = [f"{head} {'first call p95/max':>19} {'end told p95/max':>17}"]
+    lines = [f"{head} {'first call p95/max':>19} {'end seen p95/max':>17}"]
     for each in faults.outages:
         here = [
             job
@@ -129,7 +129,7 @@ def _table(faults: SlowFaults, deployment: Deployment, seen: Sequence[Seen], sta
             for job in seen
             if job.job_id in history.by_job and job.accepted_at and each.start <= job.accepted_at <= each.end
         ]
-        told = [
+        ends = [
             job.ended_at - last
             for job in seen
             if job.ended_at is not None
@@ -140,7 +140,7 @@ def _table(faults: SlowFaults, deployment: Deployment, seen: Sequence[Seen], sta
         name = each.name + (f" ({each.note})" if each.note else "")
         lines.append(
             f"{name:44} {each.start - started:6.1f} {each.end - started:6.1f} {len(here):6} {repeated:9} {failed:7}"
-            f" {_shown(waits):>19} {_shown(told):>17}"
+            f" {_shown(waits):>19} {_shown(ends):>17}"
         )
     return [*lines, *(f"skipped: {each}" for each in faults.skipped)]
 

@@ -61,7 +61,7 @@ def test_what_fails_by_its_script_is_called_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "state", "code", "weather"),
+    ("model", "state", "code", "outage"),
     [
         ("ok:5", "succeeded", None, False),
         ("ok:5", "failed", "provider_unreachable", True),
@@ -74,8 +74,8 @@ def test_what_fails_by_its_script_is_called_again() -> None:
         ("invalid", "failed", "provider_unreachable", True),
     ],
 )
-def test_only_its_script_may_fail_a_job(model: str, state: str, code: str | None, weather: bool) -> None:
-    assert _history().failed_by_outage(Seen("key", model, "job_1"), state, code) is weather
+def test_only_its_script_may_fail_a_job(model: str, state: str, code: str | None, outage: bool) -> None:
+    assert _history().failed_by_outage(Seen("key", model, "job_1"), state, code) is outage
 
 
 def test_two_workers_that_died_under_a_job_may_fail_it() -> None:

@@ -32,6 +32,6 @@ async def stage(
 
 @pytest.fixture(scope="session")
 async def fork_server() -> AsyncIterator[ForkServer]:
-    """Starts processes that die where they are told to."""
+    """Starts processes that die where their order says."""
     async with open_fork_server() as opened:
         yield opened

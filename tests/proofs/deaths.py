@@ -19,7 +19,7 @@ async def steps_of_a_worker(stage: FaultStage, fork_server: ForkServer) -> list[
     """Those that it takes for a job: not its sweeps and heartbeats, which come when they come."""
     if "worker" not in fork_server.steps:
         taken: list[str] = []
-        # Twice: at first Redis has to be told the scripts.
+        # Twice: at first Redis has to load the scripts.
         for number in range(2):
             job_id = await submit_one(stage.api, stage.setting, f"rehearsal-{number}")
             await stage.api.jobs.enqueuer.aclose()

@@ -1,4 +1,4 @@
-"""Starts processes that die where they are told to, one at a time (tests/proofs/dying_process.py)."""
+"""Starts processes that die where their order says, one at a time (tests/proofs/dying_process.py)."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ class ForkServer:
         return bool((await answer)["exit"] == EXIT_CODE)
 
     async def stop(self) -> list[str]:
-        """As an orchestrator does. Answers the steps it took."""
+        """As an orchestrator does. Returns the steps it took."""
         os.kill(self.pid, signal.SIGTERM)
         answer = await self._line()
         assert answer["exit"] == 0, answer

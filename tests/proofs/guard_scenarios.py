@@ -124,7 +124,7 @@ async def a_cancel_holds_the_row_until_it_has_answered(stage: GuardStage) -> Non
 
 
 async def a_worker_changes_the_named_tenants_jobs_only(stage: GuardStage) -> None:
-    """A worker's connection sees all tenants: there the statement alone tells them apart."""
+    """A worker's connection sees all tenants: there only the statement keeps them apart."""
     job_id = await stage.submit()
     async with stage.transaction() as connection:
         assert await store.hold(connection, stage.other_tenant.id, [job_id]) == {}
@@ -220,9 +220,9 @@ async def a_lost_lease_closes_the_call(stage: GuardStage) -> None:
 async def no_call_begins_when_the_lease_may_be_over(stage: GuardStage) -> None:
     worker = stage.worker.jobs.leases.worker
     lease = Lease(await stage.running(), replace(worker, valid_until=asyncio.get_running_loop().time() - 0.001))
-    announcing = asyncio.create_task(execute._announce_call(stage.worker.jobs, lease.job, lease))
-    done, _ = await asyncio.wait([announcing], timeout=0.5)
-    announcing.cancel()
+    calling = asyncio.create_task(execute._announce_call(stage.worker.jobs, lease.job, lease))
+    done, _ = await asyncio.wait([calling], timeout=0.5)
+    calling.cancel()
     assert not done, "the call went out"
 
 

@@ -124,7 +124,7 @@ class JobMachine(RuleBasedStateMachine):
                 self.run(self.system.claims.renew([held]))
 
     def finish(self, chance: Chance) -> None:
-        """By its own worker, by one that was stopped for too long, or by one that dies before Redis hears of it."""
+        """By its own worker, by one that was stopped for too long, or by one that dies before it writes to Redis."""
         if (run := self.pick_run(chance, stale=chance.rare)) is not None:
             transition = transition_of(run, chance.how, later=chance.rarer)
             delay = self.play(do.finishing(self.system.workers[chance.worker], run, transition))
@@ -134,9 +134,9 @@ class JobMachine(RuleBasedStateMachine):
     # Webhooks
 
     def send(self, chance: Chance) -> None:
-        announced = [job for job in self.model.jobs.values() if job.deliveries]
-        if announced:
-            job = announced[chance.nth % len(announced)]
+        published = [job for job in self.model.jobs.values() if job.deliveries]
+        if published:
+            job = published[chance.nth % len(published)]
             index, started = chance.nth % len(job.deliveries), list[ClaimedDelivery]()
             self.play(do.sending(self.system.workers[chance.worker], job.id, index, started))
             self.sent += [Sent(job.id, index, each) for each in started]
@@ -301,12 +301,12 @@ class JobMachine(RuleBasedStateMachine):
         assert {job.state for job in self.model.jobs.values()} <= TERMINAL
 
     def a_healthy_sender_delivers_everything(self) -> None:
-        """I7: what was announced is delivered, by what the sweep enqueues alone."""
+        """I7: what was published is delivered, by what the sweep enqueues alone."""
         for job in self.model.jobs.values():
             for delivery in job.deliveries:
                 delivery.lease_alive = False
         self.execute("UPDATE deliveries SET lease_expires_at = now() - interval '1 s' WHERE lease_token IS NOT NULL")
-        while any(each.state == "pending" for each in self.announced()):
+        while any(each.state == "pending" for each in self.published()):
             self.run(self.system.let_redis_lapse())
             self.run(self.system.reconciler.reconcile())
             acquired, *_ = self.run(self.system.delivery_claims.claim([50]))
@@ -319,7 +319,7 @@ class JobMachine(RuleBasedStateMachine):
                     self.deliver_of_deleted(place[0], each.member)
                 self.run(self.system.delivery_claims.finish([Finished(each, None)]))
 
-    def announced(self) -> list[Delivery]:
+    def published(self) -> list[Delivery]:
         """Of the jobs that there are, and of those that were deleted with something still to be sent."""
         of_jobs = [each for job in self.model.jobs.values() for each in job.deliveries]
         return of_jobs + [each for deliveries in self.model.outliving.values() for each in deliveries]

@@ -40,7 +40,7 @@ class Setting:
 
 
 async def run_one_job(api: ApiRuntime, worker: WorkerRuntime, setting: Setting, name: str, plan: Plan) -> JobId:
-    """Submits it until the client has an answer, then gives worker and sender one turn each. Answers the job's id.
+    """Submits it until the client has an answer, then gives worker and sender one turn each. Returns the job's id.
 
     `name` is the client's Idempotency-Key, and the lanes' prefix, so that runs side by side do not meet in Redis.
     """

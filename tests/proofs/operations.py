@@ -65,7 +65,7 @@ class Wish:
 
 
 def submitting(system: System, wish: Wish, made: list[UUID]) -> Operation:
-    """Appends the job's id to `made`. Answers `new`, `replayed`, `reused` or `gone`."""
+    """Appends the job's id to `made`. Returns `new`, `replayed`, `reused` or `gone`."""
 
     async def act() -> str:
         known = set(made)
@@ -105,7 +105,7 @@ def submitting(system: System, wish: Wish, made: list[UUID]) -> Operation:
 
 
 def claiming(worker: WorkerRuntime, job_id: UUID, runs: list[ClaimedJob]) -> Operation:
-    """Appends the run to `runs`. Answers `claimed`, `not_due` or `refused`."""
+    """Appends the run to `runs`. Returns `claimed`, `not_due` or `refused`."""
 
     async def act() -> str:
         match await worker.jobs.group_commit.claims.submit(JobId(job_id)):
@@ -123,7 +123,7 @@ def claiming(worker: WorkerRuntime, job_id: UUID, runs: list[ClaimedJob]) -> Ope
 
 
 def calling(worker: WorkerRuntime, run: ClaimedJob) -> Operation:
-    """Writes that the call goes out. Answers whether it may."""
+    """Writes that the call goes out. Returns whether it may."""
 
     async def act() -> bool:
         return await worker.jobs.group_commit.calls.submit((run.id, run.tenant_id, run.run_no))
@@ -160,7 +160,7 @@ def finishing(worker: WorkerRuntime, run: ClaimedJob, transition: Transition) ->
 
 
 def cancelling(system: System, tenant_id: TenantId, job_id: UUID) -> Operation:
-    """Answers the state before, if the caller has such a job, and whether it was cancelled."""
+    """Returns the state before, if the caller has such a job, and whether it was cancelled."""
 
     async def act() -> tuple[JobState | None, bool]:
         outcome = await cancel_jobs(system.api.jobs, tenant_id, [JobId(job_id)])
@@ -192,7 +192,7 @@ def _changed(
 
 
 def deleting(system: System, tenant_id: TenantId, job_id: UUID) -> Operation:
-    """Answers whether the caller had such a job."""
+    """Returns whether the caller had such a job."""
 
     async def act() -> bool:
         return await delete_job(system.api.jobs, tenant_id, JobId(job_id))
@@ -201,7 +201,7 @@ def deleting(system: System, tenant_id: TenantId, job_id: UUID) -> Operation:
         job = model.jobs.get(job_id)
         if job is None or job.tenant_id != tenant_id:
             return False
-        # Cancelled first, if it has not ended: who asked for it is told.
+        # Cancelled first, if it has not ended: who asked for it gets its webhook.
         job.cancel(transitions.cancel())
         model.delete(job_id)
         return True
@@ -210,7 +210,7 @@ def deleting(system: System, tenant_id: TenantId, job_id: UUID) -> Operation:
 
 
 def rescuing(worker: WorkerRuntime) -> Operation:
-    """Answers how many were found."""
+    """Returns how many were found."""
 
     def expect(model: Model) -> int:
         lost = [job for job in model.jobs.values() if job.is_lost()]
@@ -227,7 +227,7 @@ def rescuing(worker: WorkerRuntime) -> Operation:
 
 
 def expiring(worker: WorkerRuntime) -> Operation:
-    """Answers how many were found."""
+    """Returns how many were found."""
     return Operation(
         lambda: expire_jobs(worker.jobs),
         lambda model: sum(job.expire(transitions.expire()) for job in model.jobs.values()),
@@ -250,7 +250,7 @@ def pruning(worker: WorkerRuntime) -> Operation:
 
 
 def sending(worker: WorkerRuntime, job_id: UUID, index: int, sent: list[ClaimedDelivery]) -> Operation:
-    """Leases one delivery, as its sender does before the POST, and appends it to `sent`. Answers whether it did.
+    """Leases one delivery, as its sender does before the POST, and appends it to `sent`. Returns whether it did.
 
     One that is free may still have to wait: a receiver is not sent everything at once.
     """

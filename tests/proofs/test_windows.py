@@ -62,7 +62,7 @@ async def test_f02_the_api_dies_between_its_commit_and_the_ring(stage: FaultStag
 
 
 async def test_f03_the_answer_to_a_submit_is_lost(stage: FaultStage) -> None:
-    """The client hangs up before it is told; the same key names the same job."""
+    """The client hangs up before it has the answer; the same key names the same job."""
     headers, body = submission(stage, "f03")
     async with serve_api(stage.settings) as api:
         host, _, port = api.url.removeprefix("http://").partition(":")

@@ -51,7 +51,7 @@ async def demote(client: Redis) -> None:
     await client.replicaof("127.0.0.1", "1")
 
 
-async def mend(client: Redis) -> None:
+async def repair(client: Redis) -> None:
     await client.config_set("maxmemory", 0)
     await client.replicaof("NO", "ONE")
 
@@ -74,7 +74,7 @@ async def test_jobs_start_while_redis_takes_no_writes(
         job_ids += [await here.submit("fake/flaky:1")]
         assert {job.state for job in await here.all_ended(job_ids)} == {JobState.SUCCEEDED}
         await eventually(lambda: attempted(here, 10), what="their webhooks are sent")
-        await mend(client)
+        await repair(client)
     assert len(here.fake.calls) == 12
     (last,) = [await here.submit()]
     await here.ended(last)

@@ -1,5 +1,6 @@
-"""The two consoles: results on stdout, progress and complaints on stderr. Colours only on a terminal, and not with
-NO_COLOR.
+"""The two consoles: results on stdout, progress and errors on stderr; and how `inferd` is called in this terminal.
+
+Colours appear only on a terminal, and not with NO_COLOR.
 """
 
 import os
@@ -18,17 +19,17 @@ _WHOLE = {"id", "key"}
 
 
 def results() -> Console:
-    """Where results go."""
+    """Returns the console of stdout."""
     return _console(stderr=False)
 
 
 def progress() -> Console:
-    """Where everything else goes."""
+    """Returns the console of stderr."""
     return _console(stderr=True)
 
 
 def command_name() -> str:
-    """What to type for another `inferd …`: its path, such as .venv/bin/inferd, where a shell would not find it."""
+    """Returns what to type for another `inferd …`: a path such as .venv/bin/inferd where PATH has no inferd."""
     given = Path(sys.argv[0])
     found = shutil.which("inferd")
     if given.name != "inferd" or len(given.parts) == 1 or (found and given.exists() and given.samefile(found)):
@@ -37,11 +38,16 @@ def command_name() -> str:
     return shlex.quote(str(given.absolute()) if path.startswith(os.pardir) else path)
 
 
+def as_typed(text: str) -> str:
+    """Returns `text` with the commands in it, written as `inferd …`, as they must be typed in this terminal."""
+    return text.replace("`inferd ", f"`{command_name()} ")
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
-    """The rows on stdout, each value under its column."""
+    """Prints the rows on stdout, each value under its column."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        # What somebody will copy stays whole in the narrowest window.
+        # Ids and keys are copied, so they are never wrapped.
         table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column in _WHOLE)
     for row in rows:
         table.add_row(*(row[column] for column in columns))
@@ -51,5 +57,5 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> No
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PLAIN_WIDTH
-    # No markup: what a model answered is shown as it is, [brackets] and all.
+    # No markup: a model's output is shown as it is, [brackets] included.
     return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)

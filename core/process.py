@@ -7,6 +7,7 @@ import asyncio
 import gc
 import os
 import resource
+import socket
 import sys
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
@@ -36,10 +37,20 @@ class CannotListen(Exception):
     """A port is taken, or the address is not this machine's. `variable` is the setting that chooses the port."""
 
     def __init__(self, address: str, error: OSError | None, variable: str) -> None:
-        why = os.strerror(error.errno) if error is not None and error.errno else str(error)
+        # asyncio adds the address to the text of an error, and the resolver has numbers of its own.
+        why = os.strerror(error.errno) if error is not None and (error.errno or 0) > 0 else str(error)
         super().__init__(
             f"Can't listen on {address}: {why}. Stop what listens there, or set {variable} to another port."
         )
+
+
+def check_address(host: str, port: int, variable: str) -> None:
+    """Raises CannotListen when `host`:`port` can't be listened on now."""
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            socket.create_server((address[0], port), family=family).close()
+    except OSError as error:
+        raise CannotListen(f"{host}:{port}", error, variable) from None
 
 
 async def end_tasks(tasks: "Collection[asyncio.Task[None]]") -> None:

@@ -18,7 +18,7 @@ from core.db.sealed import Sealer, make_sealer
 from core.domain.clock import Clock, SystemClock
 from core.domain.ids import new_uuid
 from core.jobs.context import JobContext, RunContext
-from core.jobs.group_commit import GroupCommit, open_group_commit
+from core.jobs.group_commit import GroupCommit
 from core.jobs.heartbeat import Leases
 from core.jobs.spool import Spool
 from core.jobs.watch import Watch
@@ -30,8 +30,8 @@ from core.queue.keys import Keys
 from core.routing.router import Router
 from core.settings import Settings
 from core.version import VERSION
-from core.webhooks.context import DeliverContext, open_deliveries
-from core.webhooks.egress import Egress
+from core.webhooks.deliveries.context import DeliverContext, open_deliveries
+from core.webhooks.egress.post import Egress
 
 _HOUR: int = 3600
 
@@ -172,10 +172,10 @@ async def _open_shared(
     stack.push_async_callback(enqueuer.aclose)
     catalogue = open_catalogue(settings)
     stack.push_async_callback(catalogue.aclose)
-    group_commit = open_group_commit(
-        database,
-        sealer,
-        enqueuer,
+    group_commit = GroupCommit(
+        database=database,
+        sealer=sealer,
+        enqueuer=enqueuer,
         claimant=claimant,
         key_seconds=settings.job.idempotency_hours * _HOUR,
     )

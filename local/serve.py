@@ -29,7 +29,7 @@ def serve(*, host: str | None, port: int | None, data_dir: Path | None, workers:
     check_port(
         plan.host,
         plan.port,
-        f"Stop what listens there, or choose another port: inferd serve --port {plan.port + 1}",
+        f"Stop what listens there, or choose another port: `inferd serve --port {plan.port + 1}`.",
     )
     err = progress()
     run_until_stopped(_run(plan), lambda: err.print("\nStopping…"))

@@ -1,6 +1,6 @@
 """Deliveries: those of an endpoint or of a job, one with its log, one sent again, a range sent again."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
@@ -32,15 +32,12 @@ from core.domain.ids import (
 )
 from core.jobs.queries import why_missing
 from core.runtime import ApiRuntime
-from core.webhooks import queries
-from core.webhooks.records import DeliveryFilter
-from core.webhooks.recover import get_recovery, start_recovery
-from core.webhooks.redeliver import redeliver
+from core.webhooks.deliveries import queries
+from core.webhooks.deliveries.recover import get_recovery, start_recovery
+from core.webhooks.deliveries.redeliver import redeliver
+from core.webhooks.endpoints.queries import endpoint_row
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
-
-# A job has a delivery for each receiver and event.
-_MOST_OF_A_JOB: Final = 1000
 
 
 def _delivery_id(delivery_id: str) -> DeliveryId:
@@ -72,22 +69,26 @@ async def list_of_endpoint(
     """The endpoint's deliveries, newest first, a page at a time."""
     before = query.before_id()
     async with reading(runtime.database, caller.tenant_id) as session:
-        await queries.endpoint_row(session, caller.tenant_id, endpoint_id)
-        found = await queries.list_deliveries(
-            session, caller.tenant_id, query.filter(endpoint_id), before=before, limit=query.limit + 1
+        await endpoint_row(session, caller.tenant_id, endpoint_id)
+        page = await queries.list_deliveries(
+            session, caller.tenant_id, query.filter(endpoint_id=endpoint_id), before=before, limit=query.limit
         )
-    return json_response(delivery_list(found[: query.limit], has_more=len(found) > query.limit))
+    return json_response(delivery_list(page))
 
 
 @router.get("/jobs/{job_id}/deliveries", responses=answers(DeliveryListView, 200))
-async def list_of_job(runtime: RuntimeDep, caller: CallerDep, job_id: JobIdDep) -> Response:
-    """Every delivery of the job's events, newest first: to its own URL and to endpoints."""
-    wanted = DeliveryFilter(job_id=job_id)
+async def list_of_job(
+    runtime: RuntimeDep, caller: CallerDep, job_id: JobIdDep, query: Annotated[DeliveryListQuery, Query()]
+) -> Response:
+    """The deliveries of the job's events, newest first, a page at a time: to its own URL and to endpoints."""
+    before = query.before_id()
     async with reading(runtime.database, caller.tenant_id) as session:
-        found = await queries.list_deliveries(session, caller.tenant_id, wanted, before=None, limit=_MOST_OF_A_JOB)
-        if not found and not await queries.job_exists(session, caller.tenant_id, job_id):
+        page = await queries.list_deliveries(
+            session, caller.tenant_id, query.filter(job_id=job_id), before=before, limit=query.limit
+        )
+        if not page.deliveries and not await queries.job_exists(session, caller.tenant_id, job_id):
             raise await why_missing(session, caller.tenant_id, job_id)
-    return json_response(delivery_list(found, has_more=False))
+    return json_response(delivery_list(page))
 
 
 @router.get("/webhook_deliveries/{delivery_id}", responses=answers(DeliveryDetailView, 200))

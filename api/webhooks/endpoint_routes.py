@@ -22,15 +22,20 @@ from api.webhooks.schemas.endpoints import (
     TestWebhookEndpoint,
     UpdateWebhookEndpoint,
     WebhookEndpointView,
+    endpoint_list,
     endpoint_view,
     revealed_view,
 )
 from core.domain.errors import NotFound
 from core.domain.ids import ENDPOINT, EndpointId, InvalidId, parse, show
-from core.webhooks import endpoints
+from core.webhooks.egress.url_policy import check_url
+from core.webhooks.endpoints.create import create_endpoint
+from core.webhooks.endpoints.read import get_endpoint, list_endpoints
+from core.webhooks.endpoints.records import EndpointChanges
+from core.webhooks.endpoints.rotate_secret import rotate_secret
+from core.webhooks.endpoints.sample import QUEUE_SECONDS, send_sample
+from core.webhooks.endpoints.update import delete_endpoint, update_endpoint
 from core.webhooks.events import EVENT_TYPES
-from core.webhooks.sample import QUEUE_SECONDS, send_sample
-from core.webhooks.url_policy import check_url
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 
@@ -55,7 +60,7 @@ async def create(runtime: RuntimeDep, caller: CallerDep, body: BodyDep) -> Respo
     """Registers an endpoint. Its `signing_secret` is in this answer and in no other."""
     wanted = CreateWebhookEndpoint.model_validate(body)
     check_url(wanted.url, runtime.settings.webhook, "url")
-    made = await endpoints.create_endpoint(
+    made = await create_endpoint(
         runtime.database,
         runtime.sealer,
         caller.tenant_id,
@@ -69,19 +74,8 @@ async def create(runtime: RuntimeDep, caller: CallerDep, body: BodyDep) -> Respo
 @router.get("/webhook_endpoints", responses=answers(EndpointListView, 200))
 async def list_(runtime: RuntimeDep, caller: CallerDep, query: Annotated[EndpointListQuery, Query()]) -> Response:
     """The caller's endpoints, newest first."""
-    page = await endpoints.list_endpoints(
-        runtime.database, caller.tenant_id, before=query.before_id(), limit=query.limit
-    )
-    data = [endpoint_view(each) for each in page.endpoints]
-    return json_response(
-        {
-            "object": "list",
-            "data": data,
-            "has_more": page.has_more,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-        }
-    )
+    page = await list_endpoints(runtime.database, caller.tenant_id, before=query.before_id(), limit=query.limit)
+    return json_response(endpoint_list(page))
 
 
 @router.get("/webhook_event_types", responses=answers(EventTypeListView, 200))
@@ -93,7 +87,7 @@ async def list_event_types(_caller: CallerDep) -> Response:
 @router.get(_ONE, responses=answers(WebhookEndpointView, 200))
 async def get(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep) -> Response:
     """The endpoint, and how its deliveries have been going."""
-    return json_response(endpoint_view(await endpoints.get_endpoint(runtime.database, caller.tenant_id, endpoint_id)))
+    return json_response(endpoint_view(await get_endpoint(runtime.database, caller.tenant_id, endpoint_id)))
 
 
 @router.post(_ONE, responses=answers(WebhookEndpointView, 200), openapi_extra=body_of(UpdateWebhookEndpoint))
@@ -102,44 +96,40 @@ async def update(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointId
     wanted = UpdateWebhookEndpoint.model_validate(body)
     if wanted.url is not None:
         check_url(wanted.url, runtime.settings.webhook, "url")
-    changed = await endpoints.update_endpoint(
-        runtime.database, runtime.clock, caller.tenant_id, endpoint_id, wanted.changes()
-    )
-    if wanted.enabled is not None:
-        changed = await endpoints.set_enabled(
-            runtime.database, runtime.clock, caller.tenant_id, endpoint_id, enabled=wanted.enabled
-        )
+    changed = await update_endpoint(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, wanted.changes())
     return json_response(endpoint_view(changed))
 
 
 @router.post(f"{_ONE}/enable", responses=answers(WebhookEndpointView, 200))
 async def enable(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep) -> Response:
     """Sends again. What was skipped meanwhile waits for a recovery."""
-    changed = await endpoints.set_enabled(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, enabled=True)
+    changes = EndpointChanges(enabled=True)
+    changed = await update_endpoint(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, changes)
     return json_response(endpoint_view(changed))
 
 
 @router.post(f"{_ONE}/disable", responses=answers(WebhookEndpointView, 200))
 async def disable(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep) -> Response:
     """Sends nothing more. What would be sent is kept as `skipped`."""
-    changed = await endpoints.set_enabled(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, enabled=False)
+    changes = EndpointChanges(enabled=False)
+    changed = await update_endpoint(runtime.database, runtime.clock, caller.tenant_id, endpoint_id, changes)
     return json_response(endpoint_view(changed))
 
 
 @router.delete(_ONE, responses=answers(DeletedEndpointView, 200))
 async def delete(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep) -> Response:
     """Deletes the endpoint, its deliveries and their log."""
-    await endpoints.delete_endpoint(runtime.database, caller.tenant_id, endpoint_id)
+    await delete_endpoint(runtime.database, caller.tenant_id, endpoint_id)
     return json_response({"id": show(ENDPOINT, endpoint_id), "object": "webhook_endpoint.deleted", "deleted": True})
 
 
 @router.post(
     f"{_ONE}/rotate_secret", responses=answers(RevealedEndpointView, 200), openapi_extra=body_of(RotateWebhookSecret)
 )
-async def rotate_secret(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep, body: BodyDep) -> Response:
+async def rotate(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep, body: BodyDep) -> Response:
     """Makes a new secret. For 24 hours both sign, if that is asked for; otherwise the old one stops at once."""
     wanted = RotateWebhookSecret.model_validate(body)
-    made = await endpoints.rotate_secret(
+    made = await rotate_secret(
         runtime.database,
         runtime.sealer,
         runtime.clock,

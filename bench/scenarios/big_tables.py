@@ -27,7 +27,9 @@ from core.db.session import hot_transaction, reading
 from core.domain.ids import JobId, TenantId
 from core.jobs import queries, store
 from core.jobs.queries import JobFilter
-from core.jobs.statements import statement
+from core.jobs.reconcile import DUE
+from core.jobs.records import JobKey
+from core.jobs.sweep import LOST_RUNS, PASSED_DEADLINES
 from core.settings import DatabaseSettings
 
 _TARGET_RATIO: Final = 1.5
@@ -77,14 +79,13 @@ class _Filled:
 
     async def _get(self, job: tuple[JobId, TenantId]) -> None:
         async with hot_transaction(self.api, [job[1]]) as connection:
-            await queries.get_many(connection, make_sealer(None), [job])
+            await queries.get_many(connection, make_sealer(None), [JobKey(*job)])
 
     async def _sweep(self) -> None:
         async with hot_transaction(self.fleet, None) as connection:
-            await connection.fetch(statement("lost_runs"), _SWEEP_WINDOW, [], [], "")
-            await connection.fetch(statement("passed_deadlines"), _SWEEP_WINDOW)
-            start = (_EPOCH, UUID(int=0))
-            await connection.fetch(statement("due"), "standard", _SWEEP_WINDOW, *start)
+            await LOST_RUNS.fetch(connection, most=_SWEEP_WINDOW, worker_id="")
+            await PASSED_DEADLINES.fetch(connection, most=_SWEEP_WINDOW)
+            await DUE.fetch(connection, lane="standard", most=_SWEEP_WINDOW, after_time=_EPOCH, after_id=UUID(int=0))
 
 
 async def run(bench: Bench) -> list[Row]:

@@ -15,6 +15,7 @@ from typing import Final
 from bench.outcome import Row
 from bench.stack import Bench
 from core.domain.ids import new_job_id
+from core.domain.run_again import DONE, Done
 from core.process import end_tasks
 from core.queue.connect import connect
 from core.queue.enqueue import Enqueuer, job_entry, open_enqueuer
@@ -38,8 +39,9 @@ class _Fleet:
     enqueuer: Enqueuer
     ended: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
-    async def run_job(self, _context: dict[str, object], _member: str) -> None:
+    async def run_job(self, _context: dict[str, object], _member: str) -> Done:
         self.ended.release()
+        return DONE
 
     async def cpu_seconds(self) -> float:
         info = await self.bench.redis.info("cpu")

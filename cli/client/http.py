@@ -13,7 +13,6 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from cli.exit_codes import CommandFailed, ExitCode
-from cli.terminal import command_name
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
@@ -147,7 +146,7 @@ class ApiClient:
             response = await self._http.request(method, f"{self.url}{path}", json=body, headers=headers)
         except httpx2.HTTPError as error:
             raise ApiFailed(
-                f"No API answers at {self.url} ({type(error).__name__}). Start one with `{command_name()} serve`, or "
+                f"No API answers at {self.url} ({type(error).__name__}). Start one with `inferd serve`, or "
                 "name it with --api-url or INFERD_API_URL.",
                 ExitCode.UNREACHABLE,
                 passing=True,

@@ -14,7 +14,7 @@ from cli.operate.checks.finding import Finding, Level
 from cli.operate.checks.providers import check_providers
 from cli.operate.checks.settings import check_settings
 from cli.operate.checks.stores import check_database, check_redis
-from cli.terminal import progress, results
+from cli.terminal import as_typed, progress, results
 from core.settings import Settings, SettingsError
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
@@ -27,7 +27,7 @@ def doctor(*, as_json: bool) -> ExitCode:
     except SettingsError as error:
         *problems, hint = str(error).splitlines()
         findings = [Finding("settings", Level.FAIL, problem) for problem in problems]
-        progress().print(hint, soft_wrap=True)
+        progress().print(as_typed(hint), soft_wrap=True)
     else:
         findings = [*check_settings(settings), *asyncio.run(_look(settings))]
     if as_json:
@@ -45,5 +45,5 @@ async def _look(settings: Settings) -> list[Finding]:
 def _print(findings: list[Finding]) -> None:
     out = results()
     for each in findings:
-        line = Text.assemble((f"{each.level:<5}", _COLOURS[each.level]), f" {each.name:<20} {each.message}")
+        line = Text.assemble((f"{each.level:<5}", _COLOURS[each.level]), f" {each.name:<20} {as_typed(each.message)}")
         out.print(line, soft_wrap=True)

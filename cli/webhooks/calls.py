@@ -40,10 +40,9 @@ def show_deliveries(
     async def ask(api: ApiClient) -> dict[str, Any]:
         if of.startswith("dlv_"):
             return await api.ask("GET", f"/v1/webhook_deliveries/{of}")
-        if of.startswith("job_"):
-            return await api.ask("GET", f"/v1/jobs/{of}/deliveries")
         query = urlencode([("limit", limit), *(("status", each) for each in statuses)])
-        return await api.ask("GET", f"/v1/webhook_endpoints/{of}/deliveries?{query}")
+        owner = f"jobs/{of}" if of.startswith("job_") else f"webhook_endpoints/{of}"
+        return await api.ask("GET", f"/v1/{owner}/deliveries?{query}")
 
     found = call(ask, api_url=api_url, api_key=api_key)
     if as_json:
@@ -51,7 +50,7 @@ def show_deliveries(
     elif "log" in found:
         _print_log(found)
     else:
-        _print_list([each for each in found["data"] if not statuses or each["state"] in statuses][:limit])
+        _print_list(found["data"])
 
 
 def send_again(delivery: str, timeout: float, *, api_url: str | None, api_key: str | None) -> ExitCode:
@@ -69,29 +68,29 @@ def send_again(delivery: str, timeout: float, *, api_url: str | None, api_key: s
         return found
 
     found = call(send, api_url=api_url, api_key=api_key)
-    results().print(f"{delivery} is {found['state']} after {found['attempts']} attempts{_last(found)}.")
-    if found["state"] == "delivered":
+    results().print(f"{delivery} is {found['status']} after {found['attempts']} attempts{_last(found)}.")
+    if found["status"] == "delivered":
         return ExitCode.OK
-    return ExitCode.TIMED_OUT if found["state"] == "pending" and found["status"] is None else ExitCode.FAILED
+    return ExitCode.TIMED_OUT if found["status"] == "pending" and found["http_status"] is None else ExitCode.FAILED
 
 
 def _last(found: Mapping[str, Any]) -> str:
-    if found["status"] is not None:
-        return f", the last one answered with HTTP {found['status']}"
+    if found["http_status"] is not None:
+        return f", the last one answered with HTTP {found['http_status']}"
     return f", the last one: {found['error']}" if found["error"] else ""
 
 
 def _print_list(data: Sequence[Mapping[str, Any]]) -> None:
-    columns = ("id", "event", "state", "attempts", "status", "error", "created_at", "next_attempt_at")
+    columns = ("id", "event", "status", "attempts", "http_status", "error", "created_at", "next_attempt_at")
     print_table(columns, [{column: _text(each[column]) for column in columns} for each in data])
 
 
 def _print_log(found: Mapping[str, Any]) -> None:
     results().print(
-        f"{found['id']}  {found['event']}  {found['state']}  {found['webhook_id']}\n{found['url']}", soft_wrap=True
+        f"{found['id']}  {found['event']}  {found['status']}  {found['webhook_id']}\n{found['url']}", soft_wrap=True
     )
     timings = ("dns_ms", "connect_ms", "tls_ms", "first_byte_ms", "total_ms")
-    columns = ("attempt", "trigger", "started_at", "status", "error", "excerpt", "next_attempt_at")
+    columns = ("attempt", "trigger", "started_at", "http_status", "error", "excerpt", "next_attempt_at")
     rows = [
         {column: _text(line[column]) for column in columns}
         | {column: _text(line["timing"][column]) for column in timings}

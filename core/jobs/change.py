@@ -1,6 +1,6 @@
-"""Changes jobs whose rows are locked, and tells who should know: the side doors' common path.
+"""Changes jobs whose rows are locked, and publishes the changes: what cancel, retry and the sweep have in common.
 
-Used by cancel, retry and the sweep: `apply_to` inside their transaction, `tell` after its commit.
+They call `apply_to` inside their transaction, `publish` after its commit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,14 @@ from core.db.session import Connection
 from core.domain.events import JobEnded
 from core.domain.ids import EventId, JobId, new_uuid
 from core.domain.job_state import TERMINAL, Edge, JobState
+from core.domain.run_again import AT_FRONT, After
 from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.context import JobContext
 from core.jobs.records import Applied, Change, HeldJob
 from core.observability.metrics import FINISHED, count
 from core.queue.enqueue import delivery_entry, job_entry
-from core.queue.keys import AT_THE_FRONT, lane_of
+from core.queue.keys import lane_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,13 @@ async def apply_to(
 
 
 def outcome_of(held: Mapping[JobId, HeldJob], changes: Sequence[Changed]) -> ChangeOutcome:
-    """What a caller is told of its change."""
+    """What a caller learns of its change."""
     return ChangeOutcome(
         {job_id: job.state for job_id, job in held.items()}, frozenset(changed.job.id for changed in changes)
     )
 
 
-def tell(context: JobContext, changes: Sequence[Changed]) -> None:
+def publish(context: JobContext, changes: Sequence[Changed]) -> None:
     """After the commit: enqueues deliveries and requeued jobs, publishes changes, closes calls that run for nothing."""
     for changed in changes:
         job, transition = changed.job, changed.transition
@@ -66,8 +67,8 @@ def tell(context: JobContext, changes: Sequence[Changed]) -> None:
         else:
             context.enqueuer.publish_change(job.id)
         if transition.to_state == JobState.QUEUED:
-            delay = AT_THE_FRONT if transition.edge is Edge.RESCUE else transition.delay or 0.0
-            context.enqueuer.enqueue(job_entry(job.id, lane_of(job.priority), delay, tenant_id=job.tenant_id))
+            when = AT_FRONT if transition.edge is Edge.RESCUE else After(transition.delay or 0.0)
+            context.enqueuer.enqueue(job_entry(job.id, lane_of(job.priority), when, tenant_id=job.tenant_id))
         elif transition.to_state in TERMINAL:
             count(FINISHED, job.model.partition("/")[0], transition.to_state.value)
 

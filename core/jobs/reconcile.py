@@ -16,10 +16,11 @@ from uuid import UUID
 import structlog
 
 from core.db.session import hot_statement
+from core.db.statements import Statement
 from core.domain.ids import JobId, TenantId
+from core.domain.job_state import JobState
 from core.jobs.context import RunContext
 from core.jobs.due_deliveries import EVERY_TARGET, TARGETS, DeliveryWalk
-from core.jobs.statements import statement
 from core.observability.metrics import SWEPT, count
 from core.queue.enqueue import QueueEntry, delivery_entry, job_entry
 from core.queue.keys import JOB_LANES, Lane
@@ -35,6 +36,9 @@ _TENANTS: Final = 200
 # A full rebuild enqueues at most this many a second, so that live traffic is not drowned by it.
 _REBUILD_PAUSE_SECONDS: Final = _WINDOW / 20_000
 _START: Final = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+
+DUE: Final = Statement("core/jobs/sql/due.sql")
+DUE_HEADS: Final = Statement("core/jobs/sql/due_heads.sql")
 
 log = structlog.get_logger(__name__)
 
@@ -74,7 +78,14 @@ class Reconciler:
         after, tenants = self._tenant.get(lane, _START[1]), self._tenants.get(lane, 1)
         each = max(_HEADS // _TENANTS, min(_HEADS_OF_ONE, _HEADS // tenants))
         async with hot_statement(self.context.database) as connection:
-            rows = await connection.fetch(statement("due_heads"), lane.value, after, _TENANTS, each, "running")
+            rows = await DUE_HEADS.fetch(
+                connection,
+                lane=lane,
+                after_tenant=after,
+                tenants=_TENANTS,
+                jobs_each=each,
+                running=JobState.RUNNING,
+            )
         self._tenants[lane] = max(1, len(rows))
         self._tenant[lane] = rows[-1]["tenant_id"] if len(rows) == _TENANTS else _START[1]
         due = [
@@ -103,9 +114,9 @@ class Reconciler:
 
     async def _window(self, lane: Lane) -> tuple[int, int, int]:
         """How many due rows the next window has, how many Redis did not know, and for how many it had no room."""
-        position = self._position.get(lane, _START)
+        after_time, after_id = self._position.get(lane, _START)
         async with hot_statement(self.context.database) as connection:
-            rows = await connection.fetch(statement("due"), lane.value, _WINDOW, *position)
+            rows = await DUE.fetch(connection, lane=lane, most=_WINDOW, after_time=after_time, after_id=after_id)
         due = [job_entry(JobId(row["id"]), lane, tenant_id=TenantId(row["tenant_id"])) for row in rows]
         missing, left_out = await self._enqueue_missing(lane, due)
         if left_out:

@@ -10,18 +10,18 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, assert_never
 
 import structlog
 from arq.connections import ArqRedis
-from redis.commands.core import AsyncScript
 
 from core.domain.ids import DeliveryId, JobId, TenantId
+from core.domain.run_again import NOW, After, AtFront
 from core.observability.metrics import ENQUEUED, count
-from core.queue import enqueue_script
 from core.queue.connect import RedisFault
 from core.queue.keys import Keys, Lane, delivery_member, job_member
-from core.queue.payload import DELIVER_WEBHOOK, PAYLOAD_LIFE_MS, RUN_JOB, payload
+from core.queue.payload import DELIVER_WEBHOOK, RUN_JOB, payload
+from core.queue.scripts import EnqueueCall, EnqueueRow, Scripts
 
 _BREAK_SECONDS: Final = 1.0
 _MAX_PENDING: Final = 50_000
@@ -34,28 +34,31 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """One id to enqueue, due `delay` seconds from now; AT_THE_FRONT puts it before what waits in its lane."""
+    """One id to enqueue."""
 
     lane: Lane
     member: str
     function: str
-    delay: float = 0.0
+    when: AtFront | After = NOW
     flow: str = ""
 
 
-def job_entry(job_id: JobId, lane: Lane, delay: float = 0.0, *, tenant_id: TenantId | None = None) -> QueueEntry:
+def job_entry(
+    job_id: JobId, lane: Lane, when: AtFront | After = NOW, *, tenant_id: TenantId | None = None
+) -> QueueEntry:
     """A job takes turns with those of other tenants."""
-    return QueueEntry(lane, job_member(job_id), RUN_JOB, delay, "" if tenant_id is None else tenant_id.hex)
+    return QueueEntry(lane, job_member(job_id), RUN_JOB, when, "" if tenant_id is None else tenant_id.hex)
 
 
 def delivery_entry(delivery_id: DeliveryId, tenant_id: TenantId, delay: float = 0.0) -> QueueEntry:
-    """As a job, a delivery takes turns with those of other tenants."""
-    return QueueEntry(Lane.DELIVERIES, delivery_member(delivery_id), DELIVER_WEBHOOK, delay, tenant_id.hex)
+    """Due in `delay` seconds. As a job, a delivery takes turns with those of other tenants."""
+    when = After(delay) if delay else NOW
+    return QueueEntry(Lane.DELIVERIES, delivery_member(delivery_id), DELIVER_WEBHOOK, when, tenant_id.hex)
 
 
 def open_enqueuer(redis: ArqRedis, keys: Keys, timeout: float, lane_limit: int = 100_000) -> "Enqueuer":
     """`timeout` bounds a flush, in seconds; `lane_limit` is how many ids a lane holds."""
-    return Enqueuer(redis, keys, timeout, lane_limit, redis.register_script(enqueue_script.ENQUEUE))
+    return Enqueuer(redis, keys, timeout, lane_limit, Scripts(redis))
 
 
 @dataclass(slots=True)
@@ -66,7 +69,7 @@ class Enqueuer:
     keys: Keys
     timeout: float
     lane_limit: int
-    script: AsyncScript
+    scripts: Scripts
     _pending: list[QueueEntry] = field(default_factory=list)
     _cancelled: list[str] = field(default_factory=list)
     _changed: list[str] = field(default_factory=list)
@@ -99,15 +102,8 @@ class Enqueuer:
             by_lane[entry.lane].append(entry)
         left_out = 0
         for lane, batch in by_lane.items():
-            arguments: list[str | bytes | int] = [self.keys.group(lane), PAYLOAD_LIFE_MS, self.lane_limit]
-            for each in batch:
-                arguments += [
-                    each.member,
-                    int(each.delay * 1000),
-                    payload(each.function, each.member, each.flow),
-                    each.flow,
-                ]
-            left_out += int(await self.script(keys=[self.keys.lane(lane)], args=arguments))
+            call = EnqueueCall(self.keys.group(lane), self.lane_limit, [_row(each) for each in batch])
+            left_out += await self.scripts.enqueue(self.keys.lane(lane), call)
         count(ENQUEUED, "ok", by=len(entries) - left_out)
         if left_out:
             count(ENQUEUED, "lane_full", by=left_out)
@@ -183,3 +179,14 @@ class Enqueuer:
             await self.redis.publish(self.keys.cancelled, " ".join(cancelled))
         if changed:
             await self.redis.publish(self.keys.changed, " ".join(changed))
+
+
+def _row(entry: QueueEntry) -> EnqueueRow:
+    body = payload(entry.function, entry.member, entry.flow).decode()
+    match entry.when:
+        case AtFront():
+            return EnqueueRow(entry.member, body, entry.flow, delay_ms=0, at_front=True)
+        case After(seconds=seconds):
+            return EnqueueRow(entry.member, body, entry.flow, delay_ms=int(seconds * 1000), at_front=False)
+        case _ as never:
+            assert_never(never)

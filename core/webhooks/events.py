@@ -12,7 +12,7 @@ from core.domain.inference import Usage
 from core.domain.job_state import JobState
 from core.domain.transitions import cancel, expire
 from core.providers.faults import Fault, FaultCode
-from core.webhooks.records import DisabledEndpoint
+from core.webhooks.endpoints.records import DisabledEndpoint
 
 PING: Final = "webhook.ping"
 DISABLED: Final = "webhook.disabled"

@@ -38,7 +38,7 @@ def secure(table: str, column: str) -> None:
 
 
 def upgrade() -> None:
-    # The host of a URL that core/webhooks/url_policy.py let through: no user, no password.
+    # The host of a URL that core/webhooks/egress/url_policy.py let through: no user, no password.
     op.execute(
         """
         CREATE FUNCTION inferd_url_host(url text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

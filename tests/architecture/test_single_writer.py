@@ -21,11 +21,18 @@ _TRANSACTIONS = {
     "core/db/session.py",
 }
 # Whose functions are statements too.
-_STATEMENT_MODULES = {"core.jobs.change", "core.jobs.queries", "core.jobs.store", "core.webhooks.store"}
+_STATEMENT_MODULES = {
+    "core.jobs.change",
+    "core.jobs.queries",
+    "core.jobs.store",
+    "core.webhooks.deliveries.store",
+    "core.webhooks.endpoints.queries",
+}
 _OPENERS = {"hot_transaction", "reading", "transaction"}
 # What may be waited for while a transaction is open: statements.
 _STATEMENTS = re.compile(
     r"(?:connection|session|store|queries)\.\w+"
+    r"|(?:[A-Z_]+|statement)\.(?:fetch|fetchrow|execute|run)\("
     r"|\(await session\.\w+"
 )
 

@@ -84,5 +84,4 @@ def test_what_the_api_listens_on_is_not_always_what_is_called() -> None:
 def test_the_version_is_shown(invoke: Invoke) -> None:
     from core.version import VERSION
 
-    assert invoke("version").stdout.startswith(f"inferd {VERSION} ")
-    assert invoke("--version").stdout == invoke("version").stdout
+    assert invoke("--version").stdout.startswith(f"inferd {VERSION} ")

@@ -24,7 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from core.queue import enqueue_script, scripts
+from core.queue.lua_text import SCRIPTS, lua_text
 
 Answer = TypeVar("Answer")
 EXIT_CODE = 9
@@ -192,9 +192,7 @@ async def _receiver(act: Callable[[], Awaitable[aiohttp.ClientResponse]], *_: ob
 
 
 _SCRIPTS = {
-    sha1(text.encode(), usedforsecurity=False).hexdigest(): f"script {name}"
-    for name, text in (vars(enqueue_script) | vars(scripts)).items()
-    if name.isupper() and isinstance(text, str)
+    sha1(lua_text(name).encode(), usedforsecurity=False).hexdigest(): f"script {name.upper()}" for name in SCRIPTS
 }
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from core.jobs.group_commit import GroupCommit, open_group_commit
+from core.jobs.group_commit import GroupCommit
 from core.jobs.heartbeat import Leases
 from core.jobs.worker_lease import WorkerLease
 from core.queue.enqueue import Enqueuer, open_enqueuer
 from core.queue.keys import Keys
 from core.runtime import ApiRuntime, WorkerRuntime
-from core.webhooks.context import open_deliveries
+from core.webhooks.deliveries.context import open_deliveries
 
 
 def fresh_api(runtime: ApiRuntime, keys: Keys | None = None) -> ApiRuntime:
@@ -45,7 +45,7 @@ def fresh_worker(runtime: WorkerRuntime, keys: Keys | None = None, lease: Worker
 
 
 def _group_commit(runtime: ApiRuntime | WorkerRuntime, enqueuer: Enqueuer, claimant: Callable[[], str]) -> GroupCommit:
-    return open_group_commit(
+    return GroupCommit(
         runtime.database,
         runtime.jobs.sealer,
         enqueuer,

@@ -11,19 +11,20 @@ from core.domain import transitions
 from core.domain.errors import InvalidParameter
 from core.domain.ids import LeaseToken
 from core.domain.job_state import JobState
+from core.domain.run_again import DONE
 from core.jobs import execute, store
 from core.jobs.cancel import cancel_jobs
 from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded
 from core.jobs.prune import prune
 from core.jobs.reconcile import Reconciler
-from core.jobs.records import Applied, Change, ClaimedJob, RowLocked
+from core.jobs.records import Applied, Change, ClaimedJob, JobKey, RowLocked
 from core.jobs.sweep import expire_jobs, rescue_jobs
 from core.queue.claims import Finished
 from core.queue.enqueue import job_entry
 from core.queue.keys import IN_PROGRESS, PAYLOAD, Lane, job_member
 from core.settings import RetentionSettings
-from core.webhooks.exchange import Timing
-from core.webhooks.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.egress.exchange import Timing
 from tests.proofs.guard_stage import GuardStage
 from tests.support.executing import execute_job
 from tests.support.jobs import answer, failure
@@ -139,7 +140,7 @@ async def a_query_without_where_sees_no_other_tenants_jobs(stage: GuardStage) ->
 async def a_job_that_waits_is_not_deleted(stage: GuardStage) -> None:
     job_id = await stage.submit()
     async with stage.transaction() as connection:
-        assert await store.delete(connection, [(job_id, stage.tenant.id)]) == 0
+        assert await store.delete(connection, [JobKey(job_id, stage.tenant.id)]) == 0
 
 
 # Claims
@@ -199,7 +200,7 @@ async def a_spooled_answer_is_used(stage: GuardStage) -> None:
     await stage.lapse(run.id)
     await rescue_jobs(stage.worker.jobs)
     await execute_job(stage.worker.jobs, run.id)
-    job = await stage.api.jobs.group_commit.reads.submit((run.id, stage.tenant.id))
+    job = await stage.api.jobs.group_commit.read(run.id, stage.tenant.id)
     assert job is not None
     assert job.output is not None
     assert job.output["text"] == "kept"
@@ -324,7 +325,7 @@ async def a_member_that_is_held_is_not_claimed(stage: GuardStage) -> None:
     member = job_member(await stage.submit())
     await stage.enqueued()
     await stage.worker.redis.set(IN_PROGRESS + member, b"1", px=30_000)
-    acquired, *_ = await stage.holds().claim([5, 5, 5])
+    acquired = (await stage.holds().claim([5, 5, 5])).acquired
     assert acquired == []
 
 
@@ -342,15 +343,15 @@ async def a_claimed_member_is_not_due(stage: GuardStage) -> None:
 async def a_hold_that_was_lost_finishes_nothing(stage: GuardStage) -> None:
     member = job_member(await stage.submit())
     await stage.enqueued()
-    (mine,), *_ = await stage.holds().claim([5, 5, 5])
-    await stage.holds().finish([Finished(replace(mine, token="of somebody else"), None)])
+    (mine,) = (await stage.holds().claim([5, 5, 5])).acquired
+    await stage.holds().finish([Finished(replace(mine, token="of somebody else"), DONE)])
     assert await stage.worker.redis.exists(IN_PROGRESS + member)
 
 
 async def a_hold_that_was_lost_is_not_renewed(stage: GuardStage) -> None:
     await stage.submit()
     await stage.enqueued()
-    (mine,), *_ = await stage.holds().claim([5, 5, 5])
+    (mine,) = (await stage.holds().claim([5, 5, 5])).acquired
     assert await stage.holds().renew([replace(mine, token="of somebody else")]) == 0
 
 
@@ -367,7 +368,7 @@ async def enqueuing_takes_a_job_from_a_dead_worker(stage: GuardStage) -> None:
     await stage.enqueued()
     await stage.holds().claim([5, 5, 5])
     await stage.api.jobs.enqueuer.enqueue_now([job_entry(job_id, Lane.STANDARD)])
-    acquired, *_ = await stage.holds().claim([5, 5, 5])
+    acquired = (await stage.holds().claim([5, 5, 5])).acquired
     assert [each.member for each in acquired] == [job_member(job_id)]
 
 

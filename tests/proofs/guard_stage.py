@@ -14,7 +14,7 @@ from core.domain.ids import EventId, JobId, new_uuid
 from core.domain.job_state import JobState
 from core.domain.transitions import Transition
 from core.jobs import store
-from core.jobs.records import Applied, Change, ClaimedJob, RowLocked
+from core.jobs.records import Applied, Change, ClaimedJob, RowLocked, Run
 from core.queue.claims import Claims, open_claims
 from core.queue.keys import JOB_LANES
 from core.runtime import WorkerRuntime
@@ -36,7 +36,7 @@ class GuardStage(Stage):
 
     async def claim(self, job_id: JobId) -> ClaimedJob | None:
         """None when PostgreSQL refuses, or says that it is not due."""
-        claimed = await self.worker.jobs.group_commit.claims.submit(job_id)
+        claimed = await self.worker.jobs.group_commit.claim(job_id)
         return claimed if isinstance(claimed, ClaimedJob) else None
 
     async def running(self, **changes: Any) -> ClaimedJob:
@@ -50,11 +50,11 @@ class GuardStage(Stage):
 
     async def called(self, run: ClaimedJob) -> bool:
         """Writes that the run's call goes out."""
-        return await self.worker.jobs.group_commit.calls.submit((run.id, run.tenant_id, run.run_no))
+        return await self.worker.jobs.group_commit.mark_called(Run(run.id, run.tenant_id, run.run_no))
 
     async def apply(self, run: ClaimedJob, transition: Transition, **more: Any) -> Applied | None:
         """With the guards that are named, and no others. Raises RowLocked."""
-        return await self.worker.jobs.group_commit.changes.submit(Change(run.id, run.tenant_id, transition, **more))
+        return await self.worker.jobs.group_commit.apply(Change(run.id, run.tenant_id, transition, **more))
 
     async def finish(self, run: ClaimedJob, transition: Transition) -> Applied | None:
         """As the run's worker does."""
@@ -64,7 +64,7 @@ class GuardStage(Stage):
         """By the statement for jobs without webhooks."""
         guards: dict[str, Any] = {"run_no": run.run_no, "lease_token": run.lease_token} | more
         change = Change(run.id, run.tenant_id, transitions.succeed(answer()), **guards)
-        return await self.worker.jobs.group_commit.successes.submit(change)
+        return await self.worker.jobs.group_commit.succeed(change)
 
     async def end(self, run: ClaimedJob) -> Applied:
         """Succeeds, with its webhooks."""

@@ -40,7 +40,9 @@ GUARDS = (
     Guard("success-open-attempt", jobs.a_success_leaves_earlier_attempts_as_they_were),
     # Cancel and delete
     Guard("cancel-row-lock", jobs.a_cancel_holds_the_row_until_it_has_answered),
-    Guard("cancel-tenant", jobs.a_worker_changes_the_named_tenants_jobs_only, instead("AND $1::uuid IS NOT NULL")),
+    Guard(
+        "cancel-tenant", jobs.a_worker_changes_the_named_tenants_jobs_only, instead("AND :tenant_id::uuid IS NOT NULL")
+    ),
     Guard("delete-ended-only", jobs.a_job_that_waits_is_not_deleted),
     # Claims, and the call that follows one
     Guard("claim-queued-only", jobs.a_running_job_is_not_claimed),
@@ -58,7 +60,7 @@ GUARDS = (
     Guard(
         "judge-renewed-just-now",
         leases.nobody_is_declared_dead_by_who_has_not_renewed_since,
-        instead("AND $3::float8 IS NOT NULL"),
+        instead("AND :gap_seconds::float8 IS NOT NULL"),
     ),
     Guard("lost-run-ends", jobs.a_lost_lease_closes_the_call, instead("pass")),
     Guard("call-within-lease", jobs.no_call_begins_when_the_lease_may_be_over, cut(" and self.worker.may_claim")),
@@ -81,13 +83,13 @@ GUARDS = (
     # Redis
     Guard("enqueue-once", jobs.a_job_enqueued_twice_waits_once, swapped("= member", "= member .. time[2]")),
     Guard("enqueue-ends-hold", jobs.enqueuing_takes_a_job_from_a_dead_worker, instead("if false then")),
-    Guard("payload-expires", jobs.a_payload_does_not_stay_for_ever, cut(", 'PX', math.max(0, delay) + ARGV[2]")),
+    Guard("payload-expires", jobs.a_payload_does_not_stay_for_ever, cut(", 'PX', row.delay_ms + PAYLOAD_LIFE_MS")),
     Guard("hold-taken-once", jobs.a_member_that_is_held_is_not_claimed, cut("'NX', ")),
-    Guard("hold-expires", jobs.a_hold_does_not_stay_for_ever, cut(", 'PX', lease")),
+    Guard("hold-expires", jobs.a_hold_does_not_stay_for_ever, cut(", 'PX', lease_ms")),
     Guard("claimed-score-moves", jobs.a_claimed_member_is_not_due),
     Guard("foreign-hold-expires", jobs.a_hold_that_has_no_end_gets_one),
     Guard("finish-own-hold", jobs.a_hold_that_was_lost_finishes_nothing, instead("if true then")),
-    Guard("renew-own-hold", jobs.a_hold_that_was_lost_is_not_renewed, cut(" == token")),
+    Guard("renew-own-hold", jobs.a_hold_that_was_lost_is_not_renewed, cut(" == hold.token")),
 )
 
 

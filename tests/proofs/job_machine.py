@@ -16,12 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from core.domain import transitions
 from core.domain.ids import DELIVERY, DeliveryId, JobId, TenantId, parse
 from core.domain.job_state import ACTIVE, TERMINAL, JobState
+from core.domain.run_again import DONE, After
 from core.jobs.records import ClaimedJob
 from core.queue.claims import Acquired, Finished
 from core.queue.enqueue import job_entry
 from core.queue.keys import IN_PROGRESS, JOB_LANES, PAYLOAD, Lane, job_member, parse_member
-from core.webhooks.exchange import Timing
-from core.webhooks.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.egress.exchange import Timing
 from tests.proofs import operations as do
 from tests.proofs.chances import CHANCE, EVENT, Chance, transition_of
 from tests.proofs.job_model import Delivery, Job, Model
@@ -99,15 +100,15 @@ class JobMachine(RuleBasedStateMachine):
         self.claim_some(chance.worker, [1, 1, 1] if chance.coin else [0, 3, 0])
 
     def claim_some(self, worker: int, shares: Sequence[int]) -> None:
-        acquired, *_ = self.run(self.system.claims.claim(shares))
+        acquired = self.run(self.system.claims.claim(shares)).acquired
         for each in acquired:
             job_id = parse_member(each.member)
             given = "refused" if job_id is None else self.play(self.claiming(worker, job_id))
             if given == "claimed":
                 self.held[self.runs[-1].id, self.runs[-1].run_no] = each
             else:
-                delay = 60.0 if given == "not_due" else None
-                self.run(self.system.claims.finish([Finished(each, delay)]))
+                again = After(60) if given == "not_due" else DONE
+                self.run(self.system.claims.finish([Finished(each, again)]))
 
     def claim_any(self, chance: Chance) -> None:
         """What Redis says is only a hint: a job in any state, or one that was deleted."""
@@ -127,9 +128,9 @@ class JobMachine(RuleBasedStateMachine):
         """By its own worker, by one that was stopped for too long, or by one that dies before it writes to Redis."""
         if (run := self.pick_run(chance, stale=chance.rare)) is not None:
             transition = transition_of(run, chance.how, later=chance.rarer)
-            delay = self.play(do.finishing(self.system.workers[chance.worker], run, transition))
+            again = self.play(do.finishing(self.system.workers[chance.worker], run, transition))
             if (held := self.held.pop((run.id, run.run_no), None)) is not None and not chance.rarer:
-                self.run(self.system.claims.finish([Finished(held, delay)]))
+                self.run(self.system.claims.finish([Finished(held, again)]))
 
     # Webhooks
 
@@ -259,13 +260,13 @@ class JobMachine(RuleBasedStateMachine):
 
     def callers_see_the_truth(self, job_ids: Sequence[UUID]) -> None:
         """And another tenant sees nothing."""
-        reads = self.system.api.jobs.group_commit.reads
+        read = self.system.api.jobs.group_commit.read
         asked = [(JobId(job_id), tenant.id) for job_id in job_ids for tenant in self.system.tenants]
 
-        async def read() -> Sequence[Any]:
-            return await asyncio.gather(*[reads.submit(each) for each in asked])
+        async def read_all() -> Sequence[Any]:
+            return await asyncio.gather(*[read(*each) for each in asked])
 
-        for (job_id, tenant_id), record in zip(asked, self.run(read()), strict=True):
+        for (job_id, tenant_id), record in zip(asked, self.run(read_all()), strict=True):
             job = self.model.jobs.get(job_id)
             if job is None or job.tenant_id != tenant_id:
                 assert record is None
@@ -309,7 +310,7 @@ class JobMachine(RuleBasedStateMachine):
         while any(each.state == "pending" for each in self.published()):
             self.run(self.system.let_redis_lapse())
             self.run(self.system.reconciler.reconcile())
-            acquired, *_ = self.run(self.system.delivery_claims.claim([50]))
+            acquired = self.run(self.system.delivery_claims.claim([50])).acquired
             assert acquired
             for each in acquired:
                 place = self.run(self.system.place_of(each.member))
@@ -317,7 +318,7 @@ class JobMachine(RuleBasedStateMachine):
                     self.deliver(*place)
                 elif place is not None:
                     self.deliver_of_deleted(place[0], each.member)
-                self.run(self.system.delivery_claims.finish([Finished(each, None)]))
+                self.run(self.system.delivery_claims.finish([Finished(each, DONE)]))
 
     def published(self) -> list[Delivery]:
         """Of the jobs that there are, and of those that were deleted with something still to be sent."""

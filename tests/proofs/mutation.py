@@ -1,6 +1,6 @@
 """Takes one guard out of the product, in memory: the line that a comment marks is changed, and restored afterwards.
 
-A statement (`.sql`) is handed out changed, the Lua scripts are set anew, and a Python function gets the code that the
+A statement (`.sql`) and a Lua file are handed out changed, and a Python function gets the code that the
 changed file compiles to, wherever it was imported. No file is written. What is open keeps what it has: open the
 runtimes inside.
 """
@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType
 from typing import Any, Final, TypeAlias
+
+from core.db import statements
+from core.queue import lua_text
 
 Change: TypeAlias = Callable[[str], str]
 """What becomes of the guarded line, which comes without its indentation."""
@@ -65,10 +68,13 @@ def without(name: str, change: Change) -> Iterator[None]:
     path = dict(marks())[name]
     text = changed_text(path, name, change)
     with ExitStack() as stack:
-        if path.endswith(".sql"):
-            _hand_out(stack, path, text)
-        else:
-            _swap(stack, path, text)
+        match PurePosixPath(path).suffix:
+            case ".sql":
+                _hand_out_sql(stack, path, text)
+            case ".lua":
+                _hand_out_lua(stack, PurePosixPath(path).stem, text)
+            case _:
+                _swap_code(stack, path, text)
         yield
 
 
@@ -87,37 +93,27 @@ def _files(room: str, suffix: str) -> Iterator[Path]:
     return (_ROOT / room).rglob(f"*.{suffix}")
 
 
-def _hand_out(stack: ExitStack, path: str, text: str) -> None:
-    """Whoever reads statements by name gets the changed text for this file's."""
-    name, unchanged = PurePosixPath(path).stem, (_ROOT / path).read_text(encoding="utf-8")
-    readers = [module for module in list(sys.modules.values()) if _reads(module, name, unchanged)]
-    assert readers, f"no module's `statement({name!r})` is {path}"
-    for module in readers:
-        original = vars(module)["statement"]
-        _set(stack, module, "statement", lambda asked, read=original: text if asked == name else read(asked))
+def _hand_out_sql(stack: ExitStack, changed: str, text: str) -> None:
+    """Statements are made anew of the changed file, wherever it is included."""
+    original = statements.read_file
+    stack.callback(statements.compiled.cache_clear)
+    _set(stack, statements, "read_file", lambda path: text if path == changed else original(path))
+    statements.compiled.cache_clear()
 
 
-def _reads(module: ModuleType, name: str, text: str) -> bool:
-    read = getattr(module, "statement", None)
-    if not module.__name__.startswith("core.") or not callable(read):
-        return False
-    try:
-        return bool(read(name) == text)
-    except FileNotFoundError:
-        return False
+def _hand_out_lua(stack: ExitStack, changed: str, text: str) -> None:
+    original = lua_text.lua_file
+    _set(stack, lua_text, "lua_file", lambda name: text if name == changed else original(name))
 
 
-def _swap(stack: ExitStack, path: str, text: str) -> None:
-    """Every function of the module whose code has changed gets the new code, and every text (a Lua script) too."""
+def _swap_code(stack: ExitStack, path: str, text: str) -> None:
+    """Every function of the module whose code has changed gets the new code."""
     module = sys.modules[_module_name(path)]
     fresh = _executed(path, text)
     for name in _functions(ast.parse(text)):
         live, new = _code_of(vars(module), name), _code_of(fresh, name)
         if live is not None and new is not None and _differs(live.__code__, new.__code__):
             _set(stack, live, "__code__", new.__code__)
-    for name, value in fresh.items():
-        if name.isupper() and isinstance(value, str) and vars(module)[name] != value:
-            _set(stack, module, name, value)
 
 
 def _functions(tree: ast.Module) -> Iterator[str]:

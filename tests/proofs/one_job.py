@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError
 
-from core.db.batching import BatcherClosed, Overloaded
 from core.db.faults import STORE_FAULTS
+from core.db.grouping import GrouperClosed, Overloaded
 from core.domain.events import JOB_EVENT_TYPES
 from core.domain.ids import JobId
 from core.queue.connect import RedisFault
@@ -27,7 +27,7 @@ from worker.lifecycle import make_workers
 
 Answer = TypeVar("Answer")
 # What a caller of ours may meet: it asks again.
-_ASK_AGAIN: Final = (*STORE_FAULTS, BatcherClosed, Overloaded)
+_ASK_AGAIN: Final = (*STORE_FAULTS, GrouperClosed, Overloaded)
 
 
 @dataclass(frozen=True)

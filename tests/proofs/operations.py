@@ -15,19 +15,20 @@ from core.domain import transitions
 from core.domain.errors import Gone, InvalidParameter
 from core.domain.ids import DeliveryId, JobId, TenantId
 from core.domain.job_state import TERMINAL, JobState
+from core.domain.run_again import DONE, RunAgain, again_in
 from core.domain.transitions import Transition
 from core.jobs.cancel import cancel_jobs
 from core.jobs.delete import delete_job
 from core.jobs.finish import finish_job
 from core.jobs.heartbeat import Leases
 from core.jobs.prune import prune
-from core.jobs.records import ClaimedJob, NotDue
+from core.jobs.records import ClaimedJob, NotDue, Run
 from core.jobs.retry import retry_jobs
 from core.jobs.sweep import expire_jobs, rescue_jobs
 from core.runtime import WorkerRuntime
 from core.settings import RetentionSettings
-from core.webhooks.exchange import Timing
-from core.webhooks.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.egress.exchange import Timing
 from tests.proofs.job_model import HeldKey, Job, Model
 from tests.proofs.system import System
 from tests.support.jobs import submit
@@ -108,7 +109,7 @@ def claiming(worker: WorkerRuntime, job_id: UUID, runs: list[ClaimedJob]) -> Ope
     """Appends the run to `runs`. Returns `claimed`, `not_due` or `refused`."""
 
     async def act() -> str:
-        match await worker.jobs.group_commit.claims.submit(JobId(job_id)):
+        match await worker.jobs.group_commit.claim(JobId(job_id)):
             case ClaimedJob() as claimed:
                 runs.append(claimed)
                 return "claimed"
@@ -126,7 +127,7 @@ def calling(worker: WorkerRuntime, run: ClaimedJob) -> Operation:
     """Writes that the call goes out. Returns whether it may."""
 
     async def act() -> bool:
-        return await worker.jobs.group_commit.calls.submit((run.id, run.tenant_id, run.run_no))
+        return await worker.jobs.group_commit.mark_called(Run(run.id, run.tenant_id, run.run_no))
 
     return Operation(act, lambda model: run.id in model.jobs and model.jobs[run.id].call(run.run_no))
 
@@ -147,14 +148,14 @@ def looking(system: System, run: ClaimedJob) -> Operation:
 
 
 def finishing(worker: WorkerRuntime, run: ClaimedJob, transition: Transition) -> Operation:
-    """Answers after how many seconds the job wants to run again, or None."""
+    """Returns when the job runs again."""
 
-    async def act() -> float | None:
+    async def act() -> RunAgain:
         return await finish_job(worker.jobs, run, transition)
 
-    def expect(model: Model) -> float | None:
+    def expect(model: Model) -> RunAgain:
         applied = run.id in model.jobs and model.jobs[run.id].finish(run.run_no, transition)
-        return transition.delay if applied and transition.to_state is JobState.QUEUED else None
+        return again_in(transition.delay or 0.0) if applied and transition.to_state is JobState.QUEUED else DONE
 
     return Operation(act, expect)
 

@@ -33,7 +33,7 @@ async def test_a_worker_may_die_at_any_step(stage: FaultStage, fork_server: Fork
         job_id = await submit_to_a_dying_worker(stage, fork_server, key, step, death)
         await stage.repair(job_id)
         # Between the call and its end being written, the answer dies with the worker.
-        most_calls = 2 if step.startswith(("job > http", "flush-change")) else 1
+        most_calls = 2 if step.startswith(("job > http", "flush-apply")) else 1
         if found := (await stage.evidence()).problems(job_id, most_calls=most_calls):
             problems.append((step, death, found))
     assert problems == []

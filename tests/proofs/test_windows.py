@@ -11,16 +11,17 @@ from datetime import UTC, datetime, timedelta
 import orjson
 import pytest
 
-from core.db.batching import Failed
 from core.db.dedicated import DedicatedConnection
+from core.db.grouping import Failed
 from core.db.session import hot_transaction
 from core.domain.clock import SystemClock
 from core.domain.ids import JobId, show_job
-from core.jobs.group_commit import Run
+from core.domain.run_again import DONE, After
+from core.jobs.records import Run
 from core.queue.keys import Lane
-from core.webhooks.deliver import deliver_webhook
-from core.webhooks.exchange import Timing
-from core.webhooks.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.deliver import deliver_webhook
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.egress.exchange import Timing
 from tests.proofs.deaths import (
     post,
     steps_of_a_worker,
@@ -112,14 +113,14 @@ async def test_f13_a_worker_dies_with_the_answer_in_its_hands(stage: FaultStage,
 
 
 async def test_f14_a_worker_dies_between_its_commit_and_redis(stage: FaultStage, fork_server: ForkServer) -> None:
-    end = _of(await steps_of_a_worker(stage, fork_server), "flush-change", "postgres")
+    end = _of(await steps_of_a_worker(stage, fork_server), "flush-apply", "postgres")
     job_id = await submit_to_a_dying_worker(stage, fork_server, "f14", end, Mishap.DIES_AFTER)
     await _ends_well(stage, job_id, calls=1)
 
 
 @pytest.mark.parametrize("mishap", [Mishap.CUT, Mishap.LOST])
 async def test_f20_a_commit_is_cut_and_nobody_knows_whether_it_happened(stage: FaultStage, mishap: Mishap) -> None:
-    await _ends_well(stage, await _run(stage, ("flush-change", "postgres"), mishap), calls=1)
+    await _ends_well(stage, await _run(stage, ("flush-apply", "postgres"), mishap), calls=1)
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
@@ -129,12 +130,12 @@ async def test_f22_a_workers_clock_is_wrong(stage: FaultStage, minutes: int, mon
     later = await submit_one(stage.api, stage.setting, "f22-later", run_at=await stage.owner.fetchval(IN_FIVE_MINUTES))
     now = await submit_one(stage.api, stage.setting, "f22-now")
     worker = fresh_worker(stage.worker)
-    assert await execute_job(worker.jobs, now) is None
-    seconds = await execute_job(worker.jobs, later)
-    assert seconds is not None
-    assert 200 < seconds < 300
+    assert await execute_job(worker.jobs, now) == DONE
+    again = await execute_job(worker.jobs, later)
+    assert isinstance(again, After)
+    assert 200 < again.seconds < 300
     claimed = await submit_one(stage.api, stage.setting, "f22-lease")
-    await worker.jobs.group_commit.claims.submit(claimed)
+    await worker.jobs.group_commit.claim(claimed)
     left = await stage.owner.fetchval(
         "SELECT lease_expires_at - now() FROM workers WHERE id = (SELECT worker_id FROM jobs WHERE id = $1)", claimed
     )
@@ -166,7 +167,7 @@ async def test_f30_a_sender_that_stood_still_sends_after_another_one(stage: Faul
     held = await slow.deliveries.claims.submit(delivery_id)
     assert isinstance(held, ClaimedDelivery)
     await lapse_leases(stage.owner)
-    assert await deliver_webhook(other.deliveries, delivery_id) is None
+    assert await deliver_webhook(other.deliveries, delivery_id) == DONE
     late = Ended(held, "pending", datetime.now(UTC), Timing(), delay=0.0, status=500)
     assert not await slow.deliveries.records.submit(late)
     assert (await stage.evidence()).is_over(job_id)
@@ -179,7 +180,7 @@ async def test_f36_a_blocked_loop_starts_no_call_that_another_worker_may_have_ma
     lease = replace(stage.worker.jobs.leases.worker, connection=alone, name="blocked", id="", lease_seconds=1.0)
     await lease.register()
     worker = fresh_worker(stage.worker, lease=lease)
-    calls = worker.jobs.group_commit.calls
+    calls = worker.jobs.group_commit._calls
     mark = calls.statement
 
     async def mark_and_block(runs: Sequence[Run]) -> Sequence[bool | Failed]:

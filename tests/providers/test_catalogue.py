@@ -124,7 +124,7 @@ def test_a_provider_is_built_once() -> None:
     ],
 )
 def test_what_is_not_provider_and_name_is_refused(model: str) -> None:
-    assert "is not a model id, which is written provider/name" in message_of(open_catalogue(settings()), model)
+    assert "is not a model id; write it as provider/name" in message_of(open_catalogue(settings()), model)
 
 
 def test_the_nearest_names_are_told() -> None:
@@ -138,7 +138,7 @@ def test_the_nearest_names_are_told() -> None:
 def test_a_missing_key_is_named_and_what_needs_none() -> None:
     message = message_of(open_catalogue(settings(local_base_url=SERVER)), "openai/gpt-5")
 
-    assert "The provider `openai` is not set up: set INFERD_OPENAI_API_KEY" in message
+    assert "The provider `openai` is not configured: set INFERD_OPENAI_API_KEY" in message
     assert "models available here: echo/echo, local/smollm2-135m" in message
     assert "set INFERD_LOCAL_BASE_URL" in message_of(open_catalogue(settings()), "local/smollm2-135m")
 

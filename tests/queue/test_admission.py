@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from core.domain.ids import new_job_id
+from core.domain.run_again import DONE, After, RunAgain
 from core.queue.admission import Admission, Admitted
 from core.queue.keys import Lane, job_member
 from core.queue.payload import RUN_JOB
@@ -26,7 +27,7 @@ class Asked:
 class Claimed(Runs):
     """Tasks that are given a claim."""
 
-    async def claimed(self, context: dict[str, object], member: str, claim: object) -> float | None:
+    async def claimed(self, context: dict[str, object], member: str, claim: object) -> RunAgain:
         assert claim == "a claim"
         return await self.task(context, member)
 
@@ -43,7 +44,7 @@ async def test_what_a_claim_brings_is_asked_for_at_once(lanes: Lanes) -> None:
 async def test_what_is_not_admitted_makes_room_for_what_is(lanes: Lanes) -> None:
     runs = Claimed()
     refused, later, again, *admitted = await lanes.enqueue(6, Lane.INTERACTIVE)
-    asked = Asked({refused: None, later: 3600.0, again: 0.05})
+    asked = Asked({refused: DONE, later: After(3600), again: After(0.05)})
     async with lanes.worker(runs, slots=4, tasks={RUN_JOB: runs.claimed}, admit={RUN_JOB: asked.admit}) as worker:
         await runs.until(lambda: set(runs.members) == {again, *admitted} and not runs.running)
         await eventually(lambda: worker.job_counter == 0)
@@ -68,7 +69,7 @@ async def test_what_came_again_while_it_was_asked_for_is_asked_for_anew(lanes: L
     runs, job_id = Claimed(), new_job_id()
     member = job_member(job_id)
     may_answer = asyncio.Event()
-    asked = Asked({member: None})
+    asked = Asked({member: DONE})
 
     async def slowly(context: dict[str, object], members: Sequence[str]) -> list[Admission]:
         found = await asked.admit(context, members)

@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack
 import pytest
 
 from core.domain.ids import TenantId, new_job_id
+from core.domain.run_again import AT_FRONT, DONE, NOW, After, AtFront
 from core.queue.claims import Acquired, Claims, Finished
 from core.queue.enqueue import QueueEntry, job_entry
 from core.queue.fleet import Fleet, TenantCaps
-from core.queue.fragments import LINGER_MS
-from core.queue.keys import AT_THE_FRONT, JOB_LANES, Keys, Lane
-from core.queue.scripts import MAX_PARKED
+from core.queue.keys import JOB_LANES, Keys, Lane
+from core.queue.lua_text import LINGER_MS, MAX_PARKED
 from tests.queue.lanes import LEASE_SECONDS, Lanes, Runs
 from tests.support.waiting import eventually
 
@@ -22,12 +22,14 @@ def new_tenant() -> TenantId:
     return TenantId(uuid.uuid4())
 
 
-def entries(tenant: TenantId, count: int, lane: Lane = LANE, delay: float = 0.0) -> list[QueueEntry]:
-    return [job_entry(new_job_id(), lane, delay, tenant_id=tenant) for _ in range(count)]
+def entries(tenant: TenantId, count: int, lane: Lane = LANE, when: AtFront | After = NOW) -> list[QueueEntry]:
+    return [job_entry(new_job_id(), lane, when, tenant_id=tenant) for _ in range(count)]
 
 
-async def enqueue(lanes: Lanes, tenant: TenantId, count: int, lane: Lane = LANE, delay: float = 0.0) -> list[str]:
-    made = entries(tenant, count, lane, delay)
+async def enqueue(
+    lanes: Lanes, tenant: TenantId, count: int, lane: Lane = LANE, when: AtFront | After = NOW
+) -> list[str]:
+    made = entries(tenant, count, lane, when)
     await lanes.enqueuer.enqueue_now(made)
     return [each.member for each in made]
 
@@ -78,10 +80,10 @@ async def test_a_capped_tenants_jobs_go_on_one_by_one_in_their_order(lanes: Lane
     for turn in range(4):
         assert [each.member for each in running] == members[turn : turn + 2]
         assert await taken(claims, 10) == []
-        await claims.finish([Finished(running.pop(0), None)])
+        await claims.finish([Finished(running.pop(0), DONE)])
         running += await taken(claims, 10)
     # The last of them leaves nothing behind but the memory that it ran.
-    await claims.finish([Finished(each, None) for each in running])
+    await claims.finish([Finished(each, DONE) for each in running])
     left = [key.decode() async for key in lanes.redis.scan_iter(match=f"{lanes.keys.prefix}:*")]
     assert set(left) <= {f"{lanes.keys.group(LANE)}:flows"}
     assert 0 < await lanes.redis.pttl(f"{lanes.keys.group(LANE)}:flows") <= LEASE_SECONDS * 1000 + LINGER_MS
@@ -108,7 +110,7 @@ async def test_what_is_parked_is_known_and_keeps_its_place(lanes: Lanes) -> None
     assert await lanes.enqueuer.missing(LANE, made) == []
     await lanes.enqueuer.enqueue_now(made[1:])
     assert await lanes.members() == [running.member]
-    await claims.finish([Finished(running, None)])
+    await claims.finish([Finished(running, DONE)])
     assert [each.member for each in await taken(claims, 10)] == [made[1].member]
 
 
@@ -118,7 +120,7 @@ async def test_what_comes_for_a_tenant_at_its_cap_is_parked_and_wakes_nobody(lan
     await taken(claims, 10)
     (later,) = await enqueue(lanes, tenant, 1)
     assert later not in await lanes.members()
-    (rescued,) = await enqueue(lanes, tenant, 1, delay=AT_THE_FRONT)
+    (rescued,) = await enqueue(lanes, tenant, 1, when=AT_FRONT)
     assert rescued in await lanes.members()
     assert await taken(claims, 10) == []
 
@@ -169,7 +171,7 @@ async def test_a_tenants_own_cap_counts_over_all_lanes(lanes: Lanes) -> None:
     for lane in JOB_LANES:
         await enqueue(lanes, tenant, 2, lane)
     await enqueue(lanes, new_tenant(), 5)
-    acquired, *_ = await claims.claim([8, 8, 8])
+    acquired = (await claims.claim([8, 8, 8])).acquired
     assert sum(each.flow == tenant.hex for each in acquired) == 3
     assert len(acquired) == 8
 

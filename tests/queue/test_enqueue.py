@@ -80,7 +80,7 @@ async def test_a_submit_succeeds_when_redis_is_down(runtime: ApiRuntime, valkey:
     failed = enqueued("failed")
     await valkey.kill()
     job = await submit(runtime.jobs, tenant.id)
-    assert await runtime.jobs.group_commit.reads.submit((job.id, tenant.id)) is not None
+    assert await runtime.jobs.group_commit.read(job.id, tenant.id) is not None
     await eventually(lambda: enqueued("failed") > failed)
 
 

@@ -5,10 +5,11 @@ import uuid
 from collections import Counter
 
 from core.domain.ids import TenantId, new_job_id
+from core.domain.run_again import AT_FRONT, DONE, NOW, After, AtFront
 from core.queue.claims import Claims, Finished
 from core.queue.enqueue import job_entry
-from core.queue.fragments import LINGER_MS
-from core.queue.keys import AT_THE_FRONT, Lane, job_member
+from core.queue.keys import Lane, job_member
+from core.queue.lua_text import LINGER_MS
 from core.queue.shares import kept_free
 from tests.queue.lanes import LEASE_SECONDS, Lanes, Runs
 from tests.support.waiting import eventually
@@ -20,14 +21,14 @@ def new_tenant() -> TenantId:
     return TenantId(uuid.uuid4())
 
 
-async def enqueue(lanes: Lanes, tenant: TenantId, count: int, delay: float = 0.0) -> list[str]:
+async def enqueue(lanes: Lanes, tenant: TenantId, count: int, when: AtFront | After = NOW) -> list[str]:
     ids = [new_job_id() for _ in range(count)]
-    await lanes.enqueuer.enqueue_now([job_entry(each, LANE, delay, tenant_id=tenant) for each in ids])
+    await lanes.enqueuer.enqueue_now([job_entry(each, LANE, when, tenant_id=tenant) for each in ids])
     return [job_member(each) for each in ids]
 
 
 async def claim(claims: Claims, count: int) -> list[str]:
-    acquired, *_ = await claims.claim([0, count, 0])
+    acquired = (await claims.claim([0, count, 0])).acquired
     return [each.member for each in acquired]
 
 
@@ -63,7 +64,7 @@ async def test_who_was_away_gets_no_credit_for_it(lanes: Lanes) -> None:
 
 async def test_a_retry_does_not_wait_behind_its_tenants_backlog(lanes: Lanes) -> None:
     tenant = new_tenant()
-    (failed,) = await enqueue(lanes, tenant, 1, delay=60)
+    (failed,) = await enqueue(lanes, tenant, 1, when=After(60))
     await enqueue(lanes, tenant, 1000)
     await claim(lanes.claims(), 10)
     await make_due(lanes, [failed])
@@ -71,7 +72,7 @@ async def test_a_retry_does_not_wait_behind_its_tenants_backlog(lanes: Lanes) ->
 
 
 async def test_a_storm_of_retries_does_not_stand_before_others(lanes: Lanes) -> None:
-    storm = await enqueue(lanes, new_tenant(), 400, delay=60)
+    storm = await enqueue(lanes, new_tenant(), 400, when=After(60))
     await make_due(lanes, storm)
     await claim(lanes.claims(), 50)
     (quiet,) = await enqueue(lanes, new_tenant(), 1)
@@ -80,10 +81,10 @@ async def test_a_storm_of_retries_does_not_stand_before_others(lanes: Lanes) -> 
 
 async def test_what_begins_again_is_before_all(lanes: Lanes) -> None:
     flood = await enqueue(lanes, new_tenant(), 10)
-    (acquired,), *_ = await lanes.claims().claim([0, 1, 0])
-    await lanes.claims().finish([Finished(acquired, 0.0)])
+    (acquired,) = (await lanes.claims().claim([0, 1, 0])).acquired
+    await lanes.claims().finish([Finished(acquired, AT_FRONT)])
     assert await claim(lanes.claims(), 1) == [flood[0]]
-    (rescued,) = await enqueue(lanes, new_tenant(), 1, delay=AT_THE_FRONT)
+    (rescued,) = await enqueue(lanes, new_tenant(), 1, when=AT_FRONT)
     assert await claim(lanes.claims(), 1) == [rescued]
 
 
@@ -133,14 +134,15 @@ async def test_a_kept_slot_is_for_who_asks_for_little(lanes: Lanes) -> None:
 async def test_slots_are_kept_only_while_two_tenants_run_or_wait(lanes: Lanes) -> None:
     alone, claims = new_tenant(), lanes.claims()
     await enqueue(lanes, alone, 10)
-    retried = await enqueue(lanes, alone, 5, delay=60)
+    retried = await enqueue(lanes, alone, 5, when=After(60))
     await make_due(lanes, retried)
     assert not (await claims.claim([0, 3, 0])).contested
     (visitor,) = await enqueue(lanes, new_tenant(), 1)
     assert (await claims.claim([0, 0, 0])).contested
-    (held,), _, contested, _ = await claims.claim([0, 1, 0])
+    alone_again = await claims.claim([0, 1, 0])
+    (held,), contested = alone_again.acquired, alone_again.contested
     assert (held.member, contested) == (visitor, True)
-    await claims.finish([Finished(held, None)])
+    await claims.finish([Finished(held, DONE)])
 
     async def released() -> bool:
         return not (await claims.claim([0, 0, 0])).contested
@@ -157,7 +159,7 @@ async def test_what_waits_for_a_slot_does_not_wake_a_worker_that_has_only_kept_o
     due_in = (await lanes.claims().claim([0, 0, 0], kept=2)).due_in
     assert due_in is not None
     assert due_in > LEASE_SECONDS / 2
-    await enqueue(lanes, new_tenant(), 1, delay=LEASE_SECONDS / 2)
+    await enqueue(lanes, new_tenant(), 1, when=After(LEASE_SECONDS / 2))
     due_in = (await lanes.claims().claim([0, 0, 0], kept=2)).due_in
     assert due_in is not None
     assert 0 < due_in <= LEASE_SECONDS / 2

@@ -7,7 +7,7 @@ from contextlib import suppress
 import httpx2
 import orjson
 
-from core.db.batching import Failed
+from core.db.grouping import Failed
 from core.jobs.reconcile import Reconciler
 from core.jobs.records import Inserted, KeyHeld, NewJob
 from core.queue.keys import PAYLOAD, Lane
@@ -27,7 +27,7 @@ async def flow_of(runtime: WorkerRuntime, member: str) -> str:
 async def test_a_job_is_enqueued_although_who_submitted_it_went_away(
     api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant
 ) -> None:
-    inserts = api_runtime.jobs.group_commit.inserts
+    inserts = api_runtime.jobs.group_commit._inserts
     commit, going = inserts.statement, asyncio.Event()
 
     async def told(rows: Sequence[NewJob]) -> Sequence[Inserted | KeyHeld | Failed]:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from core.domain.ids import parse_job
+from core.domain.run_again import DONE, After, RunAgain
 from core.queue import worker as queue_worker
 from core.queue.keys import JOB_LANES, PAYLOAD, Lane
 from core.queue.payload import payload
@@ -69,13 +70,13 @@ async def test_a_freed_slot_wakes_it(lanes: Lanes, no_tick: None) -> None:
 
 async def test_the_next_due_time_wakes_it(lanes: Lanes, no_tick: None) -> None:
     runs = Runs()
-    await lanes.enqueue(delay=0.2)
+    await lanes.enqueue(when=After(0.2))
     async with lanes.worker(runs, listening=False):
         await runs.until(lambda: len(runs.members) == 1)
 
 
 async def test_a_run_that_asks_for_another_one_gets_it(lanes: Lanes, no_tick: None) -> None:
-    runs = Runs(lambda _: None if len(runs.members) == 3 else 0.05)
+    runs = Runs(lambda _: DONE if len(runs.members) == 3 else After(0.05))
     await lanes.enqueue()
     async with lanes.worker(runs):
         await emptied(lanes)
@@ -118,8 +119,8 @@ async def test_it_runs_no_more_than_it_has_slots(lanes: Lanes) -> None:
     assert len(runs.members) == 31
 
 
-def failing(error: BaseException) -> Callable[[str], float | None]:
-    def fail(_member: str) -> float | None:
+def failing(error: BaseException) -> Callable[[str], RunAgain]:
+    def fail(_member: str) -> RunAgain:
         raise error
 
     return fail
@@ -129,8 +130,8 @@ def failing(error: BaseException) -> Callable[[str], float | None]:
 async def test_a_task_that_raises_is_put_back_and_ends_nothing(
     lanes: Lanes, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_worker, "_LATER_SECONDS", 0.05)
-    runs = Runs(lambda member: None if runs.members.count(member) > 1 else failing(error)(member))
+    monkeypatch.setattr(queue_worker, "_LATER", After(0.05))
+    runs = Runs(lambda member: DONE if runs.members.count(member) > 1 else failing(error)(member))
     await lanes.enqueue(2)
     async with lanes.worker(runs):
         await emptied(lanes)
@@ -166,7 +167,7 @@ async def test_a_task_that_it_does_not_know_waits_for_a_worker_that_does(
     lanes: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F32: a newer version enqueued it."""
-    monkeypatch.setattr(queue_worker, "_LATER_SECONDS", 0.05)
+    monkeypatch.setattr(queue_worker, "_LATER", After(0.05))
     old, new = Runs(), Runs()
     (member,) = await lanes.enqueue()
     await lanes.redis.set(PAYLOAD + member, payload("summarise", member))
@@ -263,7 +264,7 @@ async def test_a_claim_under_way_when_it_is_stopped_is_handed_back(
 
         async def claim_and_stop(*args: object) -> object:
             found = await claim(*args)  # type: ignore[arg-type]
-            if found[0]:
+            if found.acquired:
                 worker.stop()
             return found
 

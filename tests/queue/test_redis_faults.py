@@ -5,6 +5,7 @@ import asyncio
 
 import pytest
 
+from core.domain.run_again import AT_FRONT, DONE
 from core.queue import connect as queue_connect
 from core.queue import worker as queue_worker
 from core.queue.keys import Keys
@@ -54,7 +55,7 @@ async def test_it_claims_at_once_when_redis_is_back(
 
 async def test_what_runs_goes_on_when_redis_forgets_everything(valkey: OwnValkey, keys: Keys) -> None:
     """F7: and a later run that it asks for is not lost with the rest."""
-    runs = Runs(lambda member: 0.0 if runs.members.count(member) == 1 else None)
+    runs = Runs(lambda member: AT_FRONT if runs.members.count(member) == 1 else DONE)
     runs.may_end.clear()
     async with open_lanes(valkey.url, keys) as lanes, lanes.worker(runs, slots=12):
         members = await lanes.enqueue(10)
@@ -107,7 +108,7 @@ async def test_a_redis_that_hangs_does_not_hang_the_worker(
 
 async def test_a_full_redis_is_emptied_by_its_workers(valkey: OwnValkey, keys: Keys) -> None:
     """F38: a claim takes no new memory in the end, so it is not refused, and every job that ends frees some."""
-    runs = Runs(lambda member: 0.0 if runs.members.count(member) == 1 else None)
+    runs = Runs(lambda member: AT_FRONT if runs.members.count(member) == 1 else DONE)
     async with open_lanes(valkey.url, keys) as lanes, valkey.client() as client:
         members = await lanes.enqueue(30)
         await client.config_set("maxmemory", 1)

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from core.domain.run_again import AT_FRONT, After
 from core.queue import worker as queue_worker
 from core.queue.claims import Finished
 from core.queue.keys import Lane
@@ -45,7 +46,7 @@ async def hearing(lanes: Lanes, *workers: str) -> AsyncIterator[list[str]]:
 
 
 async def idle(lanes: Lanes, name: str, slots: int = 10) -> None:
-    acquired, *_ = await lanes.claims(worker=name).claim([0, slots, 0])
+    acquired = (await lanes.claims(worker=name).claim([0, slots, 0])).acquired
     assert acquired == []
 
 
@@ -57,7 +58,7 @@ async def test_one_new_job_wakes_one_worker_the_freest(lanes: Lanes) -> None:
         await lanes.enqueue(1)
         await eventually(lambda: heard == ["b", "c"])
         # A claim that leaves slots open says so again.
-        acquired, *_ = await lanes.claims(worker="b").claim([0, 9, 0])
+        acquired = (await lanes.claims(worker="b").claim([0, 9, 0])).acquired
         assert len(acquired) == 2
         await lanes.enqueue(5)
         await eventually(lambda: sorted(heard) == ["a", "b", "b", "c"])
@@ -68,7 +69,7 @@ async def test_a_worker_without_open_slots_is_not_woken(lanes: Lanes) -> None:
         await idle(lanes, "full", 20)
         await lanes.enqueue(1)
         await eventually(lambda: heard == ["full"])
-        acquired, *_ = await lanes.claims(worker="full").claim([0, 1, 0])
+        acquired = (await lanes.claims(worker="full").claim([0, 1, 0])).acquired
         assert len(acquired) == 1
         await idle(lanes, "free")
         await lanes.enqueue(1)
@@ -121,19 +122,19 @@ async def test_what_is_put_back_for_now_wakes_another(lanes: Lanes) -> None:
     first, second = (await claims.claim([0, 2, 0])).acquired
     async with hearing(lanes, "other") as heard:
         await idle(lanes, "other")
-        await claims.finish([Finished(first, 20.0)])
-        await claims.finish([Finished(second, 0.0)])
+        await claims.finish([Finished(first, After(20))])
+        await claims.finish([Finished(second, AT_FRONT)])
         await eventually(lambda: heard == ["other"])
 
 
 async def test_only_one_idle_worker_looks_when_the_next_time_comes(lanes: Lanes) -> None:
-    await lanes.enqueue(1, delay=0.5)
+    await lanes.enqueue(1, when=After(0.5))
     first, second = lanes.claims(worker="first"), lanes.claims(worker="second")
     due_in = (await first.claim([0, 1, 0])).due_in
     assert due_in is not None
     assert (await second.claim([0, 1, 0])).due_in is None
     assert (await first.claim([0, 1, 0])).due_in is not None
-    await lanes.enqueue(1, delay=0.05)
+    await lanes.enqueue(1, when=After(0.05))
     assert (await second.claim([0, 1, 0])).due_in is not None
 
 

@@ -14,7 +14,7 @@ from core.domain.ids import EventId, JobId, LeaseToken, new_job_id, new_uuid
 from core.domain.job_state import TERMINAL, JobState
 from core.domain.transitions import Transition
 from core.jobs import store
-from core.jobs.records import Applied, Change, ClaimedJob, RowLocked
+from core.jobs.records import Applied, Change, ClaimedJob, RowLocked, Run
 from tests.conftest import OwnerPool
 from tests.stores.conftest import Rows
 from tests.support import jobs
@@ -57,7 +57,7 @@ async def running(fleet: Database, tenant: Tenant) -> ClaimedJob:
             connection, tenant.id, webhook_url="https://example.com/hook", webhook_events=jobs.EVERY_EVENT
         )
         (claimed,) = await jobs.claim(connection, [job_id])
-        await store.mark_called(connection, [(job_id, tenant.id, 1)])
+        await store.mark_called(connection, [Run(job_id, tenant.id, 1)])
     return claimed
 
 
@@ -160,7 +160,7 @@ async def test_of_many_ends_at_once_exactly_one_happens(
 async def test_batches_in_any_order_do_not_deadlock(database: Database, fleet: Database, tenant: Tenant) -> None:
     async with hot_transaction(fleet, None) as connection:
         claimed = await jobs.claim(connection, [await jobs.insert(connection, tenant.id) for _ in range(60)])
-    runs = [(each.id, each.tenant_id, each.run_no) for each in claimed]
+    runs = [Run(each.id, each.tenant_id, each.run_no) for each in claimed]
 
     async def mark(backwards: bool) -> None:
         async with hot_transaction(fleet, None) as connection:

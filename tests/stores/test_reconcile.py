@@ -83,7 +83,7 @@ async def test_only_what_is_due_and_queued_is_enqueued(
 ) -> None:
     (later,) = await submit(api_runtime, worker_runtime, tenant, run_at=datetime.now(UTC) + timedelta(hours=1))
     running, cancelled = await submit(api_runtime, worker_runtime, tenant, 2)
-    await worker_runtime.jobs.group_commit.claims.submit(running)
+    await worker_runtime.jobs.group_commit.claim(running)
     await cancel_jobs(api_runtime.jobs, tenant.id, [cancelled])
     await forget(worker_runtime, later, running, cancelled)
 
@@ -174,7 +174,7 @@ async def test_a_job_that_nobody_holds_in_truth_is_claimed_again(
 
     async def claimed() -> str | None:
         await worker_runtime.redis.zadd(lane, {member: 0})
-        acquired, *_ = await claims.claim([1])
+        acquired = (await claims.claim([1])).acquired
         return acquired[0].member if acquired else None
 
     assert await claimed() is None

@@ -20,7 +20,7 @@ from core.domain.errors import Gone, NotFound
 from core.domain.ids import JobId, TenantId, new_uuid
 from core.jobs import queries, store
 from core.jobs.queries import JobFilter
-from core.jobs.records import Change
+from core.jobs.records import Change, JobKey, Run
 from core.runtime import ApiRuntime
 from core.settings import DatabaseSettings
 from tests.conftest import OwnerPool
@@ -263,12 +263,12 @@ async def test_the_callers_queries_name_their_tenant_and_do_not_need_the_net(
         assert isinstance(await queries.why_missing(session, tenant.id, theirs), NotFound)
         assert isinstance(await queries.why_missing(session, tenant.id, mine), Gone)
     async with hot_transaction(fleet, None) as connection:
-        assert await queries.get_many(connection, make_sealer(None), [(theirs, tenant.id)]) == [None]
+        assert await queries.get_many(connection, make_sealer(None), [JobKey(theirs, tenant.id)]) == [None]
         assert set(await store.hold(connection, tenant.id, [mine, theirs])) == {mine}
-        assert await store.delete(connection, [(theirs, tenant.id)]) == 0
+        assert await store.delete(connection, [JobKey(theirs, tenant.id)]) == 0
         cancel = Change(theirs, tenant.id, transitions.cancel())
         assert await store.apply(connection, [cancel]) == [None]
-        assert await store.mark_called(connection, [(theirs, tenant.id, 1)]) == [False]
+        assert await store.mark_called(connection, [Run(theirs, tenant.id, 1)]) == [False]
     assert [row.tenant_id for row in await list_keys(fleet, tenant.id)] == [tenant.id]
     with pytest.raises(NotFound):
         await revoke_key(fleet, tenant.id, other_tenant.key.split("_")[2])

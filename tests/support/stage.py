@@ -36,7 +36,7 @@ class Stage:
 
     async def job(self, job_id: JobId) -> JobRecord:
         """As its caller reads it."""
-        found = await self.api.jobs.group_commit.reads.submit((job_id, self.tenant.id))
+        found = await self.api.jobs.group_commit.read(job_id, self.tenant.id)
         assert found is not None
         return found
 

@@ -18,7 +18,7 @@ from cli.exit_codes import CommandFailed, ExitCode
 from cli.webhooks import calls as webhook_calls
 from cli.webhooks.listener import Listening, listen
 from cli.webhooks.signature import check, problem_with, time_now
-from core.webhooks.signing import new_signing_secret, sign, verifying_secret
+from core.webhooks.egress.signing import new_signing_secret, sign, verifying_secret
 from tests.support.processes import RunningApi
 from tests.support.receiver import receive
 from tests.support.tenants import Tenant

@@ -13,8 +13,8 @@ import pytest
 
 from core.domain.ids import TenantId, new_uuid
 from core.settings import WebhookSettings
-from core.webhooks.egress import Egress
-from core.webhooks.exchange import Answered, Crowded, NoAnswer
+from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer
+from core.webhooks.egress.post import Egress
 from tests.support.nameserver import Nameserver, serve_names
 from tests.webhooks.certificates import make_authority, self_signed
 from tests.webhooks.raw_receiver import (

@@ -138,7 +138,7 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_the_others_are_told(
         assert (found["enabled"], found["disabled_reason"]) == (False, "gone")
         assert found["disabled_at"] is not None
         (exhausted,) = await deliveries_in(api, dead, "exhausted", 1)
-        assert (exhausted["status"], exhausted["error"], exhausted["attempts"]) == (410, "gone", 1)
+        assert (exhausted["http_status"], exhausted["error"], exhausted["attempts"]) == (410, "gone", 1)
         # It still collects what it misses, and is given it when it is back.
         await run_job(api)
         await deliveries_in(api, dead, "skipped", 1)

@@ -14,10 +14,10 @@ from core.domain.ids import DeliveryId, EndpointId, EventId, JobId, LeaseToken, 
 from core.queue.enqueue import delivery_entry
 from core.runtime import WorkerRuntime
 from core.settings import Settings
-from core.webhooks import deliver
-from core.webhooks.exchange import Answered, NoAnswer, Problem, Timing
-from core.webhooks.records import ClaimedDelivery, Ended
-from core.webhooks.schedule import WAITS
+from core.webhooks.deliveries import deliver
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.schedule import WAITS
+from core.webhooks.egress.exchange import Answered, NoAnswer, Problem, Timing
 from tests.conftest import MakeSettings, OwnerPool
 from tests.support.processes import RunningWorker, run_worker
 from tests.support.receiver import receive

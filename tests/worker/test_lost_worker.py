@@ -6,6 +6,7 @@ import pytest
 
 from core.domain.job_state import JobState
 from core.jobs import store
+from core.jobs.records import Run
 from core.jobs.sweep import rescue_jobs
 from core.queue.enqueue import job_entry
 from core.queue.keys import Lane, job_member
@@ -91,7 +92,7 @@ async def test_neighbours_of_a_dead_worker_lose_no_attempt(stage: WorkerStage, w
     async with worker_runtime.database.pool.acquire() as connection, connection.transaction():
         called, waiting = [await insert(connection, stage.tenant.id) for _ in range(2)]
         first, _ = await claim(connection, [called, waiting], dead=True)
-        assert await store.mark_called(connection, [(called, stage.tenant.id, first.run_no)]) == [True]
+        assert await store.mark_called(connection, [Run(called, stage.tenant.id, first.run_no)]) == [True]
     assert await rescue_jobs(worker_runtime.jobs) == 2
     rows = [await stage.row(job_id) for job_id in (called, waiting)]
     assert [(row["state"], row["attempts_used"], row["worker_losses"]) for row in rows] == [

@@ -12,6 +12,7 @@ from core.db.faults import STORE_FAULTS
 from core.db.session import hot_statement, hot_transaction
 from core.domain.ids import JobId
 from core.domain.job_state import JobState
+from core.domain.run_again import DONE
 from core.providers.catalogue import Catalogue
 from core.providers.port import Provider
 from core.runtime import open_worker
@@ -129,7 +130,7 @@ async def test_a_call_does_not_go_out_when_the_lease_may_be_over(
         return lease.is_valid
 
     await eventually(renewed, what="the lease is renewed")
-    assert await asyncio.wait_for(running, 20) is None
+    assert await asyncio.wait_for(running, 20) == DONE
     assert len(stage.fake.calls) == 1
 
 

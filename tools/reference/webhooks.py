@@ -14,9 +14,9 @@ from core.domain.ids import EventId, JobId
 from core.domain.inference import Usage
 from core.domain.job_state import TERMINAL, JobState
 from core.domain.transitions import Failure, cancel, expire
-from core.webhooks.egress import USER_AGENT
-from core.webhooks.schedule import MAX_ATTEMPTS, WAITS
-from core.webhooks.signing import sign
+from core.webhooks.deliveries.schedule import MAX_ATTEMPTS, WAITS
+from core.webhooks.egress.post import USER_AGENT
+from core.webhooks.egress.signing import sign
 from tools.reference.page import Page, code, fenced, markdown, table
 
 _AT: Final = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)

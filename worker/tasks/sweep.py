@@ -17,8 +17,8 @@ from core.jobs.reconcile import Reconciler
 from core.jobs.sweep import BATCH, declare_dead, expire_jobs, rescue_jobs
 from core.jobs.sweep_turns import SweepTurns
 from core.runtime import WorkerRuntime
-from core.webhooks.recover import advance_recoveries
-from core.webhooks.settle import settle_endpoints
+from core.webhooks.deliveries.recover import advance_recoveries
+from core.webhooks.endpoints.settle import settle_endpoints
 
 # A turn outlasts the pause until its holder's next round; otherwise it would change hands each time.
 _TURN_PERIODS: Final = 2.5

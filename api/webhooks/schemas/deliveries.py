@@ -16,18 +16,26 @@ from core.domain.ids import (
     DeliveryId,
     EndpointId,
     InvalidId,
+    JobId,
     parse,
     show,
     show_job,
 )
-from core.webhooks.records import AttemptLine, DeliveryDetail, DeliveryFilter, DeliverySummary, RecoveryRecord
+from core.webhooks.deliveries.records import (
+    AttemptLine,
+    DeliveryDetail,
+    DeliveryFilter,
+    DeliveryPage,
+    DeliverySummary,
+    RecoveryRecord,
+)
 
 DeliveryStatus = Literal["pending", "delivered", "exhausted", "skipped"]
 _LONGEST_RANGE: Final = timedelta(days=92)
 
 
 class DeliveryListQuery(BaseModel):
-    """A page of an endpoint's deliveries; every field narrows."""
+    """A page of deliveries; every field narrows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,10 +55,11 @@ class DeliveryListQuery(BaseModel):
         except InvalidId:
             raise InvalidParameter("after: take it from the `next_cursor` of a page.", param="after") from None
 
-    def filter(self, endpoint_id: EndpointId) -> DeliveryFilter:
+    def filter(self, *, endpoint_id: EndpointId | None = None, job_id: JobId | None = None) -> DeliveryFilter:
         return DeliveryFilter(
             endpoint_id=endpoint_id,
-            states=tuple(self.status),
+            job_id=job_id,
+            statuses=tuple(self.status),
             event_type=self.event_type,
             created_after=self.created_after,
             created_before=self.created_before,
@@ -79,7 +88,7 @@ class RecoverWebhooks(BaseModel):
 
 
 class DeliveryLineView(TypedDict):
-    """A delivery; `webhook_id` is the `webhook-id` header of all its attempts, `status` the last one's HTTP status."""
+    """A delivery; `webhook_id` is the `webhook-id` header of all its attempts, `http_status` the last answer's."""
 
     id: str
     object: str
@@ -87,10 +96,10 @@ class DeliveryLineView(TypedDict):
     event: str
     webhook_endpoint_id: str | None
     job_id: str | None
+    status: str
     url: str
-    state: str
     attempts: int
-    status: int | None
+    http_status: int | None
     error: str | None
     created_at: datetime
     delivered_at: datetime | None
@@ -113,7 +122,7 @@ class AttemptLineView(TypedDict):
     attempt: int
     trigger: str
     started_at: datetime
-    status: int | None
+    http_status: int | None
     error: str | None
     timing: TimingView
     retry_after_seconds: float | None
@@ -161,10 +170,10 @@ def delivery_line(delivery: DeliverySummary) -> DeliveryLineView:
         "event": delivery.event_type,
         "webhook_endpoint_id": None if delivery.endpoint_id is None else show(ENDPOINT, delivery.endpoint_id),
         "job_id": None if delivery.job_id is None else show_job(delivery.job_id),
-        "url": delivery.url,
-        "state": delivery.state,
-        "attempts": delivery.attempts,
         "status": delivery.status,
+        "url": delivery.url,
+        "attempts": delivery.attempts,
+        "http_status": delivery.http_status,
         "error": delivery.error,
         "created_at": delivery.created_at,
         "delivered_at": delivery.delivered_at,
@@ -180,12 +189,12 @@ def delivery_view(delivery: DeliveryDetail) -> DeliveryDetailView:
     }
 
 
-def delivery_list(page: list[DeliverySummary], *, has_more: bool) -> DeliveryListView:
+def delivery_list(page: DeliveryPage) -> DeliveryListView:
     return {
         "object": "list",
-        "data": [delivery_line(each) for each in page],
-        "has_more": has_more,
-        "next_cursor": show(DELIVERY, page[-1].id) if has_more else None,
+        "data": [delivery_line(each) for each in page.deliveries],
+        "has_more": page.has_more,
+        "next_cursor": show(DELIVERY, page.deliveries[-1].id) if page.has_more else None,
     }
 
 
@@ -211,7 +220,7 @@ def _attempt(line: AttemptLine) -> AttemptLineView:
         "attempt": line.attempt,
         "trigger": line.trigger,
         "started_at": line.started_at,
-        "status": line.status,
+        "http_status": line.http_status,
         "error": line.error,
         "timing": {
             "dns_ms": timing.dns_ms,

@@ -8,7 +8,13 @@ from typing_extensions import TypedDict
 
 from core.domain.errors import InvalidParameter
 from core.domain.ids import ENDPOINT, EndpointId, InvalidId, parse, show
-from core.webhooks.records import EndpointDraft, EndpointRecord, RevealedEndpoint
+from core.webhooks.endpoints.records import (
+    EndpointChanges,
+    EndpointDraft,
+    EndpointPage,
+    EndpointRecord,
+    RevealedEndpoint,
+)
 
 EndpointEvent = Literal[
     "job.succeeded", "job.failed", "job.cancelled", "job.expired",
@@ -65,14 +71,16 @@ class UpdateWebhookEndpoint(_Strict):
                 raise ValueError(f"{field} must not be null; leave it out to keep it")
         return self
 
-    def changes(self) -> dict[str, object]:
-        """The fields of an EndpointDraft that are named."""
-        named: dict[str, object] = {
-            field: getattr(self, field) for field in self.model_fields_set if field not in ("enabled", "event_types")
-        }
-        if self.event_types is not None:
-            named["event_types"] = tuple(dict.fromkeys(self.event_types))
-        return named
+    def changes(self) -> EndpointChanges:
+        return EndpointChanges(
+            name=self.name,
+            url=self.url,
+            event_types=None if self.event_types is None else tuple(dict.fromkeys(self.event_types)),
+            include_result=self.include_result,
+            max_per_second=self.max_per_second,
+            changes_rate="max_per_second" in self.model_fields_set,
+            enabled=self.enabled,
+        )
 
 
 class RotateWebhookSecret(_Strict):
@@ -98,7 +106,7 @@ class EndpointListQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-    after: str | None = Field(default=None, description="`last_id` of the page before.")
+    after: str | None = Field(default=None, description="`next_cursor` of the page before.")
 
     def before_id(self) -> EndpointId | None:
         """The cursor: endpoints older than this one. Raises InvalidParameter."""
@@ -107,7 +115,7 @@ class EndpointListQuery(BaseModel):
         try:
             return EndpointId(parse(ENDPOINT, self.after))
         except InvalidId:
-            raise InvalidParameter("after: take it from the `last_id` of a page.", param="after") from None
+            raise InvalidParameter("after: take it from the `next_cursor` of a page.", param="after") from None
 
 
 class WebhookEndpointView(TypedDict):
@@ -139,11 +147,12 @@ class RevealedEndpointView(WebhookEndpointView):
 
 
 class EndpointListView(TypedDict):
+    """A page, newest first; `next_cursor` is the `after` of the next one."""
+
     object: str
     data: list[WebhookEndpointView]
     has_more: bool
-    first_id: str | None
-    last_id: str | None
+    next_cursor: str | None
 
 
 class DeletedEndpointView(TypedDict):
@@ -187,6 +196,15 @@ def endpoint_view(endpoint: EndpointRecord) -> WebhookEndpointView:
         "disabled_at": _seconds(endpoint.disabled_at),
         "failures": endpoint.failures,
         "failing_since": _seconds(endpoint.failing_since),
+    }
+
+
+def endpoint_list(page: EndpointPage) -> EndpointListView:
+    return {
+        "object": "list",
+        "data": [endpoint_view(each) for each in page.endpoints],
+        "has_more": page.has_more,
+        "next_cursor": show(ENDPOINT, page.endpoints[-1].id) if page.has_more else None,
     }
 
 

@@ -2,7 +2,7 @@
 -- the memory goes (prune_deleted.sql); those that have ended go at once.
 WITH gone AS (
     DELETE FROM jobs
-    USING unnest($1::uuid[], $2::uuid[]) AS wanted (id, tenant_id)
+    USING :rows AS wanted
     WHERE jobs.id = wanted.id AND jobs.tenant_id = wanted.tenant_id
         -- guard: delete-ended-only
         AND jobs.finished_at IS NOT NULL

@@ -5,5 +5,5 @@ WHERE state IN ('queued', 'running') AND deadline_at IS NOT NULL
     -- guard: expire-passed-only
     AND deadline_at <= now()
 ORDER BY deadline_at
-LIMIT $1
+LIMIT :most
 FOR UPDATE SKIP LOCKED

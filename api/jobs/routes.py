@@ -25,8 +25,8 @@ from core.domain.ids import JOB, JobId, show_job
 from core.domain.job_state import EDGES, TERMINAL, Edge
 from core.jobs.cancel import cancel_jobs
 from core.jobs.delete import delete_job
-from core.jobs.queries import JobSummary, list_jobs, why_missing
-from core.jobs.records import JobRecord
+from core.jobs.queries import list_jobs, why_missing
+from core.jobs.records import JobRecord, JobSummary
 from core.jobs.retry import retry_jobs
 from core.jobs.submit import Order, submit_job
 

@@ -11,8 +11,7 @@ from core.domain.errors import JOB_NEXT_STEPS
 from core.domain.ids import DELIVERY, show
 from core.domain.transitions import AttemptOutcome, Billed
 from core.jobs.explain import next_step
-from core.jobs.records import JobSummary
-from core.jobs.records import AttemptRecord, JobRecord
+from core.jobs.records import AttemptRecord, JobRecord, JobSummary
 from core.providers.fault_codes import CODES, FaultClass
 
 _URL = f"/v1/jobs/job_{HEX}"

@@ -126,6 +126,7 @@ def rescue(worker_losses: int, *, call_went_out: bool, attempts_left: bool, coun
         return Transition(
             Edge.RESCUE, JobState.QUEUED, AttemptOutcome.UNKNOWN, attempts_delta=-1, delay=0.0, failure=lost
         )
+    # guard: two-lost-workers
     if (counts and worker_losses + 1 >= MAX_WORKER_LOSSES) or not attempts_left:
         return Transition(Edge.RESCUE, JobState.FAILED, AttemptOutcome.UNKNOWN, loses_worker=counts, failure=lost)
     return Transition(

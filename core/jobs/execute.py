@@ -131,6 +131,7 @@ async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: f
 
 async def _infer(context: RunContext, job: ClaimedJob, lease: Lease, deadline: float | None) -> InferenceResult:
     """One call, or the answer that an earlier run left behind. Raises Fault, LeaseEnded, _PutBack or _Unusable."""
+    # guard: spool-before-call
     if job.follows_lost_run and (spooled := await context.spool.take(job)) is not None:
         log.info("spooled_answer_used")
         return spooled
@@ -201,6 +202,7 @@ async def _announce_call(context: RunContext, job: ClaimedJob, lease: Lease) -> 
             log.warning("call_waits_for_store", error=type(error).__name__)
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
             continue
+        # guard: call-own-run
         if not ours:
             raise LeaseEnded(LeaseEnd.LOST)
         if lease.may_call:

@@ -62,6 +62,7 @@ class Lease:
     @property
     def may_call(self) -> bool:
         """Whether a call may begin: with half a lease to spare for a process that is slow to send it."""
+        # guard: call-within-lease
         return self.ended is None and self.worker.may_claim
 
     def check(self) -> None:
@@ -151,6 +152,7 @@ class Leases:
         if worker_id == self.worker.id:
             for lease in held:
                 if (lease.job.id, lease.job.run_no) not in ours and self._held.get(lease.job.id) is lease:
+                    # guard: lost-run-ends
                     lease.end(LeaseEnd.LOST)
         return ours
 

@@ -153,6 +153,7 @@ class Reconciler:
         missing = await self.context.enqueuer.missing(lane, due)
         if not missing:
             return 0, 0
+        # guard: reconcile-enqueues
         left_out = await self.context.enqueuer.enqueue_now(missing)
         if left_out < len(missing):
             count(SWEPT, "enqueued", by=len(missing) - left_out)

@@ -140,6 +140,7 @@ async def _settled(context: JobContext, job: NewJob, draft: Draft, outcome: Inse
         case Inserted() as inserted:
             count(SUBMITTED, job.model.partition("/")[0], job.priority.value)
             return Submission(_new_record(job, inserted, draft), replayed=False)
+        # guard: key-same-body
         case KeyHeld(job_id=held_by, fingerprint=first) if first == job.fingerprint:
             return Submission(await _held_job(context, job.tenant_id, held_by), replayed=True)
         case KeyHeld():

@@ -2,7 +2,7 @@
 
 `watch_edges` puts itself between core and its drivers: PostgreSQL statements, Redis commands, and HTTP requests to
 providers and receivers. A Plan, which follows the tasks of one scenario by a context variable, notes each Step as it
-is taken, and at one of them does what it was told: fails before or after, is cancelled, or ends the process.
+is taken, and at one of them does what the plan says: fails before or after, is cancelled, or ends the process.
 """
 
 import asyncio

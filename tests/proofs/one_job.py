@@ -1,6 +1,6 @@
 """One job from its submission to its webhook, by the product's own parts, one after the other and without their loops.
 
-So its steps come in the same order each time, and what is cut short stays as it was left: nobody mends it meanwhile.
+So its steps come in the same order each time, and what is cut short stays as it was left: nothing repairs it meanwhile.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Setting:
 
 
 async def run_one_job(api: ApiRuntime, worker: WorkerRuntime, setting: Setting, name: str, plan: Plan) -> JobId:
-    """Submits it until the client has an answer, then gives worker and sender one turn each. Answers the job's id.
+    """Submits it until the client has an answer, then gives worker and sender one turn each. Returns the job's id.
 
     `name` is the client's Idempotency-Key, and the lanes' prefix, so that runs side by side do not meet in Redis.
     """

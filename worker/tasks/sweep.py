@@ -78,7 +78,9 @@ async def judge(runtime: WorkerRuntime) -> int:
 async def repair(runtime: WorkerRuntime) -> int:
     """Takes back the jobs of dead workers, and ends jobs past their deadlines. Never raises."""
     # One's fault must not stop the other.
+    # guard: sweep-rescues
     await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))
+    # guard: sweep-expires
     await _step("expire", lambda: _all(lambda: expire_jobs(runtime.jobs)))
     return 0
 

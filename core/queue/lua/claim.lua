@@ -42,6 +42,7 @@ local function put_off_if_held(lane, member)
     local left = redis.call('PTTL', IN_PROGRESS .. member)
     if left == -2 then return false end
     -- A holder without an end would hold for ever, whoever wrote it.
+    -- guard: foreign-hold-expires
     if left == -1 then redis.call('PEXPIRE', IN_PROGRESS .. member, lease_ms) end
     redis.call('ZADD', lane, 'XX', now + 1000, member)
     return true
@@ -78,6 +79,8 @@ local function take(index, most, below)
                     park(lane, flow, member, due[i + 1])
                     parked = parked + 1
                 end
+            -- guard: hold-taken-once
+            -- guard: hold-expires
             elseif redis.call('SET', IN_PROGRESS .. member, token, 'NX', 'PX', lease_ms) then
                 moved[#moved + 1] = now + lease_ms
                 moved[#moved + 1] = member
@@ -93,6 +96,7 @@ local function take(index, most, below)
                 put_off_if_held(lane, member)
             end
         end
+        -- guard: claimed-score-moves
         if #moved > 0 then redis.call('ZADD', lane, 'XX', unpack(moved)) end
     end
     for i = 1, index do rooms[i] = rooms[i] - got end

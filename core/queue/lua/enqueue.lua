@@ -61,7 +61,9 @@ for _, row in ipairs(rows) do
     if not place and not parked and not row.at_front and is_full(flow) then
         refused = refused + 1
     else
+        -- guard: payload-expires
         redis.call('SET', PAYLOAD .. member, row.payload, 'PX', row.delay_ms + PAYLOAD_LIFE_MS)
+        -- guard: enqueue-ends-hold
         if holders[member] then
             redis.call('DEL', IN_PROGRESS .. member)
             holders[member] = false
@@ -78,6 +80,7 @@ for _, row in ipairs(rows) do
                 places[member] = nil
             else
                 scored[#scored + 1] = score
+                -- guard: enqueue-once
                 scored[#scored + 1] = member
                 places[member] = score
                 written = written + 1

@@ -15,6 +15,7 @@ for i, row in ipairs(call.rows) do
     local member, holder = row.member, holders[i]
     local again = row.again ~= 'done'
     local score = row.again == 'front' and 0 or now + row.delay_ms
+    -- guard: finish-own-hold
     if holder == row.token then
         ended[#ended + 1] = IN_PROGRESS .. member
         if again then

@@ -5,6 +5,7 @@ local group, lease_ms = call.group, call.lease_ms
 local renewed, running = 0, {}
 for _, hold in ipairs(call.holds) do
     local member = hold.member
+    -- guard: renew-own-hold
     if redis.call('GET', IN_PROGRESS .. member) == hold.token then
         redis.call('PEXPIRE', IN_PROGRESS .. member, lease_ms)
         redis.call('PEXPIRE', PAYLOAD .. member, lease_ms + PAYLOAD_LIFE_MS)

@@ -1,4 +1,7 @@
-"""An API, a worker, a provider and a receiver, for jobs that meet faults; and how one healthy worker mends them."""
+"""The stage of the proofs that let one job meet a fault: the common one, a worker, a provider and a receiver.
+
+It runs a job with a plan of faults, lets the leases expire, and then lets one healthy worker finish what was left.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -9,32 +12,31 @@ from core.domain.ids import JobId
 from core.jobs.reconcile import Reconciler
 from core.jobs.sweep import expire_jobs, rescue_jobs
 from core.queue.keys import Keys
-from core.runtime import ApiRuntime, WorkerRuntime, open_api, open_worker
+from core.runtime import WorkerRuntime, open_api, open_worker
 from core.settings import DatabaseSettings, Settings
 from tests.conformance.fake_provider import FakeProvider
 from tests.conftest import MakeSettings, OwnerPool
-from tests.proofs.correct_end import Witnesses, left_in_redis
 from tests.proofs.edges import Plan
+from tests.proofs.evidence import Evidence, left_in_redis
 from tests.proofs.fresh import fresh_worker
 from tests.proofs.lapse import lapse_leases, lapse_redis, merge_lanes
 from tests.proofs.one_job import Setting, one_turn, run_one_job
-from tests.proofs.view import look
 from tests.support.processes import run_worker
 from tests.support.receiver import Receiver, receive
+from tests.support.stage import Stage
 from tests.support.tenants import Tenant
+from tests.support.view import look
 from tests.support.waiting import eventually
 from tests.support.workers import enlist
 from worker.lifecycle import make_workers
 
 
 @dataclass(frozen=True)
-class FaultScene:
-    """`api` and `worker` have connections for many jobs side by side."""
+class FaultStage(Stage):
+    """`api` and `worker` have connections for many jobs side by side. `setting` is where each job goes."""
 
     settings: Settings
-    api: ApiRuntime
     worker: WorkerRuntime
-    owner: OwnerPool
     setting: Setting
     fake: FakeProvider
     receiver: Receiver
@@ -49,12 +51,12 @@ class FaultScene:
         await lapse_leases(self.owner)
         await lapse_redis(self.worker.redis, self.worker.keys)
 
-    async def a_healthy_worker_ends(self, job_ids: Sequence[JobId]) -> Witnesses:
+    async def a_healthy_worker_ends(self, job_ids: Sequence[JobId]) -> Evidence:
         """The real one, with all its loops."""
 
         async def all_over() -> bool:
-            witnesses = await self.witnesses()
-            return all(witnesses.is_over(job_id) for job_id in job_ids)
+            evidence = await self.evidence()
+            return all(evidence.is_over(job_id) for job_id in job_ids)
 
         async def nothing_left() -> bool:
             return not await left_in_redis(self.worker.redis, self.worker.keys, job_ids)
@@ -62,17 +64,17 @@ class FaultScene:
         async with run_worker(self.settings):
             await eventually(all_over, seconds=20, what="a healthy worker ends every job")
             await eventually(nothing_left, what="Redis forgets the jobs")
-        return await self.witnesses()
+        return await self.evidence()
 
     async def until_over(self, job_id: JobId) -> None:
         """Whoever is at work."""
 
         async def is_over() -> bool:
-            return (await self.witnesses()).is_over(job_id)
+            return (await self.evidence()).is_over(job_id)
 
         await eventually(is_over, what="a healthy worker ends the job")
 
-    async def mend(self, job_id: JobId) -> None:
+    async def repair(self, job_id: JobId) -> None:
         """A sweep, and turns of a worker, one after the other: for one job among processes that come and go."""
 
         async def is_over() -> bool:
@@ -85,21 +87,21 @@ class FaultScene:
             for part in (workers.jobs, workers.deliveries):
                 await one_turn(part, Plan())
                 await worker.jobs.enqueuer.aclose()
-            return (await self.witnesses()).is_over(job_id)
+            return (await self.evidence()).is_over(job_id)
 
         await eventually(is_over, what="a sweep and a worker end the job")
 
-    async def witnesses(self) -> Witnesses:
-        return Witnesses(await look(self.owner, [self.setting.tenant.id]), self.fake, self.receiver)
+    async def evidence(self) -> Evidence:
+        return Evidence(await look(self.owner, [self.setting.tenant.id]), self.fake, self.receiver)
 
     def _keys(self, number: int) -> Keys:
         return Keys(f"{self.settings.redis.prefix}-{number}")
 
 
 @asynccontextmanager
-async def open_scene(
+async def open_fault_stage(
     make_settings: MakeSettings, database: DatabaseSettings, tenant: Tenant, owner: OwnerPool
-) -> AsyncIterator[FaultScene]:
+) -> AsyncIterator[FaultStage]:
     """On the suite's servers."""
     async with AsyncExitStack() as stack:
         fake = await stack.enter_async_context(FakeProvider())
@@ -120,15 +122,15 @@ async def open_scene(
         api = await stack.enter_async_context(open_api(settings))
         worker = await stack.enter_async_context(open_worker(settings))
         await enlist(worker)
-        yield FaultScene(settings, api, worker, owner, Setting(tenant, "fake/ok", receiver.url), fake, receiver)
+        yield FaultStage(api, tenant, owner, settings, worker, Setting(tenant, "fake/ok", receiver.url), fake, receiver)
 
 
-async def side_by_side(scene: FaultScene, plans: Sequence[Plan], *, first: int) -> list[JobId]:
+async def side_by_side(stage: FaultStage, plans: Sequence[Plan], *, first: int) -> list[JobId]:
     """One run for each plan, some of them at a time."""
     free = asyncio.Semaphore(8)
 
     async def run(number: int, plan: Plan) -> JobId:
         async with free:
-            return await scene.run(number, plan)
+            return await stage.run(number, plan)
 
     return await asyncio.gather(*[run(number, plan) for number, plan in enumerate(plans, start=first)])

@@ -38,7 +38,7 @@ _EVENTS: Final = ["job.succeeded"]
 class Client:
     """One tenant's, through whatever API answers: what can't be answered now is asked again, under the same keys."""
 
-    stage: "Stage"
+    deployment: "Deployment"
     tenant: Tenant
     jobs: list[str] = field(default_factory=list)
 
@@ -61,8 +61,8 @@ class Client:
     async def ask(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         while True:
             try:
-                async with self.stage.http.request(
-                    method, self.stage.url + path, json=body, headers=self.tenant.authorization
+                async with self.deployment.http.request(
+                    method, self.deployment.url + path, json=body, headers=self.tenant.authorization
                 ) as answer:
                     if answer.status < 300:
                         return dict(await answer.json())
@@ -74,7 +74,7 @@ class Client:
 
 
 @dataclass
-class Stage:
+class Deployment:
     """What the proofs act on; `owner` sees every row."""
 
     settings: Settings
@@ -115,14 +115,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(settings: Settings, folder: Path, *, workers: int) -> AsyncIterator[Stage]:
+async def open_deployment(
+    settings: Settings, folder: Path, *, workers: int, forked: bool = False
+) -> AsyncIterator[Deployment]:
     """Starts one API and so many workers on a migrated database; ends them all."""
     environment = environment_of(settings)
     port = free_port("127.0.0.1")
     fleet = Fleet(
-        apis=[Member("api", "api.main", environment | {"INFERD_API_PORT": str(port)}, folder / "api.log")],
+        apis=[Member("api", "api.main", environment | {"INFERD_API_PORT": str(port)}, folder / "api.log", forked)],
         workers=[
-            Member(f"worker-{number}", "worker.main", environment, folder / f"worker-{number}.log")
+            Member(f"worker-{number}", "worker.main", environment, folder / f"worker-{number}.log", forked)
             for number in range(workers)
         ],
     )
@@ -135,16 +137,16 @@ async def open_stage(settings: Settings, folder: Path, *, workers: int) -> Async
     ):
         fleet.start()
         try:
-            stage = Stage(settings, f"http://127.0.0.1:{port}", fleet, owner, http)
-            await eventually(lambda: _ready(stage), seconds=60, what="the API is ready")
-            yield stage
+            deployment = Deployment(settings, f"http://127.0.0.1:{port}", fleet, owner, http)
+            await eventually(lambda: _ready(deployment), seconds=60, what="the API is ready")
+            yield deployment
         finally:
             await fleet.stop()
 
 
-async def _ready(stage: Stage) -> bool:
+async def _ready(deployment: Deployment) -> bool:
     try:
-        async with stage.http.get(f"{stage.url}/readyz") as answer:
+        async with deployment.http.get(f"{deployment.url}/readyz") as answer:
             return answer.status == 200
     except (aiohttp.ClientError, OSError):
         return False

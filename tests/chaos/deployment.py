@@ -34,7 +34,7 @@ PROVIDER = "chaos"
 
 
 @dataclass
-class Stage:
+class Deployment:
     """`owner_url` is PostgreSQL as its owner and `valkey` the Redis that has the queue, both past the proxies."""
 
     settings: Settings
@@ -79,12 +79,19 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(plan: Plan) -> AsyncIterator[Stage]:
+async def open_deployment(plan: Plan) -> AsyncIterator[Deployment]:
     """Everything is there but the fleet, which `start` starts; all of it is ended here."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(open_folder())
         stack.callback(reset, folder / "data")
-        embedded = await stack.enter_async_context(run_embedded(folder / "data", with_model=False, with_valkey=False))
+        embedded = await stack.enter_async_context(
+            run_embedded(
+                folder / "data",
+                with_model=False,
+                with_valkey=False,
+                postgres_settings={"fsync": "off"} if plan.quick else {},
+            )
+        )
         assert embedded.owner_url is not None
         assert embedded.database_url is not None
         valkey = await stack.enter_async_context(open_valkey())
@@ -99,7 +106,7 @@ async def open_stage(plan: Plan) -> AsyncIterator[Stage]:
         logs = plan.logs or folder
         fleet = _fleet(plan, settings, postgres, redis, logs)
         stack.push_async_callback(fleet.stop)
-        yield Stage(settings, embedded.owner_url, valkey, postgres, redis, provider, fleet, logs)
+        yield Deployment(settings, embedded.owner_url, valkey, postgres, redis, provider, fleet, logs)
 
 
 def _settings(plan: Plan, database_url: str, owner_url: str, redis_url: str, provider_url: str) -> Settings:
@@ -130,7 +137,7 @@ def _fleet(plan: Plan, settings: Settings, postgres: Proxy, redis: Proxy, logs: 
             "INFERD_DATABASE_URL": f"postgresql://{url.username}@127.0.0.1:{postgres.ports[entrance]}{url.path}",
             "INFERD_REDIS_URL": f"redis://127.0.0.1:{redis.ports[entrance]}/0",
         }
-        return Member(name, module, common | through | more, logs / f"{name}.log")
+        return Member(name, module, common | through | more, logs / f"{name}.log", forked=plan.quick)
 
     def worker(index: int) -> Member:
         name = f"worker-{index}"

@@ -1,4 +1,4 @@
-"""Starts processes that die where they are told to, one at a time (tests/proofs/dying_process.py)."""
+"""Starts processes that die where their order says, one at a time (tests/proofs/dying_process.py)."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 @dataclass
-class Nursery:
+class ForkServer:
     """The process that forks."""
 
     process: Process
@@ -45,7 +45,7 @@ class Nursery:
         return bool((await answer)["exit"] == EXIT_CODE)
 
     async def stop(self) -> list[str]:
-        """As an orchestrator does. Answers the steps it took."""
+        """As an orchestrator does. Returns the steps it took."""
         os.kill(self.pid, signal.SIGTERM)
         answer = await self._line()
         assert answer["exit"] == 0, answer
@@ -59,7 +59,7 @@ class Nursery:
 
 
 @asynccontextmanager
-async def open_nursery() -> AsyncIterator[Nursery]:
+async def open_fork_server() -> AsyncIterator[ForkServer]:
     """Nothing of it is left at the end."""
     with open_folder() as folder:
         process = await asyncio.create_subprocess_exec(
@@ -75,7 +75,7 @@ async def open_nursery() -> AsyncIterator[Nursery]:
         try:
             assert process.stdout is not None
             assert await process.stdout.readline() == b"ready\n"
-            yield Nursery(process)
+            yield ForkServer(process)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()

@@ -1,4 +1,4 @@
-"""An API and a worker without their loops, and one tenant: what the scenarios of the guards play on."""
+"""The stage of the guards' scenarios: the common one, a worker without its loops, and a second tenant."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
-
-import asyncpg
 
 from core.db.session import Connection, hot_transaction
 from core.domain import transitions
@@ -17,9 +15,9 @@ from core.jobs import store
 from core.jobs.records import Applied, Change, ClaimedJob, RowLocked, Run
 from core.queue.claims import Claims, open_claims
 from core.queue.keys import JOB_LANES
-from core.runtime import ApiRuntime, WorkerRuntime
-from tests.conftest import OwnerPool
-from tests.support.jobs import answer, submit
+from core.runtime import WorkerRuntime
+from tests.support.jobs import answer
+from tests.support.stage import Stage
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
 from tests.support.workers import lose_worker
@@ -28,17 +26,11 @@ _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_databa
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Short words for what scenarios do."""
+class GuardStage(Stage):
+    """Short words for what scenarios do; each guard's end of a run is named, so that it may be left out."""
 
-    api: ApiRuntime
     worker: WorkerRuntime
-    owner: OwnerPool
-    tenant: Tenant
     other_tenant: Tenant
-
-    async def job(self, **changes: Any) -> JobId:
-        return (await submit(self.api.jobs, self.tenant.id, **changes)).id
 
     async def claim(self, job_id: JobId) -> ClaimedJob | None:
         """None when PostgreSQL refuses, or says that it is not due."""
@@ -47,7 +39,7 @@ class Stage:
 
     async def running(self, **changes: Any) -> ClaimedJob:
         """A new job, claimed."""
-        return await self.claimed(await self.job(**changes))
+        return await self.claimed(await self.submit(**changes))
 
     async def claimed(self, job_id: JobId) -> ClaimedJob:
         claimed = await self.claim(job_id)
@@ -67,7 +59,7 @@ class Stage:
         return await self.apply(run, transition, run_no=run.run_no, lease_token=run.lease_token)
 
     async def succeed(self, run: ClaimedJob, **more: Any) -> Applied | None:
-        """By the statement for answers that nobody hears of."""
+        """By the statement for jobs without webhooks."""
         guards: dict[str, Any] = {"run_no": run.run_no, "lease_token": run.lease_token} | more
         change = Change(run.id, run.tenant_id, transitions.succeed(answer()), **guards)
         return await self.worker.jobs.group_commit.succeed(change)
@@ -77,18 +69,6 @@ class Stage:
         applied = await self.apply(run, transitions.succeed(answer()), run_no=run.run_no, lease_token=run.lease_token)
         assert applied is not None
         return applied
-
-    async def row(self, job_id: UUID) -> asyncpg.Record:
-        found = await self.owner.fetchrow("SELECT * FROM jobs WHERE id = $1", job_id)
-        assert found is not None
-        return found
-
-    async def attempts(self, job_id: UUID) -> list[asyncpg.Record]:
-        return await self.owner.fetch("SELECT * FROM attempts WHERE job_id = $1 ORDER BY run_no", job_id)
-
-    async def set(self, job_id: UUID, change: str) -> None:
-        """Behind the product's back."""
-        await self.owner.execute(f"UPDATE jobs SET {change} WHERE id = $1", job_id)
 
     async def lapse(self, job_id: UUID) -> None:
         """Its worker is dead."""

@@ -1,8 +1,11 @@
-"""What a test of the worker looks at: it submits as the API does, and reads rows as their owner."""
+"""The stage that tests of core and of the worker act on: an API without HTTP, a tenant, and the rows as their owner sees them.
 
-import asyncio
+What else a test needs is added where it is used: GuardStage and FaultStage (tests/proofs), WorkerStage (tests/worker).
+"""
+
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -11,37 +14,47 @@ from core.domain.job_state import TERMINAL, JobState
 from core.jobs.cancel import cancel_jobs
 from core.jobs.records import JobRecord
 from core.runtime import ApiRuntime
-from tests.conformance.fake_provider import Call, FakeProvider
 from tests.support.jobs import submit
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
 
 
 @dataclass(frozen=True)
-class Scene:
+class Stage:
+    """`owner` is the database's owner, who sees every tenant's rows and may change them behind the product's back."""
+
     api: ApiRuntime
     tenant: Tenant
     owner: "asyncpg.Pool[asyncpg.Record]"
-    fake: FakeProvider
 
-    async def submit(self, model: str = "fake/ok", **changes: Any) -> JobId:
-        return (await submit(self.api.jobs, self.tenant.id, model=model, **changes)).id
+    async def submit(self, **changes: Any) -> JobId:
+        return (await submit(self.api.jobs, self.tenant.id, **changes)).id
 
     async def cancel(self, job_id: JobId) -> bool:
-        """Whether the job was cancelled by this."""
+        """Whether this cancelled the job."""
         return job_id in (await cancel_jobs(self.api.jobs, self.tenant.id, [job_id])).changed
 
     async def job(self, job_id: JobId) -> JobRecord:
-        """As its caller sees it."""
+        """As its caller reads it."""
         found = await self.api.jobs.group_commit.read(job_id, self.tenant.id)
         assert found is not None
         return found
 
-    async def row(self, job_id: JobId) -> asyncpg.Record:
-        """All there is to see."""
+    async def row(self, job_id: UUID) -> asyncpg.Record:
+        """Every column."""
         row = await self.owner.fetchrow("SELECT * FROM jobs WHERE id = $1", job_id)
         assert row is not None
         return row
+
+    async def attempts(self, job_id: UUID) -> list[asyncpg.Record]:
+        return await self.owner.fetch("SELECT * FROM attempts WHERE job_id = $1 ORDER BY run_no", job_id)
+
+    async def results(self, job_id: UUID) -> int:
+        return int(await self.owner.fetchval("SELECT count(*) FROM results WHERE job_id = $1", job_id))
+
+    async def set(self, job_id: UUID, change: str) -> None:
+        """Changes the row behind the product's back: `set(job_id, "deadline_at = now()")`."""
+        await self.owner.execute(f"UPDATE jobs SET {change} WHERE id = $1", job_id)
 
     async def ended(self, job_id: JobId, *, seconds: float = 20) -> JobRecord:
         async def found() -> JobRecord | None:
@@ -59,10 +72,3 @@ class Scene:
             return row if (row["state"], row["run_no"]) == (state, run_no) else None
 
         return await eventually(found, what=f"the job is {state} in run {run_no}")
-
-    async def call(self, number: int = 0) -> Call:
-        """The provider's call `number`, as soon as it has arrived."""
-        return await asyncio.wait_for(self.fake.call(number), 20)
-
-    async def results(self, job_id: JobId) -> int:
-        return int(await self.owner.fetchval("SELECT count(*) FROM results WHERE job_id = $1", job_id))

@@ -8,14 +8,14 @@ from core.domain.job_state import JobState
 from core.queue.connect import RedisClient
 from core.queue.keys import IN_PROGRESS, PAYLOAD, Keys, Lane, job_member
 from tests.conformance.fake_provider import FakeProvider
-from tests.proofs.view import JobView, View
 from tests.support.receiver import Receiver
+from tests.support.view import JobView, View
 
 _DONE = (JobState.SUCCEEDED, "succeeded", ("delivered",))
 
 
 @dataclass(frozen=True)
-class Witnesses:
+class Evidence:
     """Those who saw what happened: the rows, the provider, and the receiver."""
 
     view: View

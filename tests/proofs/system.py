@@ -1,7 +1,7 @@
 """An API and two workers without their loops, on an event loop that a synchronous test turns step by step.
 
-Hypothesis is synchronous; core is not. `open_world` opens the product's own runtimes on a loop of its own, so a rule
-can do one thing (`world.run(...)`) and nothing else happens meanwhile.
+Hypothesis is synchronous; core is not. `open_system` opens the product's own runtimes on a loop of its own, so a rule
+can do one thing (`system.run(...)`) and nothing else happens meanwhile.
 """
 
 import asyncio
@@ -17,30 +17,18 @@ import uvloop
 from core.domain.ids import DELIVERY, DeliveryId, JobId, parse
 from core.jobs.reconcile import Reconciler
 from core.queue.claims import Claims, open_claims
-from core.queue.keys import IN_PROGRESS, JOB_LANES, PAYLOAD, Lane, delivery_member, job_member
+from core.queue.keys import JOB_LANES, Lane, delivery_member, job_member
 from core.runtime import ApiRuntime, WorkerRuntime, open_api, open_operator, open_worker
 from core.settings import Settings
 from tests.proofs.lapse import lapse_redis
-from tests.proofs.view import View, look
+from tests.support.aftermath import empty_queue
+from tests.support.invariants import keys_without_end
 from tests.support.servers import owner_url
 from tests.support.tenants import Tenant, make_tenant
+from tests.support.view import View, look
 from tests.support.workers import enlist
 
 Answer = TypeVar("Answer")
-_WITHOUT_END = """
-local names = redis.call('KEYS', ARGV[1])
-for _, lane in ipairs(KEYS) do
-    for _, member in ipairs(redis.call('ZRANGE', lane, 0, -1)) do
-        names[#names + 1] = ARGV[2] .. member
-        names[#names + 1] = ARGV[3] .. member
-    end
-end
-local found = {}
-for _, name in ipairs(names) do
-    if redis.call('PTTL', name) == -1 then found[#found + 1] = name end
-end
-return found
-"""
 _PLACE = """
 SELECT job_id, (
     SELECT count(*) FROM deliveries AS earlier
@@ -51,7 +39,7 @@ FROM deliveries AS delivery WHERE id = $1
 
 
 @dataclass
-class World:
+class System:
     """What the machine's rules act on."""
 
     runner: asyncio.Runner
@@ -91,11 +79,7 @@ class World:
 
     async def forget(self) -> None:
         """Redis loses its memory."""
-        redis, keys = self.workers[0].redis, self.workers[0].keys
-        lanes = [keys.lane(lane) for lane in Lane]
-        members = [member for lane in lanes for member in await redis.zrange(lane, 0, -1)]
-        held = [prefix.encode() + member for member in members for prefix in (PAYLOAD, IN_PROGRESS)]
-        await redis.delete(*lanes, keys.epoch, *held)
+        await empty_queue(self.workers[0].redis, self.workers[0].keys)
 
     async def let_redis_lapse(self) -> None:
         """As if the holds of every worker had run out, and every wait in Redis was over."""
@@ -113,27 +97,17 @@ class World:
         return None if row is None else (row["job_id"], row["place"])
 
     async def keys_without_end(self) -> set[str]:
-        """The keys of this world that Redis would keep for ever."""
-        redis, keys = self.workers[0].redis, self.workers[0].keys
-        lanes = [keys.lane(lane) for lane in Lane]
-        find = redis.register_script(_WITHOUT_END)
-        found = await find(keys=lanes, args=[f"{keys.prefix}:*", PAYLOAD, IN_PROGRESS])
-        return {name.decode(errors="replace") for name in found}
-
-    @property
-    def documented_keys(self) -> set[str]:
-        """Those that may live for ever (core/queue/keys.py)."""
-        keys = self.workers[0].keys
-        return {*map(keys.lane, Lane), keys.epoch}
+        """The keys of this system that Redis would keep for ever, and should not."""
+        return await keys_without_end(self.workers[0].redis, self.workers[0].keys)
 
 
 @contextmanager
-def open_world(settings: Settings) -> Iterator[World]:
+def open_system(settings: Settings) -> Iterator[System]:
     """On a loop of its own, which leaves pytest's alone."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         stack = AsyncExitStack()
 
-        async def open_all() -> World:
+        async def open_all() -> System:
             api = await stack.enter_async_context(open_api(settings))
             workers = [await stack.enter_async_context(open_worker(settings)) for _ in range(2)]
             for worker in workers:
@@ -144,7 +118,7 @@ def open_world(settings: Settings) -> Iterator[World]:
                 owner_url(settings.database), server_settings={"app.fleet": "on", "timezone": "UTC"}
             )
             stack.push_async_callback(owner.close)
-            return World(runner, settings, api, (workers[0], workers[1]), tenants, owner)
+            return System(runner, settings, api, (workers[0], workers[1]), tenants, owner)
 
         try:
             yield runner.run(open_all())

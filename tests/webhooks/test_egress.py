@@ -13,7 +13,7 @@ import pytest
 
 from core.domain.ids import TenantId, new_uuid
 from core.settings import WebhookSettings
-from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer
+from core.webhooks.egress.exchange import Answered, NoAnswer, NoPlace
 from core.webhooks.egress.post import Egress
 from tests.support.nameserver import Nameserver, serve_names
 from tests.webhooks.certificates import make_authority, self_signed
@@ -50,7 +50,7 @@ async def egress(names: Nameserver | None = None, **more: Any) -> AsyncIterator[
 async def post(behave: Behaviour) -> tuple[Answered | NoAnswer, RawReceiver]:
     async with receive_raw(behave) as receiver, egress() as out:
         answer = await out.post(receiver.url(), {"webhook-id": "evt_1"}, BODY, tenant_id=TENANT)
-        assert not isinstance(answer, Crowded)
+        assert not isinstance(answer, NoPlace)
         return answer, receiver
 
 

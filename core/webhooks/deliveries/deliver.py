@@ -26,7 +26,7 @@ from core.webhooks.deliveries.context import DeliverContext
 from core.webhooks.deliveries.payload import body_of
 from core.webhooks.deliveries.records import ClaimedDelivery, DeliveryNotDue, Ended, PutBack
 from core.webhooks.deliveries.schedule import next_wait
-from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer, Timing
+from core.webhooks.egress.exchange import Answered, NoAnswer, NoPlace, Timing
 from core.webhooks.egress.signing import sign
 
 _THROTTLING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
@@ -55,9 +55,9 @@ async def deliver_webhook(context: DeliverContext, delivery_id: DeliveryId) -> R
 
 async def _deliver(context: DeliverContext, delivery: ClaimedDelivery) -> RunAgain:
     match await _attempt(context, delivery):
-        case PutBack() as crowded:
-            log.info("webhook_put_back", seconds=crowded.delay)
-            return again_in(crowded.delay) if await context.put_backs.submit(crowded) else DONE
+        case PutBack() as unsent:
+            log.info("webhook_put_back", seconds=unsent.delay)
+            return again_in(unsent.delay) if await context.put_backs.submit(unsent) else DONE
         case Ended() as ended:
             written = await _record(context, ended)
             count(DELIVERIES, ended.state)
@@ -101,7 +101,7 @@ async def _attempt(context: DeliverContext, delivery: ClaimedDelivery) -> Ended 
         silent = isinstance(answer, NoAnswer) and answer.problem in _SILENT
     finally:
         context.health.ended(delivery.host, delivery.tenant_id, silent=silent)
-    if isinstance(answer, Crowded):
+    if isinstance(answer, NoPlace):
         return PutBack(delivery, answer.seconds)
     if answer.timing.total_ms is not None:
         DELIVERY_TIME.observe(answer.timing.total_ms / 1000)

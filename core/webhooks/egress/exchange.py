@@ -57,7 +57,7 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Crowded:
+class NoPlace:
     """Nothing was sent: too many requests to the same address are open. There may be room in `seconds`."""
 
     seconds: float

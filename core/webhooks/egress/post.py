@@ -23,8 +23,8 @@ from yarl import URL
 from core.domain.ids import TenantId
 from core.settings import WebhookSettings
 from core.webhooks.egress.addresses import is_allowed
-from core.webhooks.egress.crowds import Crowds
-from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer, Problem
+from core.webhooks.egress.exchange import Answered, NoAnswer, NoPlace, Problem
+from core.webhooks.egress.places import AddressPlaces
 from core.webhooks.egress.stopwatch import Stopwatch, TimedConnector, TimedHandshake, current, tracing
 
 _READ_BYTES: Final = 16 * 1024
@@ -49,7 +49,7 @@ class Egress:
         self._settings = settings
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
-        self._crowds = Crowds(settings.per_address, settings.timeout_seconds)
+        self._places = AddressPlaces(settings.per_address, settings.timeout_seconds)
         # Hosts that led to an address which only this deployment lets us reach.
         self._private: set[str] = set()
 
@@ -84,7 +84,7 @@ class Egress:
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, *, tenant_id: TenantId
-    ) -> Answered | NoAnswer | Crowded:
+    ) -> Answered | NoAnswer | NoPlace:
         """One POST for a tenant. Never raises for what the receiver or the network does.
 
         Without a connection it always returns after the connect's timeout, whatever the reason: so a tenant can't
@@ -96,9 +96,9 @@ class Egress:
             answer = await self._post(url, headers, body, watch)
         finally:
             for address in watch.addresses:
-                self._crowds.leave(address, tenant_id)
-        if isinstance(answer, NoAnswer) and watch.crowded is not None and not watch.reached:
-            return Crowded(self._crowds.wait(watch.crowded, asyncio.get_running_loop().time()))
+                self._places.leave(address, tenant_id)
+        if isinstance(answer, NoAnswer) and watch.full is not None and not watch.reached:
+            return NoPlace(self._places.wait(watch.full, asyncio.get_running_loop().time()))
         if isinstance(answer, NoAnswer) and answer.problem == "unreachable":
             await asyncio.sleep(self._settings.connect_timeout_seconds - watch.seconds())
         return answer
@@ -146,8 +146,8 @@ class Egress:
         watch = current.get()
         if watch.tenant_id is None or address in watch.addresses:
             return
-        if not self._crowds.enter(address, watch.tenant_id):
-            watch.crowded = address
+        if not self._places.enter(address, watch.tenant_id):
+            watch.full = address
             raise Full("too many requests to this address are open")
         watch.addresses.add(address)
 

@@ -1,5 +1,5 @@
 -- The next :page_size deliveries of one recovery's endpoint: those in its range are sent again as by hand, the older ones first,
--- unless they had :most_attempts already. The recovery remembers how far it is, so whoever goes on with it, and after
+-- unless they had :most_attempts already. The recovery stores its position, so whichever worker continues it, and after
 -- whatever crash, no delivery is taken twice and none is left out.
 WITH recovery AS (
     SELECT * FROM webhook_recoveries WHERE state = 'running' ORDER BY id LIMIT 1

@@ -19,7 +19,7 @@ _SHORTEST_WAIT_SECONDS: Final = 0.2
 
 
 @dataclass(slots=True)
-class Crowds:
+class AddressPlaces:
     """One per process. `most` requests may be open to one address; `seconds` is how long one may take."""
 
     most: int

@@ -92,7 +92,7 @@ async def _demo(data_dir: Path) -> list[str]:
 
 
 async def _run_jobs(stack: Stack) -> list[str]:
-    """Submits all, watches all, and answers with what is not as it must be."""
+    """Submits all jobs, watches them, and returns what is not as expected."""
     async with ApiClient(stack.api_url, stack.api_key) as api, run_receiver(await api.webhook_secret()) as receiver:
         board = Board(JOBS, receiver)
         with board.shown(), suppress(TimeoutError):

@@ -44,7 +44,7 @@ class Receiver:
         return received
 
     async def take(self, request: web.Request) -> web.Response:
-        """Answers 204 for a good signature and 400 for any other."""
+        """Returns 204 for a valid signature and 400 for any other."""
         body = await request.read()
         try:
             event = self._verifier.verify(body, dict(request.headers))

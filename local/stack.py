@@ -74,7 +74,7 @@ class Stack:
 
 @asynccontextmanager
 async def run_stack(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Stack]:
-    """Raises EmbeddedError, SettingsError or CommandFailed when it can't start. `say` hears what is being started."""
+    """Raises EmbeddedError, SettingsError or CommandFailed when it can't start. `say` gets what is started."""
     data_dir = plan.settings.data_dir
     with_model = plan.with_model and plan.settings.local_base_url is None
     secrets = _secrets(plan.settings)

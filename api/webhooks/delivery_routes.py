@@ -111,7 +111,7 @@ async def send_again(runtime: RuntimeDep, caller: CallerDep, delivery_id: Delive
     openapi_extra=body_of(RecoverWebhooks),
 )
 async def recover(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep, body: BodyDep) -> Response:
-    """Sends a range of the endpoint's deliveries again, in the background. `Location` tells how far that is."""
+    """Sends a range of the endpoint's deliveries again, in the background. `Location` is the URL of its progress."""
     wanted = RecoverWebhooks.model_validate(body)
     recovery = await start_recovery(
         runtime.database,

@@ -143,7 +143,7 @@ async def rotate(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointId
 
 @router.post(f"{_ONE}/test", responses=answers(EndpointTestView, 200), openapi_extra=body_of(TestWebhookEndpoint))
 async def send_test(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep, body: BodyDep) -> Response:
-    """Sends a sample event, once, and answers what the receiver said; 424 when it said nothing."""
+    """Sends a sample event once, and returns the receiver's response; 424 when there was none."""
     wanted = TestWebhookEndpoint.model_validate(body)
     status = await send_sample(
         runtime.database,

@@ -16,7 +16,7 @@ WORKER: Final = "worker.main"
 
 def become(module: str) -> None:
     """Replaces this process with the role's own, so that signals reach it directly. Raises SettingsError."""
-    # The role reads them anew; here they are read for a message without a traceback.
+    # The role reads them again; they are read here for a message without a traceback.
     production_settings()
     command = python_module(module)
     os.execv(command[0], command)  # noqa: S606 - no shell is wanted

@@ -42,7 +42,7 @@ class Listening:
 
 @dataclass
 class _Receiver:
-    """Answers 204 for a good webhook, or what it is forwarded to answers; 400 for one that is not good."""
+    """Returns 204 for a valid webhook, or what the server that it is forwarded to returns; 400 for an invalid one."""
 
     wanted: Listening
     http: aiohttp.ClientSession

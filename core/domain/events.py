@@ -1,6 +1,6 @@
 """What a webhook says: one envelope, readable by Standard Webhooks and by the openai SDK's `unwrap`.
 
-Built by core/jobs when a job ends; the bytes are stored once and signed anew for each attempt.
+Built by core/jobs when a job ends; the bytes are stored once and signed again for each attempt.
 """
 
 from dataclasses import dataclass

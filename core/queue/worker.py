@@ -197,7 +197,7 @@ class QueueWorker(Worker):
         """Gives it a slot. False: it has one already."""
         running, self.held[acquired.member] = acquired.member in self.held, acquired
         if running:
-            # Enqueued anew or lapsed, and it came back to us: when this run ends, there is another one to do.
+            # Enqueued again, or its hold expired, and claimed by this worker again: another run follows this one.
             return False
         self.job_counter += 1
         self._running[acquired.lane] += 1

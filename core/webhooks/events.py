@@ -45,7 +45,7 @@ _SAMPLE_FAILURES: Final = {
 
 
 def disabled_event(event_id: EventId, endpoint: DisabledEndpoint, at: datetime) -> bytes:
-    """Told to the tenant's other endpoints."""
+    """Returns the event that the tenant's other endpoints get."""
     data: dict[str, JsonValue] = {
         "id": show(ENDPOINT, endpoint.id),
         "reason": endpoint.reason,

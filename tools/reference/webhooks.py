@@ -32,10 +32,10 @@ _INTRODUCTION: Final = """
 A job calls the URL of its own `webhook: {url, events}`, and each enabled endpoint that its tenant registered for the
 event ([`/v1/webhook_endpoints`](api.md)), once for the end that it comes to. The rows are written in the transaction
 that ends the job, so no end is without its webhook; the same event may arrive more than once, and two events in any
-order. Use `webhook-id` to drop what you have seen, and `data.sequence` to tell old from new.
+order. Use `webhook-id` to ignore what you have seen, and `data.sequence` to order events.
 
 The format is [Standard Webhooks 1.0](https://www.standardwebhooks.com): any of its libraries verifies a delivery. The
-secret of a job's own URL is what `GET /v1/webhook_secret` answers; an endpoint has a secret of its own.
+secret of a job's own URL is the one that `GET /v1/webhook_secret` returns; an endpoint has a secret of its own.
 """
 _RESPONSES: Final = """
 ### `response.*`

@@ -2,7 +2,7 @@
 
 Sends one delivery and records how it went: lease it, sign it, POST it with no transaction open, write the outcome under
 the lease's token, enqueue those that waited behind it. A sender that dies is taken over when its lease runs out; the
-receiver then sees the same `webhook-id` twice and can tell.
+receiver then sees the same `webhook-id` twice, and can ignore the second.
 """
 
 import random

@@ -26,7 +26,7 @@ MAX_ATTEMPTS: Final = len(WAITS) + 1
 _JITTER: Final = 0.2
 _LONGEST_WISH: Final = 24 * _HOUR
 _SMALLEST_CEILING: Final = 60.0
-# Told to slow down, or no answer at all: not sooner than this, or than so many times the planned wait if that is less.
+# After a throttling response, or none: wait at least this long, or this factor times the planned wait if that is less.
 _THROTTLED_SECONDS: Final = 60.0
 _THROTTLED_FACTOR: Final = 12
 

@@ -166,7 +166,7 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _explain(error: Exception, watch: Stopwatch) -> tuple[Problem, str]:
-    """What the tenant is told, and what the operator is."""
+    """Returns the problem that the tenant sees, and the detail for the operator's log."""
     match error:
         case aiohttp.ClientSSLError():
             return "tls", type(error).__name__

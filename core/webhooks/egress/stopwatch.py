@@ -1,7 +1,7 @@
 """Where the time of an exchange went: name, connect, TLS, first byte. Used by core/webhooks/egress/post.py only.
 
-aiohttp's tracing tells of names and of whole connections. When TCP is through and TLS begins it does not say; the
-protocol is made at that very moment, so its factory takes the time (tests/webhooks/test_timing.py pins this).
+aiohttp's tracing reports name resolution and whole connections, but not when TCP ends and TLS begins. The protocol is
+created at that moment, so its factory takes the time (tests/webhooks/test_timing.py pins this).
 """
 
 import time
@@ -92,7 +92,7 @@ current: ContextVar[Stopwatch] = ContextVar("stopwatch")
 
 
 class TimedConnector(aiohttp.TCPConnector):
-    """Tells the current stopwatch when TCP is connected, and `reused` that a connection was kept, with its address."""
+    """Notifies the stopwatch when TCP is connected, and `reused` that a connection was kept, with its address."""
 
     def __init__(self, *, reused: Callable[[str], None], **options: Any) -> None:
         super().__init__(**options)
@@ -120,7 +120,7 @@ class TimedConnector(aiohttp.TCPConnector):
 
 
 def tracing() -> TraceConfig:
-    """Tells the stopwatch that a request carries as its `trace_request_ctx`."""
+    """Notifies the stopwatch that a request carries as its `trace_request_ctx`."""
     config = TraceConfig()
     config.on_dns_resolvehost_start.append(_tells(Stopwatch.resolving))
     config.on_dns_resolvehost_end.append(_tells(Stopwatch.resolved))

@@ -54,7 +54,7 @@ async def run(name: str, module: Sequence[str], environment: Mapping[str, str], 
     finally:
         if not child.exited.done():
             child.kill()
-    return json.loads(child.last_words()[-1])
+    return json.loads(child.last_lines()[-1])
 
 
 def _program(name: str, module: Sequence[str], environment: Mapping[str, str], folder: Path, seconds: float) -> Program:
@@ -63,6 +63,6 @@ def _program(name: str, module: Sequence[str], environment: Mapping[str, str], f
         command=[sys.executable, "-m", *module],
         folder=folder,
         log=folder / f"{name}.log",
-        farewell=((SIGTERM, seconds),),
+        stop_signals=((SIGTERM, seconds),),
         environment=environment,
     )

@@ -29,7 +29,7 @@ from core.queue.connect import RedisClient, connect
 from core.queue.keys import Keys
 from core.runtime import open_operator
 from core.settings import DatabaseSettings, RedisSettings, Settings
-from local.embedded.processes import first_answer
+from local.embedded.processes import wait_for_first
 from local.embedded.reset import reset as delete_servers
 from local.embedded.supervisor import EmbeddedServers, run_embedded
 
@@ -102,7 +102,7 @@ class Bench:
         port = free_port()
         environment = self.environment({"INFERD_API_PORT": str(port), **variables})
         async with start("api", ["api.main"], environment, self.folder) as process:
-            await first_answer(process.child, lambda: accepts(port), _READY_SECONDS)
+            await wait_for_first(process.child, lambda: accepts(port), _READY_SECONDS)
             yield Target("127.0.0.1", port, {"authorization": f"Bearer {self.tenants[0].key}"}), process
 
     @asynccontextmanager
@@ -121,7 +121,7 @@ class Bench:
                 return listeners >= count or None
 
             for process in processes:
-                await first_answer(process.child, listen, _READY_SECONDS)
+                await wait_for_first(process.child, listen, _READY_SECONDS)
             yield processes
 
     @asynccontextmanager

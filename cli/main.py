@@ -39,13 +39,13 @@ def _run(arguments: list[str], load_app: Callable[[], Application]) -> None:
 
         check_live("".join(arguments[2:]) or "api")
         return
-    from cli.terminal import command_name  # noqa: PLC0415 - loads Rich, which a health check does without
+    from cli.command_name import command_name  # noqa: PLC0415 - a health check does without it
 
     load_app()(prog_name=command_name())
 
 
 def _report(failure: CommandFailed) -> NoReturn:
-    from cli.terminal import as_typed  # noqa: PLC0415 - as above
+    from cli.command_name import as_typed  # noqa: PLC0415 - as above
 
     print(f"inferd: {as_typed(failure.message)}", file=sys.stderr)
     sys.exit(failure.exit_code)

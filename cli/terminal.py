@@ -1,19 +1,16 @@
-"""The two consoles: results on stdout, progress and errors on stderr; and how `inferd` is called in this terminal.
+"""The two consoles: results on stdout, progress and errors on stderr.
 
 Colours appear only on a terminal, and not with NO_COLOR.
 """
 
 import os
-import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-# A file or a pipe has no width of its own; 80 columns would cut ids and answers.
+# A file or a pipe has no width of its own; 80 columns would cut ids and output.
 _PLAIN_WIDTH = 160
 _WHOLE = {"id", "key"}
 
@@ -26,21 +23,6 @@ def results() -> Console:
 def progress() -> Console:
     """Returns the console of stderr."""
     return _console(stderr=True)
-
-
-def command_name() -> str:
-    """Returns what to type for another `inferd …`: a path such as .venv/bin/inferd where PATH has no inferd."""
-    given = Path(sys.argv[0])
-    found = shutil.which("inferd")
-    if given.name != "inferd" or len(given.parts) == 1 or (found and given.exists() and given.samefile(found)):
-        return "inferd"
-    path = os.path.relpath(given)
-    return shlex.quote(str(given.absolute()) if path.startswith(os.pardir) else path)
-
-
-def as_typed(text: str) -> str:
-    """Returns `text` with the commands in it, written as `inferd …`, as they must be typed in this terminal."""
-    return text.replace("`inferd ", f"`{command_name()} ")
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:

@@ -38,7 +38,7 @@ class CannotListen(Exception):
 
     def __init__(self, address: str, error: OSError | None, variable: str) -> None:
         # asyncio adds the address to the text of an error, and the resolver has numbers of its own.
-        number = (error.errno or 0) if error is not None else 0
+        number = error.errno or 0 if error is not None else 0
         why = os.strerror(number) if number > 0 else str(error)
         super().__init__(
             f"Can't listen on {address}: {why}. Stop what listens there, or set {variable} to another port."

@@ -160,19 +160,6 @@ class JobSettings(Group):
         default=24.0, gt=0, description="Hours that an Idempotency-Key is kept; later the same key creates a new job."
     )
 
-    @model_validator(mode="after")
-    def _defaults_within_their_limits(self) -> Self:
-        for name, value, limit_name, limit in (
-            ("RETRY_INITIAL_SECONDS", self.retry_initial_seconds, "RETRY_MAX_SECONDS", self.retry_max_seconds),
-            ("TIMEOUT_SECONDS", self.timeout_seconds, "MAX_TIMEOUT_SECONDS", self.max_timeout_seconds),
-        ):
-            if value > limit:
-                raise ValueError(
-                    f"INFERD_JOB_{name} ({value:g}) must not be larger than INFERD_JOB_{limit_name} ({limit:g}); "
-                    "set both"
-                )
-        return self
-
 
 class RetentionSettings(Group):
     succeeded_days: float = Field(

@@ -86,6 +86,18 @@ def _master_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _within_limits(job: JobSettings) -> JobSettings:
+    for name, value, limit_name, limit in (
+        ("RETRY_INITIAL_SECONDS", job.retry_initial_seconds, "RETRY_MAX_SECONDS", job.retry_max_seconds),
+        ("TIMEOUT_SECONDS", job.timeout_seconds, "MAX_TIMEOUT_SECONDS", job.max_timeout_seconds),
+    ):
+        if value > limit:
+            raise ValueError(
+                f"INFERD_JOB_{name} ({value:g}) must not be larger than INFERD_JOB_{limit_name} ({limit:g}); set both"
+            )
+    return job
+
+
 def _default_data_dir() -> Path:
     root = os.environ.get("XDG_DATA_HOME")
     return (Path(root) if root else Path.home() / ".local" / "share") / "inferd"
@@ -108,7 +120,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings
     redis: RedisSettings
     api: ApiSettings = ApiSettings()
-    job: JobSettings = JobSettings()
+    job: Annotated[JobSettings, AfterValidator(_within_limits)] = JobSettings()
     retention: RetentionSettings = RetentionSettings()
     worker: WorkerSettings = WorkerSettings()
     tenant: TenantSettings = TenantSettings()

@@ -13,7 +13,7 @@ from pydantic import BaseModel, JsonValue
 
 from api.http.ids import job_id_of
 from api.http.open_requests import OpenRequests
-from api.http.operations import IDEMPOTENCY_KEY, Operation
+from api.http.operations import IDEMPOTENCY_KEY, Endpoint, Operation
 from api.http.query_string import check_names, read_query
 from api.http.strict_json import MOST_VALUES, parse_lines, parse_object, read_body
 from core.access.authenticate import Caller
@@ -88,7 +88,7 @@ async def admit(request: Request) -> Call:
     open_requests: OpenRequests = scope["state"]["open_requests"]
     caller = await runtime.authenticator.authenticate(request.headers.get("authorization"))
     open_requests.enter(scope["state"], caller.tenant_id)
-    _check_carried(request, getattr(scope["route"], "operation", Operation("")))
+    _check_carried(request, cast(Endpoint, scope["route"]).operation)
     return Call(request, runtime, caller, open_requests)
 
 

@@ -8,7 +8,7 @@ from bench.http_client import Target
 from bench.process import start
 from bench.stack import Bench, accepts, free_port
 from core.db.engine import sqlalchemy_url
-from local.embedded.processes import first_answer
+from local.embedded.processes import wait_for_first
 
 _READY_SECONDS: Final = 60.0
 
@@ -24,7 +24,7 @@ async def serve(bench: Bench) -> AsyncIterator[Target]:
         }
     )
     async with start("naive", ["bench.baselines.naive_api", str(port)], environment, bench.folder) as process:
-        await first_answer(process.child, lambda: accepts(port), _READY_SECONDS)
+        await wait_for_first(process.child, lambda: accepts(port), _READY_SECONDS)
         yield Target("127.0.0.1", port, {})
 
 

@@ -8,7 +8,7 @@ import orjson
 
 from bench.process import run, start
 from bench.stack import Bench, accepts, free_port
-from local.embedded.processes import first_answer
+from local.embedded.processes import wait_for_first
 
 _READY_SECONDS: Final = 30.0
 
@@ -19,7 +19,7 @@ async def provider(bench: Bench, *, delay: float = 0.0) -> AsyncIterator[str]:
     port = free_port()
     module = ["bench.baselines.mock_provider", str(port), str(delay)]
     async with start("provider", module, bench.environment({}), bench.folder) as process:
-        await first_answer(process.child, lambda: accepts(port), _READY_SECONDS)
+        await wait_for_first(process.child, lambda: accepts(port), _READY_SECONDS)
         yield f"http://127.0.0.1:{port}/v1"
 
 

@@ -18,9 +18,10 @@ from rich.status import Status
 from cli.client.http import ApiClient, ApiFailed, Job
 from cli.client.progress import changes
 from cli.client.target import find_target
+from cli.command_name import command_name
 from cli.configuration import storeless_settings
 from cli.exit_codes import CommandFailed, ExitCode
-from cli.terminal import command_name, progress
+from cli.terminal import progress
 
 _POLL_SECONDS: Final = 0.5
 # An API that restarts is back within this time; the job does not notice.

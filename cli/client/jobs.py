@@ -10,8 +10,9 @@ import orjson
 from cli.client.follow import follow, print_document, print_ended
 from cli.client.http import ApiClient, Job
 from cli.client.target import call
+from cli.command_name import command_name
 from cli.exit_codes import ExitCode
-from cli.terminal import command_name, print_table, progress
+from cli.terminal import print_table, progress
 
 _COLUMNS: Final = ("id", "status", "model", "attempts", "created_at", "finished_at", "error")
 

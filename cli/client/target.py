@@ -38,8 +38,8 @@ def find_target(settings: Settings, api_url: str | None, api_key: str | None) ->
     else:
         raise CommandFailed(
             f"No `inferd serve` runs on {settings.data_dir}. Start one with `inferd serve`. If one was started with "
-            "another INFERD_DATA_DIR or --data-dir, set INFERD_DATA_DIR to the same here. For another API pass --api-url "
-            "and --api-key, or set INFERD_API_URL and INFERD_API_KEY.",
+            "another INFERD_DATA_DIR or --data-dir, set INFERD_DATA_DIR to the same here. For another API pass "
+            "--api-url and --api-key, or set INFERD_API_URL and INFERD_API_KEY.",
             ExitCode.UNREACHABLE,
         )
     # The development key is sent to no other server than the one that made it.

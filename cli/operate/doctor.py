@@ -1,6 +1,6 @@
-"""`inferd doctor`: looks at everything that inferd needs, and reports what is wrong and how to fix it.
+"""`inferd doctor`: checks everything that inferd needs, and reports what is wrong and how to fix it.
 
-Ends with 1 when something fails; a warning is no failure. Changes nothing, but for one key in Redis that it deletes.
+The exit code is 1 when a check fails; a warning is not a failure. It writes only one key to Redis, and deletes it.
 """
 
 import asyncio
@@ -8,20 +8,21 @@ import json
 
 from rich.text import Text
 
+from cli.command_name import as_typed
 from cli.configuration import operator_settings
 from cli.exit_codes import ExitCode
 from cli.operate.checks.finding import Finding, Level
 from cli.operate.checks.providers import check_providers
 from cli.operate.checks.settings import check_settings
 from cli.operate.checks.stores import check_database, check_redis
-from cli.terminal import as_typed, progress, results
+from cli.terminal import progress, results
 from core.settings import Settings, SettingsError
 
 _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
 def doctor(*, as_json: bool) -> ExitCode:
-    """Raises nothing that a broken set-up could cause: that is what it reports."""
+    """Reports every problem of the set-up instead of raising it."""
     try:
         settings = operator_settings()
     except SettingsError as error:

@@ -1,6 +1,6 @@
 """The errors of the embedded servers, each with a message that says what to do next.
 
-Every refusal of `run_embedded` and `reset` is an EmbeddedError; the command line prints its text.
+Everything that `run_embedded` and `reset` refuse is an EmbeddedError; the command line prints its text.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from cli.exit_codes import CommandFailed
 
 
 class EmbeddedError(CommandFailed):
-    """The root. The command line shows its text to the user."""
+    """The base class. Its text is written for the person at the terminal."""
 
 
 class NotInstalled(EmbeddedError):
@@ -17,7 +17,7 @@ class NotInstalled(EmbeddedError):
 
 
 class InUse(EmbeddedError):
-    """Another command owns the data directory; `pid` is None until it has written its pid."""
+    """Another command owns the data directory; `pid` is None when it has not written it yet."""
 
     def __init__(self, folder: str, pid: int | None) -> None:
         owner = f"process {pid}" if pid is not None else "another process"
@@ -49,7 +49,7 @@ class ServerDied(EmbeddedError):
 
 
 class NotReady(EmbeddedError):
-    """A server runs but did not respond within its time."""
+    """A server runs but did not respond in time."""
 
     def __init__(self, name: str, seconds: float, log: str) -> None:
         super().__init__(f"{name} did not respond within {seconds:g} seconds. Its log is {log}.")

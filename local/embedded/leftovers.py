@@ -1,9 +1,9 @@
 """Finds and stops servers that outlived a command which was killed. A pid alone is never trusted.
 
-A process is signalled only if it is the recorded one (pid, start time and boot agree) or a postmaster of this very
-cluster; a process that got the same pid later is left alone. The servers are stopped and started again instead of
-adopted, because only the parent process is notified when one dies.
-The supervisor calls it under the lock, before anything starts; so does reset.
+Guarantees that a process is signalled only if it is the recorded one (pid, start time and boot agree) or a postmaster
+that works in this very cluster; a number that the system gave to a stranger is left alone. Stopping and starting again
+is chosen over adopting: the new command is the parent of its servers, so it learns when one dies.
+Called by the supervisor, under the lock, before anything starts, and by reset.
 """
 
 import contextlib

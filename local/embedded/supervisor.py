@@ -23,7 +23,7 @@ from local.embedded.postgres import start_postgres
 from local.embedded.processes import Child, Program
 from local.embedded.valkey import start_valkey
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 First = TypeVar("First")
 Second = TypeVar("Second")
 Third = TypeVar("Third")
@@ -32,7 +32,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class EmbeddedServers:
-    """The URLs of the servers; None for one that was not requested."""
+    """The addresses of the servers; None for one that was not requested."""
 
     database_url: str | None
     """For the role that the migrations make; it can't log in before they ran."""
@@ -92,7 +92,7 @@ async def run_embedded(
 async def _side_by_side(
     first: Coroutine[None, None, First], second: Coroutine[None, None, Second], third: Coroutine[None, None, Third]
 ) -> tuple[First, Second, Third]:
-    """Starts all three. Raises the first error alone, after the other two were cancelled."""
+    """Returns all three results, or raises the first error after the other two were cancelled."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = group.create_task(first), group.create_task(second), group.create_task(third)
@@ -112,7 +112,7 @@ class _Fleet:
         self.seconds: dict[str, float] = {}
         self.died: asyncio.Future[ServerDied] = asyncio.get_running_loop().create_future()
 
-    async def timed(self, name: str, start: Callable[[], Awaitable[Answer]], wanted: bool) -> Answer | None:
+    async def timed(self, name: str, start: Callable[[], Awaitable[Result]], wanted: bool) -> Result | None:
         if not wanted:
             return None
         began = perf_counter()

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import BusyLoadingError, RedisError
 
 from local.embedded.folders import Folders
-from local.embedded.processes import Child, Program, first_answer
+from local.embedded.processes import Child, Program, wait_for_first
 from local.embedded.wheels import valkey_server
 
 _READY_SECONDS = 60.0
@@ -50,12 +50,12 @@ async def start_valkey(folders: Folders, start: Callable[[Program], Child]) -> V
             command=[str(binary), config.name],
             folder=folders.valkey,
             log=folders.logs / "valkey.log",
-            farewell=((SIGTERM, 2.0),),
+            stop_signals=((SIGTERM, 2.0),),
             environment=_ENVIRONMENT,
         )
     )
     url = f"unix://{os.fspath(folders.valkey_socket)}?db=0"
-    return Valkey(url, await first_answer(child, lambda: _version(url), _READY_SECONDS))
+    return Valkey(url, await wait_for_first(child, lambda: _version(url), _READY_SECONDS))
 
 
 async def _version(url: str) -> str | None:

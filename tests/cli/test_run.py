@@ -120,7 +120,7 @@ def test_who_does_not_answer_like_the_api_is_5(
     api.say("POST", "/v1/jobs", 200, body, kind)
     outcome = invoke("run", "Hi", *target)
     assert outcome.exit_code == 5
-    assert "not how inferd's API answers" in outcome.stderr
+    assert "not a response of inferd's API" in outcome.stderr
 
 
 def test_an_object_that_is_no_job_is_5(api: ScriptedApi, invoke: Invoke, target: list[str]) -> None:

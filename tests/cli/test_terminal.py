@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.terminal import as_typed, command_name, print_table
+from cli.command_name import as_typed, command_name
+from cli.terminal import print_table
 from local.main import main
 
 

@@ -9,9 +9,9 @@ import httpx2
 import pytest
 
 from local.embedded.reset import reset
-from tests.embedded.conftest import alive
 from tests.journeys.pasting import pasted
 from tests.journeys.serving import INFERD, Place, Serve, free_port
+from tests.local.conftest import alive
 from tests.support.folders import open_folder
 from tests.support.waiting import eventually
 

@@ -46,10 +46,10 @@ def _reference() -> Iterator[str]:
     yield _INTRODUCTION
     for title, names in _groups():
         yield f"## {title}"
-        yield table(("Variable", "Default", "Values", "What it is"), [_row(name) for name in names])
+        yield table(("Variable", "Default", "Values", "Description"), [_row(name) for name in names])
     yield f"## One entry of {PREFIX}PROVIDERS"
     yield table(
-        ("Field", "Default", "Values", "What it is"),
+        ("Field", "Default", "Values", "Description"),
         [
             (code(name), _default(None if field.is_required() else field.default, required=field.is_required()),
              _values(field), field.description or "")

@@ -20,6 +20,7 @@ from pydantic import (
 from api.http.instants import Instant
 from api.http.problems import CodedError
 from core.domain.errors import InvalidParameter
+from core.domain.events import JOB_EVENT_TYPES, JobEventType
 from core.domain.job_state import Priority
 from core.domain.retry import RetryLimits
 from core.jobs.submit import Draft
@@ -32,8 +33,6 @@ LONGEST_VALUE: Final = 512
 _LARGEST_IMAGE: Final = 8 * 1024 * 1024
 _IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
-EndType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
-EventType = Literal[EndType, "job.queued", "job.running", "job.retrying"]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_KEY)]
 MetadataValue = Annotated[str, StringConstraints(max_length=LONGEST_VALUE)]
 
@@ -118,10 +117,10 @@ class Webhook(_Strict):
         description="Called by POST, signed by Standard Webhooks 1.0. https, and a public address.",
         examples=["https://example.com/hook"],
     )
-    events: list[EventType] = Field(
-        default=list(get_args(EndType)),
+    events: list[JobEventType] = Field(
+        default=list(JOB_EVENT_TYPES),
         min_length=1,
-        max_length=len(get_args(EventType)),
+        max_length=len(get_args(JobEventType)),
         description="Events to send; by default the final ones.",
     )
 

@@ -1,1 +1,1 @@
-"""The checks of `inferd doctor`, one file for each subject; a check returns findings and never raises."""
+"""The checks of `inferd doctor`, one file for each kind of thing; a check returns findings and never raises."""

@@ -18,7 +18,7 @@ from local.embedded.folders import make_root
 from local.embedded.reset import reset
 from local.embedded.supervisor import run_embedded
 from local.embedded.wheels import postgres_package
-from tests.embedded.conftest import Run, alive, modes_around, open_folder
+from tests.local.conftest import Run, alive, modes_around, open_folder
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="about what root's command does")
 FAST = {"fsync": "off"}

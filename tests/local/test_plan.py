@@ -13,6 +13,11 @@ from local.plan import Plan, child_environment, grace_seconds
 MASTER_KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
+@pytest.fixture(autouse=True)
+def _in_a_folder_without_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def environment(settings: Settings, given: dict[str, str], *, with_model: bool = True) -> dict[str, str]:
     async def servers() -> EmbeddedServers:
         return EmbeddedServers(
@@ -68,8 +73,8 @@ def test_the_users_variables_win_but_for_the_stores(monkeypatch: pytest.MonkeyPa
     assert grace_seconds(settings) > 20
 
 
-def test_what_a_dotenv_file_says_is_not_hidden(own_folder: Path) -> None:
-    (own_folder / ".env").write_text("INFERD_WEBHOOK_ALLOW_HTTP=false\n")
+def test_what_a_dotenv_file_says_is_not_hidden(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("INFERD_WEBHOOK_ALLOW_HTTP=false\n")
     seen = environment(storeless_settings(), {})
     assert "INFERD_WEBHOOK_ALLOW_HTTP" not in seen
     assert "INFERD_WEBHOOK_ALLOW_CIDRS" in seen

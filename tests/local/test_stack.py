@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -13,14 +12,11 @@ from pydantic import SecretStr
 from core.queue.connect import connect
 from core.settings import Settings
 from local.embedded.errors import ServerDied
-from local.embedded.folders import make_root
-from local.embedded.lock import only_command
 from local.embedded.processes import Child, Program
 from local.embedded.reset import reset
 from local.embedded.supervisor import run_embedded
 from local.plan import Plan
 from local.stack import Stack
-from tests.cli.conftest import Invoke
 from tests.support.folders import open_folder
 
 
@@ -35,7 +31,7 @@ async def stack(shared_settings: Settings) -> AsyncIterator[Stack]:
                     command=[sys.executable, "-I", "-S", "-c", "import signal; signal.pause()"],
                     folder=folder,
                     log=folder / "api.log",
-                    farewell=((signal.SIGTERM, 2.0),),
+                    stop_signals=((signal.SIGTERM, 2.0),),
                     environment={},
                 )
             )
@@ -74,10 +70,3 @@ async def test_a_server_that_dies_is_named(stack: Stack, settings: Settings) -> 
     await redis.aclose(close_connection_pool=True)
     with pytest.raises(ServerDied, match="Valkey was killed by signal 9"):
         await asyncio.wait_for(stack.failure(), 10)
-
-
-def test_a_second_serve_is_told_of_the_first(invoke: Invoke, own_folder: Path) -> None:
-    with only_command(make_root(own_folder / "inferd")):
-        outcome = invoke("serve")
-    assert outcome.exit_code == 1
-    assert f"in use by process {os.getpid()}" in outcome.stderr

@@ -16,7 +16,7 @@ from local.embedded.errors import ServerDied, WrongVersion
 from local.embedded.folders import lay_out, make_root
 from local.embedded.leftovers import Identity, identity_of, record, stop_leftovers
 from local.embedded.supervisor import run_embedded
-from tests.embedded.conftest import Run, alive
+from tests.local.conftest import Run, alive
 
 FAST = {"fsync": "off"}
 

@@ -1,4 +1,4 @@
-"""`inferd webhooks test`, `deliveries` and `redeliver`: calls of the API, and what they answer in words."""
+"""`inferd webhooks deliveries` and `redeliver`: calls of the API, and their results as text."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,29 +7,12 @@ from urllib.parse import urlencode
 
 import orjson
 
-from cli.client.http import ApiClient, ApiFailed
+from cli.client.http import ApiClient
 from cli.client.target import call
 from cli.exit_codes import ExitCode
 from cli.terminal import print_table, results
 
 _LOOK_SECONDS: Final = 0.2
-_SUCCESS: Final = range(200, 300)
-
-
-def send_sample(endpoint: str, event: str, *, api_url: str | None, api_key: str | None) -> ExitCode:
-    """OK when the receiver answered with 2xx."""
-
-    async def send(api: ApiClient) -> dict[str, Any]:
-        return await api.ask("POST", f"/v1/webhook_endpoints/{endpoint}/test", {"event_type": event})
-
-    try:
-        status = int(call(send, api_url=api_url, api_key=api_key)["status_code"])
-    except ApiFailed as failed:
-        if "did not answer the test" not in failed.message:
-            raise
-        raise ApiFailed(failed.message, ExitCode.FAILED) from None
-    results().print(f"{endpoint} answered {event} with HTTP {status}.")
-    return ExitCode.OK if status in _SUCCESS else ExitCode.FAILED
 
 
 def show_deliveries(

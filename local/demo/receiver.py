@@ -17,7 +17,7 @@ _PATH: Final = "/hook"
 
 @dataclass(frozen=True)
 class Received:
-    """A webhook whose signature was good."""
+    """A webhook with a valid signature."""
 
     event: str
     job_id: str
@@ -25,7 +25,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """What has come in. `refused` counts the requests that nobody with the secret had signed."""
+    """The webhooks received so far. `refused` counts requests without a valid signature."""
 
     url: str
     _verifier: Webhook
@@ -34,7 +34,7 @@ class Receiver:
     refused: int = 0
 
     def of(self, job_id: str) -> Received | None:
-        """The webhook of a job, once it has come."""
+        """Returns the webhook of a job, or None before it has arrived."""
         return self._received.get(job_id)
 
     async def wait_for(self, job_id: str) -> Received:

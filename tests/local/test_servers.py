@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from local.embedded.errors import InUse
 from local.embedded.reset import reset
 from local.embedded.supervisor import EmbeddedServers, run_embedded
-from tests.embedded.conftest import Shared, modes_around
+from tests.local.conftest import Shared, modes_around
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """`inferd demo`: real jobs on real servers and a real model, from nothing, in a temporary folder of its own.
 
-Guarantees: the data and the settings of an `inferd serve` are neither read nor touched; all that is done with the jobs
-goes through the REST API; nothing is left running and the folder is deleted; the exit code is 0 only if every job
-became what local/demo_jobs.py says, webhook included.
+Guarantees: the data and the settings of an `inferd serve` are neither read nor changed; jobs are submitted and read
+through the REST API only; no process is left and the folder is deleted; the exit code is 0 only if every job and its
+webhook ended as local/demo/jobs.py says.
 """
 
 import asyncio
@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Final
 
 from cli.client.http import ApiClient
+from cli.command_name import command_name
 from cli.configuration import storeless_settings
 from cli.exit_codes import CommandFailed, ExitCode
 from cli.signals import run_until_stopped
-from cli.terminal import command_name, progress, results
+from cli.terminal import progress, results
 from core.settings import PREFIX
-from local.demo_board import Board
-from local.demo_jobs import JOBS, DemoJob
+from local.demo.board import Board
+from local.demo.jobs import JOBS, DemoJob
+from local.demo.receiver import Receiver, run_receiver
 from local.embedded.privileges import is_root
 from local.embedded.reset import reset
 from local.plan import Plan
 from local.processes import free_port
-from local.receiver import Receiver, run_receiver
 from local.stack import Stack, run_stack
 
 _JOBS_SECONDS: Final = 90.0
@@ -44,7 +45,7 @@ def demo() -> ExitCode:
     if problems is None:
         return ExitCode.INTERRUPTED
     if problems:
-        raise CommandFailed("the demo did not go as it should:\n" + "\n".join(f"  {each}" for each in problems))
+        raise CommandFailed("the demo did not end as expected:\n" + "\n".join(f"  {each}" for each in problems))
     results().print(
         f"\n{len(JOBS)} jobs, {len(JOBS)} verified webhooks, {time.monotonic() - began:.0f} s; everything is stopped "
         f"and deleted.\nNext: `{command_name()} serve` keeps the same running.",
@@ -54,14 +55,14 @@ def demo() -> ExitCode:
 
 
 def _forget_settings() -> None:
-    """The demo is the same everywhere: whatever is set for a real system does not count."""
+    """Removes the settings of a real system from the environment: the demo is the same everywhere."""
     for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
         del os.environ[name]
 
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """Also the working directory meanwhile, where no .env lies."""
+    """It is the working directory meanwhile, so that no .env is read."""
     home = Path.cwd()
     folder = Path(tempfile.mkdtemp(prefix="inferd-demo-")).resolve()
     if is_root():
@@ -92,7 +93,7 @@ async def _demo(data_dir: Path) -> list[str]:
 
 
 async def _run_jobs(stack: Stack) -> list[str]:
-    """Submits all jobs, watches them, and returns what is not as expected."""
+    """Submits all jobs, follows them, and returns what is not as expected."""
     async with ApiClient(stack.api_url, stack.api_key) as api, run_receiver(await api.webhook_secret()) as receiver:
         board = Board(JOBS, receiver)
         with board.shown(), suppress(TimeoutError):

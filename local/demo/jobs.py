@@ -1,4 +1,4 @@
-"""The jobs of `inferd demo`, and what each must have become. Pure."""
+"""The jobs of `inferd demo`, and how each must end. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from cli.client.http import Job
 from core.providers.catalogue import LOCAL_MODEL
-from local.receiver import Received
+from local.demo.receiver import Received
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class DemoJob:
         }
 
     def problems(self, job: Job, webhook: Received | None) -> list[str]:
-        """What is not as it must be; nothing is the good case."""
+        """Returns what is not as expected."""
         found = []
         if job.status != self.status:
             why = f" ({job.error.code}: {job.error.message})" if job.error else ""
@@ -39,7 +39,7 @@ class DemoJob:
         if job.attempts_used != self.attempts:
             found.append(f"took {job.attempts_used} attempts, not {self.attempts}")
         if self.status == "succeeded" and not (job.output and job.output.text.strip()):
-            found.append("has no answer")
+            found.append("has no output")
         if self.status == "succeeded" and not (job.usage and job.usage.output_tokens):
             found.append("has no count of tokens")
         if self.status == "failed" and job.error is None:

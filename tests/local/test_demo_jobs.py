@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from cli.client.http import Job
-from local.demo_jobs import JOBS, DemoJob
-from local.receiver import Received
+from local.demo.jobs import JOBS, DemoJob
+from local.demo.receiver import Received
 from tests.cli.scripted_api import JOB_ID, job
 
 GOOD = DemoJob("a test", "echo/echo", "Hi")
@@ -38,7 +38,7 @@ def test_what_came_out_right_is_no_problem() -> None:
         (GOOD, job("failed"), "job.succeeded", "is failed (provider_invalid_request: It is wrong.), not succeeded"),
         (GOOD, job("running"), "job.succeeded", "is running, not succeeded"),
         (GOOD, job("succeeded", attempts_used=2), "job.succeeded", "took 2 attempts, not 1"),
-        (GOOD, job("succeeded", output=None), "job.succeeded", "has no answer"),
+        (GOOD, job("succeeded", output=None), "job.succeeded", "has no output"),
         (GOOD, job("succeeded", usage=None), "job.succeeded", "has no count of tokens"),
         (BAD, job("failed", error=None), "job.failed", "does not say why it failed"),
         (GOOD, job("succeeded"), None, "sent no webhook that could be verified"),

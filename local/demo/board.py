@@ -1,4 +1,4 @@
-"""What `inferd demo` shows: a live table on a terminal, a line for each change elsewhere; at the end, the table."""
+"""The output of `inferd demo`: a live table on a terminal, a line for each change elsewhere; at the end, the table."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ from rich.text import Text
 from cli.client.http import Job
 from cli.client.progress import changes
 from cli.terminal import progress, results
-from local.demo_jobs import DemoJob
-from local.receiver import Received, Receiver
+from local.demo.jobs import DemoJob
+from local.demo.receiver import Received, Receiver
 
 _COLOURS = {"succeeded": "green", "failed": "red", "running": "yellow"}
 _ROOMY = 120
@@ -37,7 +37,7 @@ class Board:
         self._live = None
 
     def look(self, wanted: DemoJob, job: Job) -> None:
-        """Takes note of the job as it is now."""
+        """Shows the job as it is now."""
         lines = changes(self._jobs.get(wanted.about), job)
         self._jobs[wanted.about] = job
         if self._live is not None:
@@ -47,7 +47,7 @@ class Board:
             progress().print(f"{job.id}  {job.model}: {line}", soft_wrap=True)
 
     def problems(self) -> list[str]:
-        """What is not as it must be."""
+        """Returns what is not as expected."""
         missing = [f"{wanted.about} was not accepted" for wanted in self._wanted if wanted.about not in self._jobs]
         return missing + [
             problem
@@ -63,7 +63,7 @@ class Board:
         for name in ("attempts", "wait ms", "run ms", "tokens"):
             table.add_column(name, justify="right")
         # The one that gives way on a narrow terminal.
-        table.add_column("answer")
+        table.add_column("output")
         table.add_column("webhook", no_wrap=True)
         for job in (self._jobs[wanted.about] for wanted in self._wanted if wanted.about in self._jobs):
             table.add_row(*_cells(job, self._receiver.of(job.id)))

@@ -1,11 +1,12 @@
-"""What `inferd serve` says when it is ready: what runs, where, the key, and what to try next."""
+"""The text that `inferd serve` prints when it is ready: servers, addresses, the key, and commands to try."""
 
 import shlex
 import sys
 
 from rich.text import Text
 
-from cli.terminal import command_name, results
+from cli.command_name import command_name
+from cli.terminal import results
 from core.providers.catalogue import LOCAL_MODEL, endpoints
 from core.version import VERSION
 from local.stack import Stack
@@ -14,7 +15,7 @@ _NAMES = {"postgres": "PostgreSQL", "valkey": "Valkey", "model": "Model"}
 
 
 def print_banner(stack: Stack) -> None:
-    """On stdout. The key is the development key of this data directory, which never leaves this machine by itself."""
+    """On stdout. The key is the development key of this data directory, which is valid on this machine only."""
     out = results()
     out.print()
     out.print(Text(f"  inferd {VERSION}", style="bold"), "· everything on this machine, for development")
@@ -56,7 +57,7 @@ def _next_steps(stack: Stack) -> list[str]:
     model = f"local/{LOCAL_MODEL}" if stack.servers.local_base_url else "echo/echo"
     job = f'{{"model": "{model}", "input": "Say hello"}}'
     settings, inferd = stack.plan.settings, command_name()
-    # A terminal that does not name the same data directory would look for another server.
+    # Without it the other terminal would look for the server of the default data directory.
     chosen = [f"export INFERD_DATA_DIR={shlex.quote(str(settings.data_dir.expanduser().resolve()))}"]
     return [
         *(chosen if "data_dir" in settings.model_fields_set else []),
@@ -64,5 +65,5 @@ def _next_steps(stack: Stack) -> list[str]:
         f'{inferd} run "Say hello" --model {model}',
         f"{inferd} jobs list",
         f"curl {stack.api_url}/v1/jobs -H \"Authorization: Bearer $INFERD_API_KEY\" -H 'Prefer: wait=30' -d '{job}'",
-        f"{inferd} webhook-secret     # what your receiver verifies this server's webhooks with",
+        f"{inferd} webhook-secret     # the secret that signs your webhooks",
     ]

@@ -216,4 +216,4 @@ def _say_busy(state: RetryCallState) -> None:
     if state.attempt_number == 1 and state.outcome is not None:
         error = state.outcome.exception()
         assert error is not None  # noqa: S101 - nothing else is tried again
-        log.warning("migration_waits", reason=_first_line(driver_error(error)))
+        log.warning("migration_waiting_for_lock", reason=_first_line(driver_error(error)))

@@ -46,7 +46,7 @@ class RedisClient(ArqRedis):
         now = time.monotonic()
         if now - self._dropped_at >= _DROP_PAUSE_SECONDS:
             self._dropped_at = now
-            _log.warning("redis_is_read_only")
+            _log.warning("redis_read_only")
             await self.connection_pool.disconnect(inuse_connections=True)
 
 

@@ -264,7 +264,7 @@ class QueueWorker(Worker):
         """What the task returned; a task that crashed runs again. Raises nothing but CancelledError."""
         name, admission = acquired.function or self.default_task, self._admissions.pop(acquired.member)
         if parse_member(acquired.member) is None:
-            log.warning("queue_foreign_member", lane=acquired.lane)
+            log.warning("queue_unknown_member", lane=acquired.lane)
             return DONE
         if name not in self.functions:
             # A newer release enqueued it: leave it to a worker that knows the task.

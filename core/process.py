@@ -90,6 +90,6 @@ def run_process(role: str, serve: Callable[[Settings], Coroutine[None, None, Non
         print(error, file=sys.stderr)  # noqa: T201 - there are no log settings yet
         return _WRONG_SETTINGS
     except (DatabaseUnusable, CannotListen) as error:
-        log.error("not_started", role=role, reason=str(error))  # noqa: TRY400 - the reason needs no traceback
+        log.error("start_failed", role=role, reason=str(error))  # noqa: TRY400 - the reason needs no traceback
         return _NOT_STARTED
     return 0

@@ -142,7 +142,7 @@ async def run(runtime: WorkerRuntime, stopped: asyncio.Event) -> None:
     try:
         await leases.worker.leave()
     except STORE_FAULTS as error:
-        log.warning("worker_lease_not_released", error=type(error).__name__)
+        log.warning("worker_lease_release_failed", error=type(error).__name__)
     log.info("worker_stopped", worker_id=leases.worker.id)
 
 
@@ -181,7 +181,7 @@ async def _keep_fleet(runtime: WorkerRuntime, workers: Workers) -> None:
         try:
             workers.caps.set(await read_fleet(runtime.database))
         except Exception as error:  # noqa: BLE001 - what was read last goes on being true enough
-            log.warning("fleet_not_read", error=type(error).__name__)
+            log.warning("fleet_read_failed", error=type(error).__name__)
         await asyncio.sleep(_FLEET_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret
 
 
@@ -201,7 +201,7 @@ def _gauge(workers: Workers) -> None:
 def _named(name: str, coroutine: Coroutine[object, object, None]) -> "asyncio.Task[None]":
     def ended(task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and task.exception() is not None:
-            log.error("worker_part_died", part=name, exc_info=task.exception())
+            log.error("worker_component_failed", part=name, exc_info=task.exception())
 
     task = asyncio.create_task(coroutine, name=name)
     task.add_done_callback(ended)

@@ -132,8 +132,8 @@ async def open_database(settings: DatabaseSettings, *, name: str, fleet: bool, p
             command_timeout=settings.statement_timeout_seconds + 1,
             server_settings=hot_settings(settings, name=name, fleet=fleet),
             max_inactive_connection_lifetime=60,
-            # For as long as the connection: their plans stay right (tests/stores/test_plans.py), and preparing them
-            # anew costs the next one milliseconds.
+            # As long as the connection: the plans stay right (tests/stores/test_plans.py), and preparing the statements
+            # again costs milliseconds.
             max_cached_statement_lifetime=0,
             reset=_leave_as_it_is,
         )

@@ -1,7 +1,7 @@
 """Which errors mean that PostgreSQL is absent, starting, locked or refuses a value: listed once, for both drivers.
 
 api/http/errors.py turns absence into 503; core/db/grouping.py and core/jobs/finish.py decide by these lists what to try
-again; `explain_fault` tells the operator what to do. No message holds the URL, which has a password in it.
+again; `explain_fault` returns what the operator should do. No message holds the URL, which has a password in it.
 """
 
 from typing import Final

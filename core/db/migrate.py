@@ -1,9 +1,9 @@
-"""Brings the schema to the newest version. Called by `inferd migrate`, the embedded servers and the tests.
+"""Brings the schema to the newest version. `inferd migrate`, the embedded servers and the tests call it.
 
-Each version has a transaction of its own, and what migrations/online.py does has several. One migration runs at a time.
-A lock on a table is waited for only so long that traffic hardly notices; then the version is tried again. A migration
-that stops can be run again: the versions before are done, and the one that it stopped in begins anew and skips what
-it did.
+Each version has a transaction of its own, and the functions of migrations/online.py have several. One migration runs at
+a time. It waits so briefly for a lock on a table that traffic hardly notices; then it tries the version again. A
+migration that stops can be run again: the versions before are done, and the one that it stopped in starts again and
+skips what it did.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -216,4 +216,4 @@ def _say_busy(state: RetryCallState) -> None:
     if state.attempt_number == 1 and state.outcome is not None:
         error = state.outcome.exception()
         assert error is not None  # noqa: S101 - nothing else is tried again
-        log.warning("migration_waits", reason=_first_line(driver_error(error)))
+        log.warning("migration_waiting_for_lock", reason=_first_line(driver_error(error)))

@@ -199,7 +199,7 @@ async def _announce_call(context: RunContext, job: ClaimedJob, lease: Lease) -> 
         try:
             ours = await context.group_commit.mark_called(Run(job.id, job.tenant_id, job.run_no))
         except (*STORE_FAULTS, Overloaded) as error:
-            log.warning("call_waits_for_store", error=type(error).__name__)
+            log.warning("call_waiting_for_database", error=type(error).__name__)
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
             continue
         # guard: call-own-run

@@ -12,4 +12,4 @@ def next_step(error_code: str) -> str:
     try:
         return CODES[FaultCode(error_code)].next_step
     except ValueError:
-        return "Read the message; then retry the job, or submit it anew."
+        return "Read the message, then retry the job or submit a new one."

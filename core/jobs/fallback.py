@@ -22,7 +22,7 @@ from core.queue.keys import JOB_LANES, LANE_WEIGHTS, Lane, delivery_member, job_
 from core.queue.shares import Shares
 
 _TENANTS: Final = 50
-# Reads this many times what is wanted of each tenant, so that workers that choose at random seldom choose the same.
+# Reads this many times the wanted number of each tenant, so that workers, which choose at random, rarely collide.
 _SPREAD: Final = 4
 _NOBODY: Final = TenantId(UUID(int=0))
 

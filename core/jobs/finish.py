@@ -45,7 +45,7 @@ async def finish_job(context: RunContext, job: ClaimedJob, transition: Transitio
         applied = await _apply(context, job, _change(context, job, transition))
     except _REFUSALS as error:
         # Without its text: PostgreSQL quotes the row that it refuses, and that is the answer.
-        log.error("result_refused", error=type(error).__name__)  # noqa: TRY400
+        log.error("result_rejected", error=type(error).__name__)  # noqa: TRY400
         transition = transitions.fail(_REFUSED)
         applied = await _apply(context, job, _change(context, job, transition))
     if applied is None:
@@ -112,7 +112,7 @@ async def _write(context: RunContext, job: ClaimedJob, change: Change) -> Applie
     try:
         return await _submit(context, job, change)
     except _AGAIN as error:
-        log.warning("finish_waits_for_store", error=type(error).__name__)
+        log.warning("finish_waiting_for_database", error=type(error).__name__)
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(_AGAIN),
         wait=wait_random_exponential(multiplier=0.1, max=2.0),

@@ -140,7 +140,7 @@ class Leases:
         try:
             await self._look(held)
         except Exception as error:  # noqa: BLE001 - the next look finds out
-            log.warning("runs_not_checked", error=type(error).__name__, runs=len(held))
+            log.warning("run_check_failed", error=type(error).__name__, runs=len(held))
 
     async def _look(self, job_ids: list[JobId] | None) -> set[Run]:
         wanted = self._held if job_ids is None else job_ids

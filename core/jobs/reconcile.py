@@ -62,7 +62,7 @@ class Reconciler:
         enqueuer = self.context.enqueuer
         rebuilding = await enqueuer.epoch_is_gone()
         if rebuilding:
-            log.warning("redis_lost_its_memory")
+            log.warning("redis_data_lost")
             self._position.clear()
             self._walk.restart()
         enqueued = sum([await self._heads(lane) for lane in JOB_LANES])

@@ -57,4 +57,4 @@ class Spool:
         try:
             await self.redis.delete(self.keys.spool(job.id))
         except RedisFault as error:
-            log.warning("spool_not_discarded", error=type(error).__name__)
+            log.warning("spool_discard_failed", error=type(error).__name__)

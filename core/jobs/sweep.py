@@ -96,4 +96,4 @@ def _publish(context: RunContext, changed: Sequence[Changed]) -> None:
     for each in changed:
         edge, to_state = each.transition.edge.value, each.transition.to_state.value
         count(SWEPT, edge)
-        log.info("job_swept", job_id=show_job(each.job.id), edge=edge, to=to_state)
+        log.info("job_repaired", job_id=show_job(each.job.id), edge=edge, to=to_state)

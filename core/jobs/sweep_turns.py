@@ -56,4 +56,4 @@ class SweepTurns:
             try:
                 await self.take(name)
             except Exception as error:  # noqa: BLE001 - the next one may work; without any, somebody else takes over
-                log.warning("sweep_turn_not_renewed", step=name, error=type(error).__name__)
+                log.warning("sweep_turn_renewal_failed", step=name, error=type(error).__name__)

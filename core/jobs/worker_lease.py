@@ -81,7 +81,7 @@ class WorkerLease:
         self._renewed(sent_at)
 
     async def renew(self) -> None:
-        """Renews the lease, or registers anew when this worker was declared dead. Raises database errors."""
+        """Renews the lease, or registers under a new id when this worker was declared dead. Raises database errors."""
         if not self.id:
             await self.register()
             return

@@ -35,8 +35,8 @@ _REDACTED: Final = frozenset(
 # Events that every job or connection would repeat while a store or a provider is away.
 _THROTTLED: Final = frozenset(
     {
-        "call_waits_for_store",
-        "finish_waits_for_store",
+        "call_waiting_for_database",
+        "finish_waiting_for_database",
         "heartbeat_failed",
         "late_usage_lost",
         "queue_finish_failed",

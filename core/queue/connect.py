@@ -25,10 +25,10 @@ _DROP_PAUSE_SECONDS: Final = 0.5
 
 
 class RedisClient(ArqRedis):
-    """Leaves a server that became a replica.
+    """Disconnects from a server that became a replica.
 
     After a failover a demoted primary may keep its connections and refuse every write; only a new connection resolves
-    the name anew. All are dropped then, those of the process's subscription too.
+    the name again. Then all connections are dropped, including that of the process's subscription.
     """
 
     _dropped_at = -_DROP_PAUSE_SECONDS
@@ -46,7 +46,7 @@ class RedisClient(ArqRedis):
         now = time.monotonic()
         if now - self._dropped_at >= _DROP_PAUSE_SECONDS:
             self._dropped_at = now
-            _log.warning("redis_is_read_only")
+            _log.warning("redis_read_only")
             await self.connection_pool.disconnect(inuse_connections=True)
 
 

@@ -2,8 +2,8 @@
 
 A message is only ever a hint. Every few seconds it publishes a message to itself, on the connections that commands use:
 if it does not come back, the peer is dead or is another server than theirs (a demoted primary), and the subscription is
-opened anew. Whenever Redis has confirmed a subscription `on_connect` runs, because hints may have been missed before
-it; whoever listens also keeps a slow tick of its own. Used by worker/lifecycle.py and the API.
+opened again. Whenever Redis has confirmed a subscription `on_connect` runs, because hints may have been missed before
+it; listeners also keep a slow tick of their own. Used by worker/lifecycle.py and the API.
 """
 
 import asyncio

@@ -192,7 +192,7 @@ class QueueWorker(Worker):
         """Gives it a slot. False: it has one already."""
         running, self.held[acquired.member] = acquired.member in self.held, acquired
         if running:
-            # Enqueued anew or lapsed, and it came back to us: when this run ends, there is another one to do.
+            # Enqueued again, or its hold expired, and claimed by this worker again: another run follows this one.
             return False
         self.job_counter += 1
         self._slots.take(acquired.lane)
@@ -264,7 +264,7 @@ class QueueWorker(Worker):
         """What the task returned; a task that crashed runs again. Raises nothing but CancelledError."""
         name, admission = acquired.function or self.default_task, self._admissions.pop(acquired.member)
         if parse_member(acquired.member) is None:
-            log.warning("queue_foreign_member", lane=acquired.lane)
+            log.warning("queue_unknown_member", lane=acquired.lane)
             return DONE
         if name not in self.functions:
             # A newer release enqueued it: leave it to a worker that knows the task.

@@ -138,22 +138,22 @@ def test_what_everybody_repeats_is_one_line_a_second_with_the_number_of_the_othe
 
     log = structlog.get_logger("core")
     for _ in range(2_500):
-        log.warning("call_waits_for_store", error="ConnectionRefusedError")
-    log.warning("finish_waits_for_store", error="ConnectionRefusedError")
+        log.warning("call_waiting_for_database", error="ConnectionRefusedError")
+    log.warning("finish_waiting_for_database", error="ConnectionRefusedError")
     for number in range(3):
-        log.info("job_swept", number=number)
+        log.info("job_repaired", number=number)
     now += 1.0
-    log.warning("call_waits_for_store", error="ConnectionRefusedError")
+    log.warning("call_waiting_for_database", error="ConnectionRefusedError")
     now += 1.0
-    log.warning("call_waits_for_store", error="ConnectionRefusedError")
+    log.warning("call_waiting_for_database", error="ConnectionRefusedError")
 
     written = [(line["event"], line.get("suppressed")) for line in lines(capsys)]
     assert written == [
-        ("call_waits_for_store", None),
-        ("finish_waits_for_store", None),
-        *[("job_swept", None)] * 3,
-        ("call_waits_for_store", 2_499),
-        ("call_waits_for_store", None),
+        ("call_waiting_for_database", None),
+        ("finish_waiting_for_database", None),
+        *[("job_repaired", None)] * 3,
+        ("call_waiting_for_database", 2_499),
+        ("call_waiting_for_database", None),
     ]
 
 

@@ -40,7 +40,7 @@ async def look_forever(runtime: WorkerRuntime) -> None:
         await asyncio.sleep(leases.worker.heartbeat_seconds)
         try:
             if unheld := await leases.look():
-                log.warning("runs_given_back", count=len(unheld))
+                log.warning("runs_returned", count=len(unheld))
                 await rescue_jobs(runtime.jobs, unheld)
         except Exception as error:  # noqa: BLE001 - as above
-            log.warning("runs_not_checked", error=type(error).__name__)
+            log.warning("run_check_failed", error=type(error).__name__)

@@ -58,7 +58,7 @@ class Sweep:
             async with asyncio.timeout(_LEAVE_SECONDS):
                 await self.turns.leave()
         except STORE_FAULTS as error:
-            log.warning("sweep_turns_not_released", error=type(error).__name__)
+            log.warning("sweep_turn_release_failed", error=type(error).__name__)
 
 
 def make_sweep(runtime: WorkerRuntime) -> Sweep:

@@ -56,7 +56,7 @@ class TextPart(_Strict):
 
 
 def _sent_along(url: str) -> str:
-    # Until a guarded fetch exists: a provider that is told to fetch reaches what its own network reaches.
+    # Until a guarded fetch exists: a provider that fetches a URL could reach its own private network.
     if len(url) > _LARGEST_IMAGE or not _IMAGE.fullmatch(url):
         raise CodedError(
             "image_url_not_supported",
@@ -97,7 +97,7 @@ class Message(_Strict):
         description="The words, or parts. Only a message with `tool_calls` may go without.",
         examples=["Say hello."],
     )
-    name: str | None = Field(default=None, max_length=64, description="Tells speakers of one role apart.")
+    name: str | None = Field(default=None, max_length=64, description="Distinguishes speakers of the same role.")
     tool_calls: list[dict[str, JsonValue]] | None = Field(
         default=None, min_length=1, description="The tools that the assistant called, as OpenAI has them."
     )

@@ -81,7 +81,7 @@ class RetiredSecretRow(SQLModel, table=True):
 
 
 class DeliveryRow(SQLModel, table=True):
-    """One webhook to one endpoint or to a job's own URL. `body` is stored once and signed anew for each attempt.
+    """One webhook to one endpoint or to a job's own URL. `body` is stored once and signed again for each attempt.
 
     `host` and `target` are what the caps on deliveries in flight count by: where it goes, and on whose behalf.
     `slots_used` counts the attempts that the schedule made; `trigger` is what makes the next one.

@@ -1,7 +1,7 @@
 -- Runs that no process works on: of dead workers, of workers of the previous release whose lease for the job is over, and
 -- the runs (:rows) of the worker :worker_id that it does not know of itself. Whether each call had gone out, how many runs
 -- were lost before their calls, and whether the loss counts against the job.
--- Never by reading all that runs: statistics seldom know how much that is. So each step is a lookup for the one before,
+-- Never by reading all running jobs: statistics rarely know how many there are. So each step is a lookup for the one before,
 -- and where a job's id is known the state is written as no index has it.
 WITH lost AS (
     SELECT run.id, run.tenant_id, run.run_no, NOT worker.lost_alone AS counts

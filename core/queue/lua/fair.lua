@@ -1,7 +1,7 @@
 -- Start-time fair queueing (Goyal, Vin, Cheng 1996): what waits has a tag of virtual time as its score, far below every
 -- real time. Each flow (a tenant) counts its own tags from where service stands, so a flood waits behind itself alone.
--- Whoever has fallen behind service waits half a tag before it: that is how a kept slot tells who asks for little.
--- The tags live beside the lane until nothing waits in it; lost, they begin anew and nobody waits longer for it.
+-- A flow that is behind service gets a tag half a step before it: this marks flows with little load for reserved slots.
+-- The tags are kept until nothing waits in the lane; if they are lost, they start again, and no flow waits longer.
 -- include: now.lua
 local FRONT = 0
 local TAGS_LIFE_MS = 86400000

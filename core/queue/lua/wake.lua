@@ -1,5 +1,5 @@
 -- Idle workers are in a sorted set, by how many slots they have open; each listens on a channel of its own. As many are
--- woken as there is new work. One that nobody hears on its channel is gone, and the next is asked. The set has an empty
+-- woken as there is new work. A worker whose channel has no subscriber is dead, and the next one is woken. The set has an empty
 -- member, the last: without it Redis has forgotten who is idle, and all are woken.
 local IDLE_LIFE_MS = 60000
 -- Workers that died without a word are met and dropped, so many in one call.

@@ -119,7 +119,7 @@ async def _claim(database: Database, ids: Sequence[DeliveryId], caps: Caps, *, l
             return await store.claim(connection, ids, caps, lease_seconds=lease_seconds)
     except asyncpg.LockNotAvailableError:
         # Another transaction keeps the lock. Exceeding the caps for a moment is better than no webhooks at all.
-        log.warning("webhook_claim_lock_is_held", count=len(ids))
+        log.warning("webhook_claim_lock_held", count=len(ids))
     async with hot_transaction(database, None, opening) as connection:
         return await store.claim(connection, ids, caps, lease_seconds=lease_seconds)
 

@@ -130,7 +130,7 @@ def _ended(
                 throttled=status in _THROTTLING,
             )
         case NoAnswer(problem=problem, reason=reason):
-            log.info("webhook_no_answer", problem=problem, reason=reason)
+            log.info("webhook_no_response", problem=problem, reason=reason)
             throttled = problem == "timeout"
             return _failed(context, delivery, started_at, answer.visible_timing(), error=problem, throttled=throttled)
         case _ as never:

@@ -38,7 +38,7 @@ async def prune_deliveries(database: Database, retention: RetentionSettings) -> 
 
 @dataclass(slots=True)
 class GoneEndpoints:
-    """Deletes the deliveries of deleted endpoints. Remembers how far it is; beginning anew costs time and nothing else.
+    """Deletes the deliveries of deleted endpoints. Remembers its position; starting again only costs time.
 
     No list of deleted endpoints is kept: it would miss a delivery that was made while its endpoint went.
     """

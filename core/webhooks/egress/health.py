@@ -2,8 +2,8 @@
 
 Only what keeps a slot busy counts: no connection, or no answer. An error that comes at once costs nobody else anything.
 The table is bounded: the host that was silent longest ago is forgotten first, and of a tenant with many dead hosts its
-own, so that one tenant's can't push out what is known of others'. What is forgotten is learnt anew by three silences.
-Fed by core/webhooks/deliveries/deliver.py; core/webhooks/sql/claim.sql holds the suspects back.
+own, so that one tenant's can't push out what is known of others'. A forgotten host is recognised again after three
+silences. Fed by core/webhooks/deliveries/deliver.py; core/webhooks/sql/claim.sql holds the suspects back.
 """
 
 from collections import Counter, OrderedDict

@@ -2,7 +2,7 @@
 
 A secret's prefix says how it signs: `whsec_` by HMAC-SHA256 (`v1`), `whsk_` by ed25519 (`v1a`). During a rotation the
 older secrets sign too, so that a receiver with either verifies. The id is the event's and stays over all attempts; the
-timestamp is each attempt's, so each attempt is signed anew.
+timestamp is each attempt's, so each attempt is signed again.
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 

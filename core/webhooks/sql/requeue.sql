@@ -1,5 +1,5 @@
 -- Sends one delivery again, now: under its own id, without using up an attempt of its schedule. One that had ended
--- starts its schedule anew behind this.
+-- starts its schedule again after this.
 UPDATE deliveries AS delivery
 SET state = 'pending',
     trigger = 'manual',

@@ -76,8 +76,8 @@ def open_more_files() -> None:
 
 
 def run_process(role: str, serve: Callable[[Settings], Coroutine[None, None, None]]) -> int:
-    """Runs `serve` until it returns; answers the exit code. What is no wrong setting and no missing store is a bug."""
-    # What is imported stays for good: no collection looks at it again, and at the end a third of a second is saved.
+    """Runs `serve` and returns the exit code. An error other than a wrong setting or a missing store is a bug."""
+    # Imported modules stay for good: garbage collections skip them, which also saves a third of a second at the end.
     gc.freeze()
     gc.set_threshold(*COLLECTIONS)
     open_more_files()
@@ -90,6 +90,6 @@ def run_process(role: str, serve: Callable[[Settings], Coroutine[None, None, Non
         print(error, file=sys.stderr)  # noqa: T201 - there are no log settings yet
         return _WRONG_SETTINGS
     except (DatabaseUnusable, CannotListen) as error:
-        log.error("not_started", role=role, reason=str(error))  # noqa: TRY400 - the reason is whole without its stack
+        log.error("not_started", role=role, reason=str(error))  # noqa: TRY400 - the reason needs no traceback
         return _NOT_STARTED
     return 0

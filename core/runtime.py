@@ -18,20 +18,20 @@ from core.db.sealed import Sealer, make_sealer
 from core.domain.clock import Clock, SystemClock
 from core.domain.ids import new_uuid
 from core.jobs.context import JobContext, RunContext
-from core.jobs.group_commit import GroupCommit, open_group_commit
+from core.jobs.group_commit import GroupCommit
 from core.jobs.heartbeat import Leases
 from core.jobs.spool import Spool
 from core.jobs.watch import Watch
 from core.jobs.worker_lease import WorkerLease
 from core.providers.catalogue import Catalogue, open_catalogue
 from core.queue.connect import RedisClient, connect
+from core.queue.enqueue import Enqueuer, open_enqueuer
 from core.queue.keys import Keys
-from core.queue.ring import Ring, open_ring
 from core.routing.router import Router
 from core.settings import Settings
 from core.version import VERSION
-from core.webhooks.context import DeliverContext, open_deliveries
-from core.webhooks.egress import Egress
+from core.webhooks.deliveries.context import DeliverContext, open_deliveries
+from core.webhooks.egress.post import Egress
 
 _HOUR: int = 3600
 
@@ -90,7 +90,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiRuntime]:
             jobs=JobContext(
                 database=shared.database,
                 group_commit=shared.group_commit,
-                ring=shared.ring,
+                enqueuer=shared.enqueuer,
                 sealer=shared.sealer,
                 catalogue=shared.catalogue,
                 clock=shared.clock,
@@ -117,7 +117,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
             jobs=RunContext(
                 database=shared.database,
                 group_commit=shared.group_commit,
-                ring=shared.ring,
+                enqueuer=shared.enqueuer,
                 sealer=shared.sealer,
                 catalogue=shared.catalogue,
                 clock=shared.clock,
@@ -131,7 +131,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
                 egress,
                 shared.sealer,
                 shared.clock,
-                shared.ring,
+                shared.enqueuer,
                 settings.webhook,
                 worker_id=lease.name,
             ),
@@ -154,7 +154,7 @@ class _Shared:
     redis: RedisClient
     keys: Keys
     sealer: Sealer
-    ring: Ring
+    enqueuer: Enqueuer
     catalogue: Catalogue
     group_commit: GroupCommit
 
@@ -168,19 +168,19 @@ async def _open_shared(
     redis = connect(settings.redis)
     stack.push_async_callback(redis.aclose, close_connection_pool=True)
     keys = Keys(settings.redis.prefix)
-    ring = open_ring(redis, keys, settings.redis.ring_timeout_seconds, settings.redis.lane_limit)
-    stack.push_async_callback(ring.aclose)
+    enqueuer = open_enqueuer(redis, keys, settings.redis.enqueue_timeout_seconds, settings.redis.lane_limit)
+    stack.push_async_callback(enqueuer.aclose)
     catalogue = open_catalogue(settings)
     stack.push_async_callback(catalogue.aclose)
-    group_commit = open_group_commit(
-        database,
-        sealer,
-        ring,
+    group_commit = GroupCommit(
+        database=database,
+        sealer=sealer,
+        enqueuer=enqueuer,
         claimant=claimant,
         key_seconds=settings.job.idempotency_hours * _HOUR,
     )
     stack.push_async_callback(group_commit.aclose)
-    return _Shared(SystemClock(), database, redis, keys, sealer, ring, catalogue, group_commit)
+    return _Shared(SystemClock(), database, redis, keys, sealer, enqueuer, catalogue, group_commit)
 
 
 def _worker_lease(settings: Settings) -> WorkerLease:

@@ -47,7 +47,7 @@ class RedisSettings(Group):
     prefix: str = Field(
         default="inferd", pattern=r"^[a-z][a-z0-9_-]{0,30}$", description="Prefix of every key in Redis."
     )
-    ring_timeout_seconds: float = Field(
+    enqueue_timeout_seconds: float = Field(
         default=0.05,
         gt=0,
         le=5,

@@ -20,11 +20,11 @@ import pytest
 
 from core.db import migrate
 from core.process import COLLECTIONS, open_more_files
-from core.queue.connect import connect
-from core.queue.keys import IN_PROGRESS, PAYLOAD, Keys, Lane
+from core.queue.connect import RedisClient, connect
+from core.queue.keys import Keys
 from core.runtime import ApiRuntime, OperatorRuntime, WorkerRuntime, open_api, open_operator, open_worker
 from core.settings import PREFIX, DatabaseSettings, Settings
-from tests.support.aftermath import aftermath
+from tests.support.aftermath import aftermath, empty_queue
 from tests.support.explicit_settings import ExplicitSettings
 from tests.support.folders import open_folder
 from tests.support.processes import RunningApi, RunningWorker, run_worker, serve_api
@@ -106,12 +106,20 @@ async def owner(shared_database: DatabaseSettings) -> AsyncIterator[OwnerPool]:
 @pytest.fixture(scope="session")
 def shared_settings(shared_database: DatabaseSettings, servers: Servers) -> Settings:
     """The settings of `api` and `worker`. Take `settings` instead: it cleans up."""
-    return _settings(shared_database, servers)
+    return settings_of(shared_database, servers)
+
+
+@pytest.fixture(scope="session")
+async def shared_redis(shared_settings: Settings) -> AsyncIterator[RedisClient]:
+    """The suite's Redis, for cleaning up under every prefix."""
+    redis = connect(shared_settings.redis)
+    yield redis
+    await redis.aclose(close_connection_pool=True)
 
 
 @pytest.fixture
 async def clean(
-    request: pytest.FixtureRequest, owner: OwnerPool, shared_settings: Settings
+    request: pytest.FixtureRequest, owner: OwnerPool, shared_redis: RedisClient, shared_settings: Settings
 ) -> AsyncIterator[list[Settings]]:
     """Deletes every tenant and empties the queues when the test ends. The settings to clean are added to the list.
 
@@ -120,10 +128,12 @@ async def clean(
     """
     used = [shared_settings]
     yield used
-    problems = [] if request.node.get_closest_marker("untidy") else await aftermath(owner, used)
+    queues = [Keys(settings.redis.prefix) for settings in used]
+    untidy = request.node.get_closest_marker("untidy")
+    problems = [] if untidy else await aftermath(owner, shared_redis, queues)
     await owner.execute("DELETE FROM tenants; DELETE FROM seals; DELETE FROM sweep_turns")
-    for settings in used:
-        await _empty_queue(settings)
+    for keys in queues:
+        await empty_queue(shared_redis, keys)
     assert not problems
 
 
@@ -143,7 +153,7 @@ def make_settings(clean: list[Settings], shared_database: DatabaseSettings, serv
     """
 
     def make(*, database: DatabaseSettings | None = None, **groups: Any) -> Settings:
-        made = _settings(database or shared_database, servers, **groups)
+        made = settings_of(database or shared_database, servers, **groups)
         clean.append(made)
         return made
 
@@ -222,12 +232,13 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield opened
 
 
-def _settings(database: DatabaseSettings, servers: Servers, **groups: Any) -> Settings:
+def settings_of(database: DatabaseSettings, servers: Servers, **groups: Any) -> Settings:
+    """Settings with a Redis prefix of their own. Take `make_settings` instead: it cleans up."""
     redis = {
         "url": servers.redis_url,
         "prefix": f"test-{uuid.uuid4().hex[:12]}",
-        # On a busy machine 50 ms pass easily; the sweep would then ring, seconds later.
-        "ring_timeout_seconds": 2.0,
+        # On a busy machine 50 ms pass easily; the sweep would then enqueue, seconds later.
+        "enqueue_timeout_seconds": 2.0,
     }
     worker = {"drain_seconds": 0.5}
     # As the product's, twenty times as fast.
@@ -239,14 +250,3 @@ def _settings(database: DatabaseSettings, servers: Servers, **groups: Any) -> Se
         job=job | groups.pop("job", {}),
         **groups,
     )
-
-
-async def _empty_queue(settings: Settings) -> None:
-    keys, redis = Keys(settings.redis.prefix), connect(settings.redis)
-    try:
-        lanes = [keys.lane(lane) for lane in Lane]
-        members = [member.decode() for lane in lanes for member in await redis.zrange(lane, 0, -1)]
-        ours = [f"{prefix}{member}" for member in members for prefix in (PAYLOAD, IN_PROGRESS)]
-        await redis.delete(*lanes, keys.epoch, *ours)
-    finally:
-        await redis.aclose(close_connection_pool=True)

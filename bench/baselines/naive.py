@@ -15,7 +15,7 @@ _READY_SECONDS: Final = 60.0
 
 @asynccontextmanager
 async def serve(bench: Bench) -> AsyncIterator[Target]:
-    """The naive app on uvicorn, as `uvicorn naive_api:app` runs it."""
+    """Runs the naive app on uvicorn, as `uvicorn naive_api:app` does."""
     port = free_port()
     environment = bench.environment(
         {
@@ -29,7 +29,7 @@ async def serve(bench: Bench) -> AsyncIterator[Target]:
 
 
 async def reset(bench: Bench) -> None:
-    """An empty table and an empty queue."""
+    """Empties the table and the queue."""
     await bench.owner.execute("TRUNCATE naive_jobs")
     await bench.reset_redis()
 

@@ -15,7 +15,7 @@ _READY_SECONDS: Final = 30.0
 
 @asynccontextmanager
 async def provider(bench: Bench, *, delay: float = 0.0) -> AsyncIterator[str]:
-    """A mock provider's base URL."""
+    """Starts a mock provider; yields its base URL."""
     port = free_port()
     module = ["bench.baselines.mock_provider", str(port), str(delay)]
     async with start("provider", module, bench.environment({}), bench.folder) as process:
@@ -24,12 +24,12 @@ async def provider(bench: Bench, *, delay: float = 0.0) -> AsyncIterator[str]:
 
 
 def variables(base_url: str, in_flight: int) -> dict[str, str]:
-    """What a worker needs to call it as `mock/…`, so many at a time."""
+    """Returns the environment with which a worker calls it as `mock/…`, with this concurrency."""
     providers = {"mock": {"base_url": base_url, "concurrency": in_flight}}
     return {"INFERD_PROVIDERS": orjson.dumps(providers).decode(), "INFERD_WORKER_CONCURRENCY": str(in_flight)}
 
 
 async def bare_loop(bench: Bench, base_url: str, count: int, in_flight: int) -> Any:
-    """What sdk_loop.py says of so many calls."""
+    """Runs sdk_loop.py for `count` calls; returns what it prints."""
     module = ["bench.baselines.sdk_loop", base_url, str(count), str(in_flight)]
     return await run("sdk-loop", module, bench.environment({}), bench.folder)

@@ -1,7 +1,7 @@
-"""What a hundred idle workers add to a job's price in Redis: they are to be woken by turns, not all for each job.
+"""What a hundred idle workers add to the CPU that a job costs in Redis: a job must wake one of them, not all.
 
-One QueueWorker with a no-op task, then the same with a hundred more, all in this process; one job at a time. From the
-server's CPU that of their ticks is taken off, as it was in a time without jobs.
+One QueueWorker with a no-op task, then the same with a hundred more, all in this process; one job at a time. The CPU of
+the workers' ticks, measured without jobs, is subtracted.
 """
 
 import asyncio
@@ -15,11 +15,12 @@ from typing import Final
 from bench.outcome import Row
 from bench.stack import Bench
 from core.domain.ids import new_job_id
+from core.domain.run_again import DONE, Done
 from core.process import end_tasks
 from core.queue.connect import connect
+from core.queue.enqueue import Enqueuer, job_entry, open_enqueuer
 from core.queue.keys import JOB_LANES, Keys, Lane
 from core.queue.payload import RUN_JOB
-from core.queue.ring import Ring, open_ring, ring_job
 from core.queue.subscription import listen
 from core.queue.worker import QueueWorker
 
@@ -35,11 +36,12 @@ class _Fleet:
 
     bench: Bench
     keys: Keys
-    ring: Ring
+    enqueuer: Enqueuer
     ended: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
-    async def run_job(self, _context: dict[str, object], _member: str) -> None:
+    async def run_job(self, _context: dict[str, object], _member: str) -> Done:
         self.ended.release()
+        return DONE
 
     async def cpu_seconds(self) -> float:
         info = await self.bench.redis.info("cpu")
@@ -70,14 +72,14 @@ async def run(bench: Bench) -> list[Row]:
 
 
 async def _cost(bench: Bench, workers: int, jobs: int, seconds: float) -> float:
-    """Milliseconds of Redis's CPU for a job."""
+    """Returns the milliseconds of Redis's CPU for a job."""
     async with _fleet(bench, workers) as fleet:
         before = await fleet.cpu_seconds()
         await asyncio.sleep(seconds)
         ticks = (await fleet.cpu_seconds() - before) / seconds
         before, began = await fleet.cpu_seconds(), perf_counter()
         for _ in range(jobs):
-            await fleet.ring.ring_now([ring_job(new_job_id(), _LANE)])
+            await fleet.enqueuer.enqueue_now([job_entry(new_job_id(), _LANE)])
             await fleet.ended.acquire()
         return (await fleet.cpu_seconds() - before - ticks * (perf_counter() - began)) / jobs * 1000
 
@@ -86,7 +88,7 @@ async def _cost(bench: Bench, workers: int, jobs: int, seconds: float) -> float:
 async def _fleet(bench: Bench, count: int) -> AsyncIterator[_Fleet]:
     await bench.reset_redis()
     redis, keys = connect(bench.settings.redis), Keys("bench-idle")
-    fleet = _Fleet(bench, keys, open_ring(redis, keys, timeout=5.0))
+    fleet = _Fleet(bench, keys, open_enqueuer(redis, keys, timeout=5.0))
     workers = {
         f"worker-{number}": QueueWorker(
             redis=redis,

@@ -1,4 +1,4 @@
-"""Column types said once, so that every table says the same thing the same way.
+"""Column types, defined once for all tables.
 
 States are text with a CHECK: a native enum is painful to migrate, and its `=` is not leakproof, so an index on it is
 useless next to a row-level-security policy.

@@ -1,4 +1,4 @@
-"""What is wrong with the database, in words for whoever runs inferd. Called by the command line only.
+"""Finds out what is wrong with the database, for the operator. Called by the command line only.
 
 `diagnose` looks at a database without changing it; what it raises is explained by core/db/faults.py.
 """

@@ -16,29 +16,19 @@ import asyncpg
 import structlog
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from core.db.faults import STORE_FAULTS, explain_fault
+from core.db.faults import NOT_READY, STORE_FAULTS, explain_fault
 from core.settings import DatabaseSettings, SettingsError
 
 APP_ROLE: Final = "inferd_app"
-# Nobody listens, or PostgreSQL is still starting or recovering.
-_NOT_YET: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-)
 _SESSION_POOL_SIZE: Final = 5
 # Longer than it takes to give connections back; a PostgreSQL that does not respond would be waited for without end.
 _CLOSE_SECONDS: Final = 3.0
-# How long to wait when every connection is in use; then the caller is asked to try again.
+# How long to wait when every connection is in use; then the request fails with 503.
 _SESSION_WAIT_SECONDS: Final = 3.0
-# Hot statements take whole batches of keys: one plan, by the indexes, whatever the tables hold and the batch's size is.
-# A row that somebody else holds must not hold up a whole group: core/db/batching.py goes around it.
+# Hot statements take whole groups of keys: one plan, by the indexes, whatever the tables hold and the group's size is.
+# A row that somebody else holds must not hold up a whole group: core/db/grouping.py goes around it.
 _HOT: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off", "lock_timeout": "500ms"}
 # Sessions ask for what callers filter by: whether a state or a pair is rare decides where to start, so each is planned
 # for its own values. After five times PostgreSQL would plan for any, and read half a million rows to find none.
@@ -104,7 +94,7 @@ def server_settings(settings: DatabaseSettings, *, name: str, fleet: bool) -> di
         "role": APP_ROLE,
         "app.fleet": "on" if fleet else "",
         "statement_timeout": str(int(settings.statement_timeout_seconds * 1000)),
-        # A process that stands still in a transaction keeps its locks; whoever takes over would wait for them.
+        # A process that stands still in a transaction keeps its locks, and the one that takes over would wait for them.
         "idle_in_transaction_session_timeout": "5s",
         "timezone": "UTC",
         # Hot statements are tiny; compiling them costs more than it saves.
@@ -164,19 +154,24 @@ async def until_answered(ask: Callable[[], Awaitable[Answer]], seconds: float) -
     Raises DatabaseUnusable, which says why and what to do.
     """
 
-    async def asked() -> Answer:
+    async def attempt() -> Answer:
         return await ask()
 
     try:
         return await AsyncRetrying(
-            retry=retry_if_exception_type(_NOT_YET),
+            retry=retry_if_exception(_may_pass),
             wait=wait_random_exponential(multiplier=0.1, max=1.0),
             stop=stop_after_delay(seconds),
             before_sleep=_say_waiting,
             reraise=True,
-        )(asked)
-    except (*_NOT_YET, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        )(attempt)
+    except (*NOT_READY, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseUnusable(explain_fault(error) or str(error)) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    # A connection that was cut while borrowed is an InterfaceError. So is a wrong URL, which is also a ValueError.
+    return isinstance(error, (*NOT_READY, asyncpg.InterfaceError)) and not isinstance(error, ValueError)
 
 
 def _say_waiting(state: RetryCallState) -> None:

@@ -1,7 +1,7 @@
-"""What PostgreSQL's absence looks like: the errors of both drivers that mean "not now", and no bug.
+"""Which errors mean that PostgreSQL is absent, starting, locked or refuses a value: listed once, for both drivers.
 
-Raised by everything that reads or writes rows; api/http/errors.py answers them with 503, and `explain_fault` says to
-whoever runs inferd what to do. No message holds the URL, which has a password in it.
+api/http/errors.py turns absence into 503; core/db/grouping.py and core/jobs/finish.py decide by these lists what to try
+again; `explain_fault` tells the operator what to do. No message holds the URL, which has a password in it.
 """
 
 from typing import Final
@@ -33,15 +33,19 @@ _REFUSALS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
         "Other work keeps a table locked for longer than the migration waits: try again when that is done.",
     ),
 )
+# Somebody else holds a row or a table for longer than a statement may wait.
+ROW_LOCKED: Final = (asyncpg.LockNotAvailableError,)
+# PostgreSQL is away, restarting, full, or chose this statement as a victim: the same may work later.
 STORE_FAULTS: Final = (
+    *ROW_LOCKED,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
+    # This process stood still within a transaction.
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InterfaceError,
-    # Somebody else holds a row or a table for longer than a statement may wait.
-    asyncpg.LockNotAvailableError,
     # A pooled connection that broke in the middle of something.
     asyncpg.InternalClientError,
     DBAPIError,
@@ -50,7 +54,24 @@ STORE_FAULTS: Final = (
     OSError,
     TimeoutError,
 )
-# What is wrong with a statement or its values, which no repeat makes right. SQLAlchemy has no class for some of them.
+# Nobody listens, or PostgreSQL is still starting or recovering: worth waiting for when a process starts.
+NOT_READY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+# PostgreSQL is there and refuses these very values: the same can never work.
+REFUSED_VALUES: Final = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    UnicodeEncodeError,
+)
+# Errors in a statement or its values, which no repetition cures. SQLAlchemy has no class for some of them.
 _OURS: Final = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -62,14 +83,14 @@ _OURS: Final = (
 
 
 def is_store_fault(error: BaseException) -> bool:
-    """Whether `error` is PostgreSQL's absence. SQLAlchemy's class for it has bugs of ours among its heirs."""
+    """Whether `error` is PostgreSQL's absence. SQLAlchemy's class for it has subclasses that are bugs."""
     if isinstance(error, DBAPIError):
         return not isinstance(error, IntegrityError | ProgrammingError) and not isinstance(driver_error(error), _OURS)
     return isinstance(error, STORE_FAULTS)
 
 
 def explain_fault(error: BaseException) -> str | None:
-    """What happened and what to do; None for an error that is not PostgreSQL's absence or refusal."""
+    """Says what happened and what to do; None for an error that is not PostgreSQL's absence or refusal."""
     error = driver_error(error)
     for kinds, message in _REFUSALS:
         if isinstance(error, kinds):

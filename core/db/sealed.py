@@ -27,7 +27,7 @@ class SealBroken(Exception):
 class WrongKey(SealBroken):
     """Sealed, and this process has no key or another one, or is of an older release: others may open it.
 
-    A record that was changed since, or moved to another row, can't be told from it.
+    A record that was changed since, or moved to another row, looks the same.
     """
 
 

@@ -23,7 +23,7 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 
 class NoTenant(RuntimeError):
-    """A database that is not the fleet's was asked for rows of nobody in particular."""
+    """A statement on a database that is not the fleet's named no tenant."""
 
 
 @asynccontextmanager
@@ -94,7 +94,7 @@ async def hot_statement(database: Database) -> AsyncIterator[Connection]:
 async def _give_up(database: Database, connection: Connection) -> None:
     """Drops a connection that got no answer, and has the others replaced before they are used again.
 
-    It would get no answer to a ROLLBACK either: whoever waits for it would wait as long again.
+    It would get no answer to a ROLLBACK either, and the caller would wait as long again.
     """
     connection.terminate()
     await database.pool.expire_connections()

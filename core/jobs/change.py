@@ -1,22 +1,22 @@
-"""Changes jobs whose rows are locked, and tells who should know: the side doors' common path.
+"""Changes jobs whose rows are locked, and publishes the changes: what cancel, retry and the sweep have in common.
 
-Used by cancel, retry and the sweep: `apply_to` inside their transaction, `tell` after its commit.
+They call `apply_to` inside their transaction, `publish` after its commit.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.db.session import Connection
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, JobId, new_uuid
+from core.domain.ids import JobId
 from core.domain.job_state import TERMINAL, Edge, JobState
+from core.domain.run_again import AT_FRONT, After
 from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.context import JobContext
 from core.jobs.records import Applied, Change, HeldJob
 from core.observability.metrics import FINISHED, count
-from core.queue.keys import AT_THE_FRONT, lane_of
-from core.queue.ring import ring_delivery, ring_job
+from core.queue.enqueue import delivery_entry, job_entry
+from core.queue.keys import lane_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,9 @@ class ChangeOutcome:
     changed: frozenset[JobId]
 
 
-async def apply_to(
-    context: JobContext, connection: Connection, wanted: Sequence[tuple[HeldJob, Transition]]
-) -> list[Changed]:
+async def apply_to(connection: Connection, wanted: Sequence[tuple[HeldJob, Transition]]) -> list[Changed]:
     """Applies each transition to its locked job, with the webhook rows of those that end."""
-    applied = await store.apply(connection, [_change(context, job, transition) for job, transition in wanted])
+    applied = await store.apply(connection, [_change(job, transition) for job, transition in wanted])
     return [
         Changed(job, transition, done)
         for (job, transition), done in zip(wanted, applied, strict=True)
@@ -50,38 +48,27 @@ async def apply_to(
 
 
 def outcome_of(held: Mapping[JobId, HeldJob], changes: Sequence[Changed]) -> ChangeOutcome:
-    """What a caller is told of its change."""
+    """What a caller learns of its change."""
     return ChangeOutcome(
         {job_id: job.state for job_id, job in held.items()}, frozenset(changed.job.id for changed in changes)
     )
 
 
-def tell(context: JobContext, changes: Sequence[Changed]) -> None:
-    """After the commit: rings for deliveries and requeued jobs, wakes who waits, closes calls that run for nothing."""
+def publish(context: JobContext, changes: Sequence[Changed]) -> None:
+    """After the commit: enqueues deliveries and requeued jobs, publishes changes, closes calls that run for nothing."""
     for changed in changes:
         job, transition = changed.job, changed.transition
-        context.ring.ring(*(ring_delivery(each, job.tenant_id) for each in changed.applied.delivery_ids))
+        context.enqueuer.enqueue(*(delivery_entry(each, job.tenant_id) for each in changed.applied.delivery_ids))
         if job.state == JobState.RUNNING:
-            context.ring.announce_cancel(job.id)
+            context.enqueuer.publish_cancel(job.id)
         else:
-            context.ring.announce_change(job.id)
+            context.enqueuer.publish_change(job.id)
         if transition.to_state == JobState.QUEUED:
-            delay = AT_THE_FRONT if transition.edge is Edge.RESCUE else transition.delay or 0.0
-            context.ring.ring(ring_job(job.id, lane_of(job.priority), delay, tenant_id=job.tenant_id))
+            when = AT_FRONT if transition.edge is Edge.RESCUE else After(transition.delay or 0.0)
+            context.enqueuer.enqueue(job_entry(job.id, lane_of(job.priority), when, tenant_id=job.tenant_id))
         elif transition.to_state in TERMINAL:
             count(FINISHED, job.model.partition("/")[0], transition.to_state.value)
 
 
-def _change(context: JobContext, job: HeldJob, transition: Transition) -> Change:
-    event = None
-    if transition.to_state in TERMINAL:
-        event = JobEnded(
-            event_id=EventId(new_uuid()),
-            job_id=job.id,
-            state=transition.to_state,
-            model=job.model,
-            sequence=job.version + 1,
-            at=context.clock.now(),
-            failure=transition.failure,
-        )
-    return Change(job.id, job.tenant_id, transition, run_no=job.run_no, event=event)
+def _change(job: HeldJob, transition: Transition) -> Change:
+    return Change(job.id, job.tenant_id, transition, run_no=job.run_no)

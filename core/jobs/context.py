@@ -9,7 +9,7 @@ from core.jobs.group_commit import GroupCommit
 from core.jobs.heartbeat import Leases
 from core.jobs.spool import Spool
 from core.providers.catalogue import Catalogue
-from core.queue.ring import Ring
+from core.queue.enqueue import Enqueuer
 from core.routing.router import Router
 from core.settings import JobSettings
 
@@ -20,7 +20,7 @@ class JobContext:
 
     database: Database
     group_commit: GroupCommit
-    ring: Ring
+    enqueuer: Enqueuer
     sealer: Sealer
     catalogue: Catalogue
     clock: Clock

@@ -5,6 +5,7 @@ from core.domain.ids import JobId, TenantId
 from core.jobs import store
 from core.jobs.cancel import cancel_jobs
 from core.jobs.context import JobContext
+from core.jobs.records import JobKey
 
 
 async def delete_job(context: JobContext, tenant_id: TenantId, job_id: JobId) -> bool:
@@ -12,4 +13,4 @@ async def delete_job(context: JobContext, tenant_id: TenantId, job_id: JobId) ->
     if job_id not in (await cancel_jobs(context, tenant_id, [job_id])).states:
         return False
     async with hot_transaction(context.database, [tenant_id]) as connection:
-        return await store.delete(connection, [(job_id, tenant_id)]) == 1
+        return await store.delete(connection, [JobKey(job_id, tenant_id)]) == 1

@@ -16,20 +16,22 @@ from typing import Final
 import orjson
 import structlog
 
-from core.db.batching import Overloaded
+from core.db.faults import STORE_FAULTS
+from core.db.grouping import Overloaded
 from core.db.sealed import SealBroken, WrongKey
 from core.domain import transitions
 from core.domain.errors import AppError, InvalidParameter
 from core.domain.ids import JobId, show_job
 from core.domain.inference import InferenceRequest, InferenceResult
 from core.domain.retry import Backoff, Budget, Disposition, RetryPolicy, decide
+from core.domain.run_again import DONE, RunAgain, again_in
 from core.domain.transitions import Failure, Transition
 from core.jobs.context import RunContext
-from core.jobs.finish import STORE_AWAY, finish_job
+from core.jobs.finish import finish_job
 from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded
-from core.jobs.records import ClaimedJob, NotDue
+from core.jobs.records import ClaimedJob, NotDue, Run
 from core.observability.context import bound
-from core.observability.logs import Seldom
+from core.observability.logs import LogThrottle
 from core.observability.metrics import MISCONFIGURED, QUEUE_WAIT, RUN_TIME, count, observe
 from core.providers.faults import Fault, FaultCode
 from core.providers.port import Provider
@@ -39,7 +41,7 @@ _DRAINED: Final = Failure(
     "worker_stopped", "worker_stopped", "The worker was stopped; the job goes on elsewhere at no cost of an attempt."
 )
 _STORE_PAUSE_SECONDS: Final = 0.2
-_SAID: Final = Seldom(seconds=60.0)
+_THROTTLE: Final = LogThrottle(seconds=60.0)
 
 log = structlog.get_logger(__name__)
 
@@ -67,31 +69,33 @@ class ClaimedRun:
     claimant: str | None = None
 
 
-async def claim_jobs(context: RunContext, job_ids: Sequence[JobId]) -> list[ClaimedRun | float | BaseException | None]:
-    """Claims many in one statement. Of each: its run; after how many seconds it is due; None where it is not to be run
-    by anybody who asks now; or what PostgreSQL's absence raised. Raises Overloaded or BatcherClosed for all of them.
+async def claim_jobs(context: RunContext, job_ids: Sequence[JobId]) -> list[ClaimedRun | RunAgain | BaseException]:
+    """Claims many in one statement. Of each: its run; when to ask again, Done where it is not to be run by anybody who
+    asks now; or what PostgreSQL's absence raised. Raises Overloaded or GrouperClosed for all of them.
     """
     claimed_at, claimant = asyncio.get_running_loop().time(), context.leases.worker.id
-    found: list[ClaimedRun | float | BaseException | None] = []
-    for outcome in await context.group_commit.claims.submit_many(job_ids):
+    found: list[ClaimedRun | RunAgain | BaseException] = []
+    for outcome in await context.group_commit.claim_many(job_ids):
         match outcome:
             case ClaimedJob():
                 found.append(ClaimedRun(outcome, claimed_at, claimant))
             case NotDue(seconds=seconds):
-                found.append(seconds)
-            case None | BaseException():
+                found.append(again_in(seconds))
+            case None:
+                found.append(DONE)
+            case BaseException():
                 found.append(outcome)
     return found
 
 
-async def run_claimed(context: RunContext, run: ClaimedRun) -> float | None:
-    """Runs a claimed job. Returns after how many seconds to enqueue it again, or None."""
+async def run_claimed(context: RunContext, run: ClaimedRun) -> RunAgain:
+    """Runs a claimed job."""
     job = run.job
     observe(QUEUE_WAIT, max(0.0, job.queue_seconds), job.priority.value)
     with bound(job_id=show_job(job.id), model=job.model, attempt=job.attempts_used, run_no=job.run_no):
         async with context.leases.hold(job, run.claimant) as lease:
             transition = await _run(context, job, lease, run.claimed_at)
-            return None if transition is None else await finish_job(context, job, transition)
+            return DONE if transition is None else await finish_job(context, job, transition)
 
 
 async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: float) -> Transition | None:
@@ -127,6 +131,7 @@ async def _run(context: RunContext, job: ClaimedJob, lease: Lease, claimed_at: f
 
 async def _infer(context: RunContext, job: ClaimedJob, lease: Lease, deadline: float | None) -> InferenceResult:
     """One call, or the answer that an earlier run left behind. Raises Fault, LeaseEnded, _PutBack or _Unusable."""
+    # guard: spool-before-call
     if job.follows_lost_run and (spooled := await context.spool.take(job)) is not None:
         log.info("spooled_answer_used")
         return spooled
@@ -158,8 +163,8 @@ def _prepare(context: RunContext, job: ClaimedJob, lease: Lease, timeout: float)
 
 def _left_to_others(lacks: str, why: str) -> _PutBack:
     count(MISCONFIGURED, lacks)
-    if (unsaid := _SAID.unsaid(lacks)) is not None:
-        log.error("worker_misconfigured", lacks=lacks, why=why, jobs=unsaid + 1)
+    if (suppressed := _THROTTLE.suppressed(lacks)) is not None:
+        log.error("worker_misconfigured", lacks=lacks, why=why, jobs=suppressed + 1)
     message = f"The worker that took the job can't run it: {why}"
     return _PutBack(Failure("misconfigured", "worker_misconfigured", message, billed="no"), Disposition.SNOOZE)
 
@@ -192,11 +197,12 @@ async def _announce_call(context: RunContext, job: ClaimedJob, lease: Lease) -> 
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
             continue
         try:
-            ours = await context.group_commit.calls.submit((job.id, job.tenant_id, job.run_no))
-        except (*STORE_AWAY, Overloaded) as error:
+            ours = await context.group_commit.mark_called(Run(job.id, job.tenant_id, job.run_no))
+        except (*STORE_FAULTS, Overloaded) as error:
             log.warning("call_waits_for_store", error=type(error).__name__)
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
             continue
+        # guard: call-own-run
         if not ours:
             raise LeaseEnded(LeaseEnd.LOST)
         if lease.may_call:

@@ -14,8 +14,9 @@ from uuid import UUID
 from core.db.engine import Database
 from core.db.session import hot_statement
 from core.domain.ids import JobId, TenantId
+from core.domain.job_state import JobState
 from core.jobs.due_deliveries import DeliveryWalk
-from core.jobs.statements import statement
+from core.jobs.reconcile import DUE_HEADS
 from core.queue.fleet import TenantCaps
 from core.queue.keys import JOB_LANES, LANE_WEIGHTS, Lane, delivery_member, job_member
 from core.queue.shares import Shares
@@ -78,8 +79,13 @@ class DueJobs:
 
     async def _waiting(self, lane: Lane, after: TenantId, most: int) -> list[Waiting]:
         async with hot_statement(self.database) as connection:
-            rows = await connection.fetch(
-                statement("due_heads"), lane.value, after, _TENANTS, most * _SPREAD, "running"
+            rows = await DUE_HEADS.fetch(
+                connection,
+                lane=lane,
+                after_tenant=after,
+                tenants=_TENANTS,
+                jobs_each=most * _SPREAD,
+                running=JobState.RUNNING,
             )
         return [
             Waiting(TenantId(row["tenant_id"]), [JobId(each) for each in row["ids"]], row["running"]) for row in rows

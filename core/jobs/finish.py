@@ -6,7 +6,6 @@ PostgreSQL is away: it is kept, spooled and written when it can be, however late
 """
 
 import asyncio
-from dataclasses import replace
 from typing import Final
 
 import asyncpg
@@ -14,44 +13,25 @@ import orjson
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from core.db.batching import Overloaded
+from core.db.faults import REFUSED_VALUES, STORE_FAULTS
+from core.db.grouping import Overloaded
 from core.db.session import hot_statement
 from core.domain import transitions
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, new_uuid
 from core.domain.inference import InferenceResult
 from core.domain.job_state import TERMINAL, Edge, JobState
+from core.domain.run_again import DONE, RunAgain, again_in
 from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.context import RunContext
-from core.jobs.records import Applied, Change, ClaimedJob, RowLocked
+from core.jobs.records import Applied, Change, ClaimedJob, RowLocked, Run
 from core.observability.metrics import ATTEMPTS, FINISHED, RETRIES, STALE, TOKENS, count
 
-# PostgreSQL is away, restarting, full, or chose this statement as a victim: the same write may work later.
-STORE_AWAY: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.LockNotAvailableError,
-)
-# PostgreSQL is there and refuses these very values: the same write can never work.
-_REFUSALS: Final = (
-    asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
-    asyncpg.ProgramLimitExceededError,
-    UnicodeEncodeError,
-    orjson.JSONEncodeError,
-)
+# The same write can never work, with these values.
+_REFUSALS: Final = (*REFUSED_VALUES, orjson.JSONEncodeError)
 
-# Or a row that it names went away at this very moment: looked at again, it is gone for the whole statement.
-_AGAIN: Final = (*STORE_AWAY, Overloaded, RowLocked, asyncpg.ForeignKeyViolationError)
+# The same write may work later. A row that it names may have been deleted at this very moment: next time it is gone for
+# the whole statement.
+_AGAIN: Final = (*STORE_FAULTS, Overloaded, RowLocked, asyncpg.ForeignKeyViolationError)
 
 # A write that takes longer than this may never come back: the answer is put in safety meanwhile.
 _PATIENCE_SECONDS: Final = 0.5
@@ -59,8 +39,8 @@ _PATIENCE_SECONDS: Final = 0.5
 log = structlog.get_logger(__name__)
 
 
-async def finish_job(context: RunContext, job: ClaimedJob, transition: Transition) -> float | None:
-    """Applies the end of a run. Answers after how many seconds the job wants to run again, or None."""
+async def finish_job(context: RunContext, job: ClaimedJob, transition: Transition) -> RunAgain:
+    """Applies the end of a run. Returns when the job runs again."""
     try:
         applied = await _apply(context, job, _change(context, job, transition))
     except _REFUSALS as error:
@@ -72,10 +52,10 @@ async def finish_job(context: RunContext, job: ClaimedJob, transition: Transitio
         count(STALE, transition.edge.value)
         log.info("run_superseded", edge=transition.edge.value)
         await _note_late_usage(context, job, transition.result)
-        return None
+        return DONE
     _count(job, transition)
-    context.ring.announce_change(job.id)
-    return transition.delay if transition.to_state == JobState.QUEUED else None
+    context.enqueuer.publish_change(job.id)
+    return again_in(transition.delay or 0.0) if transition.to_state == JobState.QUEUED else DONE
 
 
 _REFUSED: Final = transitions.Failure(
@@ -87,7 +67,6 @@ _REFUSED: Final = transitions.Failure(
 
 
 def _change(context: RunContext, job: ClaimedJob, transition: Transition) -> Change:
-    """Without its event: nearly always nobody listens, and making it costs a tenth of a no-op job."""
     return Change(
         job_id=job.id,
         tenant_id=job.tenant_id,
@@ -95,23 +74,6 @@ def _change(context: RunContext, job: ClaimedJob, transition: Transition) -> Cha
         run_no=job.run_no,
         lease_token=job.lease_token,
         output=None if transition.result is None else _seal(context, job, transition.result),
-    )
-
-
-def _event(context: RunContext, job: ClaimedJob, transition: Transition) -> JobEnded | None:
-    if transition.to_state not in TERMINAL:
-        return None
-    result = transition.result
-    return JobEnded(
-        event_id=EventId(new_uuid()),
-        job_id=job.id,
-        state=transition.to_state,
-        model=job.model,
-        sequence=job.version + 1,
-        at=context.clock.now(),
-        usage=result.usage if result else None,
-        failure=transition.failure,
-        finish_reason=result.finish_reason if result else None,
     )
 
 
@@ -164,11 +126,11 @@ async def _write(context: RunContext, job: ClaimedJob, change: Change) -> Applie
 
 async def _submit(context: RunContext, job: ClaimedJob, change: Change) -> Applied | None:
     if change.transition.edge is Edge.SUCCEED and not job.has_listeners:
-        applied = await context.group_commit.successes.submit(change)
+        applied = await context.group_commit.succeed(change)
         if applied is not None:
             return applied
         # Somebody listens by now, or the job has moved on, or its row is locked.
-    return await context.group_commit.changes.submit(replace(change, event=_event(context, job, change.transition)))
+    return await context.group_commit.apply(change)
 
 
 async def _note_late_usage(context: RunContext, job: ClaimedJob, result: InferenceResult | None) -> None:
@@ -177,8 +139,8 @@ async def _note_late_usage(context: RunContext, job: ClaimedJob, result: Inferen
         return
     try:
         async with hot_statement(context.database) as connection:
-            await store.note_late_usage(connection, job.id, job.tenant_id, job.run_no, result)
-    except STORE_AWAY as error:
+            await store.note_late_usage(connection, Run(job.id, job.tenant_id, job.run_no), result)
+    except STORE_FAULTS as error:
         log.warning("late_usage_lost", error=type(error).__name__)
 
 

@@ -62,6 +62,7 @@ class Lease:
     @property
     def may_call(self) -> bool:
         """Whether a call may begin: with half a lease to spare for a process that is slow to send it."""
+        # guard: call-within-lease
         return self.ended is None and self.worker.may_claim
 
     def check(self) -> None:
@@ -132,7 +133,7 @@ class Leases:
         return found
 
     async def check(self, job_ids: Collection[JobId]) -> None:
-        """Asks PostgreSQL at once about jobs that are said to be cancelled, not at the next look. Never raises."""
+        """Reads at once, not at the next look, whether jobs were cancelled, as a message says. Never raises."""
         held = [job_id for job_id in job_ids if job_id in self._held]
         if not held:
             return
@@ -144,13 +145,14 @@ class Leases:
     async def _look(self, job_ids: list[JobId] | None) -> set[Run]:
         wanted = self._held if job_ids is None else job_ids
         # Before the question: what is claimed meanwhile may be missing from the answer.
-        asked = [lease for job_id in wanted if (lease := self._held.get(job_id)) is not None]
+        held = [lease for job_id in wanted if (lease := self._held.get(job_id)) is not None]
         worker_id = self.worker.id
         async with hot_statement(self.database) as connection:
             ours = await store.runs_of_worker(connection, worker_id, job_ids)
         if worker_id == self.worker.id:
-            for lease in asked:
+            for lease in held:
                 if (lease.job.id, lease.job.run_no) not in ours and self._held.get(lease.job.id) is lease:
+                    # guard: lost-run-ends
                     lease.end(LeaseEnd.LOST)
         return ours
 

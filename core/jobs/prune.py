@@ -9,23 +9,29 @@ from typing import Final
 import structlog
 
 from core.db.session import hot_transaction
+from core.db.statements import Statement
 from core.domain.job_state import TERMINAL, JobState
 from core.jobs.context import JobContext
-from core.jobs.statements import statement
 from core.observability.metrics import PRUNED, count
 from core.settings import RetentionSettings
 
 BATCH: Final = 500
 _DAY: Final = 86_400.0
 
+PRUNE_JOBS: Final = Statement("core/jobs/sql/prune_jobs.sql")
+PRUNE_KEYS: Final = Statement("core/jobs/sql/prune_keys.sql")
+PRUNE_DELETED: Final = Statement("core/jobs/sql/prune_deleted.sql")
+
 log = structlog.get_logger(__name__)
 
 
 async def prune(context: JobContext, retention: RetentionSettings) -> int:
-    """One batch of everything. Answers the largest batch's size; BATCH means that there is more."""
-    counts = [await _prune(context, "jobs", "prune_jobs", state, _seconds(state, retention)) for state in _STATES]
-    counts.append(await _prune(context, "idempotency_keys", "prune_keys"))
-    counts.append(await _prune(context, "deleted_jobs", "prune_deleted", retention.deleted_days * _DAY))
+    """Deletes one batch of everything. Returns the largest batch's size; BATCH means that there is more."""
+    counts = [
+        await _prune(context, "jobs", PRUNE_JOBS, state=state, seconds=_seconds(state, retention)) for state in _STATES
+    ]
+    counts.append(await _prune(context, "idempotency_keys", PRUNE_KEYS))
+    counts.append(await _prune(context, "deleted_jobs", PRUNE_DELETED, seconds=retention.deleted_days * _DAY))
     return max(counts)
 
 
@@ -36,9 +42,9 @@ def _seconds(state: JobState, retention: RetentionSettings) -> float:
     return (retention.succeeded_days if state is JobState.SUCCEEDED else retention.failed_days) * _DAY
 
 
-async def _prune(context: JobContext, kind: str, name: str, *arguments: str | float) -> int:
+async def _prune(context: JobContext, kind: str, statement: Statement[object], **named: object) -> int:
     async with hot_transaction(context.database, None) as connection:
-        deleted = len(await connection.fetch(statement(name), *arguments, BATCH))
+        deleted = len(await statement.fetch(connection, **named, most=BATCH))
     if deleted:
         count(PRUNED, kind, by=deleted)
         log.info("pruned", kind=kind, count=deleted)

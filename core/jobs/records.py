@@ -1,11 +1,15 @@
-"""What moves between the use cases of core/jobs and the statements in core/jobs/store.py: rows, as frozen values."""
+"""What moves between the use cases of core/jobs and the statements in core/jobs/store.py: rows, as frozen values.
+
+A field has the name of its column in sql/*.sql (core/db/rows.py). A job is shown as a JobSummary in a list and as a
+JobRecord by itself: a new column that callers may see is a field of one of the two.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from core.domain.events import JobEnded
 from core.domain.ids import DeliveryId, JobId, LeaseToken, TenantId
 from core.domain.job_state import JobState, Priority
 from core.domain.transitions import Transition
@@ -13,7 +17,9 @@ from core.domain.transitions import Transition
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to insert. `request` is sealed; seconds count from the insertion; `run_at` None means now."""
+    """A job to insert. `request` is sealed, `metadata` is JSON; seconds count from the insertion; `run_at` None means
+    now. `webhook_events` are separated by spaces, because PostgreSQL has no arrays of arrays; None without a webhook.
+    """
 
     id: JobId
     tenant_id: TenantId
@@ -26,20 +32,25 @@ class NewJob:
     deadline_seconds: float | None
     timeout_seconds: float
     max_attempts: int
-    retry_initial_seconds: float
-    retry_max_seconds: float
+    retry_initial_seconds: float | None
+    retry_max_seconds: float | None
     webhook_url: str | None
-    webhook_events: tuple[str, ...]
+    webhook_events: str | None
     idempotency_key: str | None
     fingerprint: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Inserted:
+class Inserted(NamedTuple):
+    """What PostgreSQL decided of a new job, and the webhook deliveries that were made with it."""
+
+    id: JobId
+    state: JobState
+    version: int
     created_at: datetime
     run_at: datetime
     deadline_at: datetime | None
-    delivery_ids: tuple[DeliveryId, ...] = ()
+    attempts_used: int
+    delivery_ids: tuple[DeliveryId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,7 @@ class ClaimedJob:
     """A job that this worker owns until its lease runs out, and all that a run needs to know.
 
     `snoozes` counts those in a row, `snoozed_seconds` the time since the first of them. A job that an older release
-    submitted has no waits of its own. `has_listeners` is how it was at the claim: somebody may begin to listen.
+    submitted has no waits of its own. `has_listeners` is as of the claim: a subscriber may come later.
     """
 
     id: JobId
@@ -86,9 +97,24 @@ class ClaimedJob:
 
 @dataclass(frozen=True, slots=True)
 class NotDue:
-    """The job waits for its time; ring again in `seconds`."""
+    """The job waits for its time: enqueue it again in `seconds`."""
 
     seconds: float
+
+
+class JobKey(NamedTuple):
+    """A job by the key of its table."""
+
+    id: JobId
+    tenant_id: TenantId
+
+
+class Run(NamedTuple):
+    """One run of a job."""
+
+    job_id: JobId
+    tenant_id: TenantId
+    run_no: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +127,6 @@ class Change:
     run_no: int | None = None
     lease_token: LeaseToken | None = None
     output: bytes | None = None
-    event: JobEnded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,37 +189,43 @@ class DeliveryRecord:
     next_attempt_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class JobRecord:
-    """A whole job as its caller may see it. `request` and `output` are opened (core/db/sealed.py)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSummary:
+    """A job in a list: everything but its input, its output and its attempts. What a new job lacks is None."""
 
     id: JobId
-    tenant_id: TenantId
     state: JobState
-    version: int
     model: str
-    request: dict[str, JsonValue]
     metadata: dict[str, JsonValue]
     priority: Priority
-    request_id: str | None
     created_at: datetime
     run_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    queue_ms: int | None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    queue_ms: int | None = None
     deadline_at: datetime | None
-    timeout_seconds: float
     max_attempts: int
+    attempts_used: int
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord(JobSummary):
+    """A whole job as its caller may see it. `request` and `output` are opened (core/db/sealed.py)."""
+
+    tenant_id: TenantId
+    version: int
+    request: dict[str, JsonValue]
+    request_id: str | None
+    timeout_seconds: float
     retry_initial_seconds: float | None
     retry_max_seconds: float | None
-    attempts_used: int
     webhook_url: str | None
     webhook_events: tuple[str, ...]
-    input_tokens: int | None
-    output_tokens: int | None
-    error_class: str | None
-    error_code: str | None
-    error_message: str | None
-    output: dict[str, JsonValue] | None
-    attempts: tuple[AttemptRecord, ...]
-    deliveries: tuple[DeliveryRecord, ...]
+    error_class: str | None = None
+    output: dict[str, JsonValue] | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+    deliveries: tuple[DeliveryRecord, ...] = ()

@@ -7,7 +7,7 @@ from core.domain import transitions
 from core.domain.ids import JobId, TenantId
 from core.domain.job_state import EDGES, Edge
 from core.jobs import store
-from core.jobs.change import ChangeOutcome, apply_to, outcome_of, tell
+from core.jobs.change import ChangeOutcome, apply_to, outcome_of, publish
 from core.jobs.context import JobContext
 
 
@@ -17,6 +17,6 @@ async def retry_jobs(context: JobContext, tenant_id: TenantId, job_ids: Sequence
         held = await store.hold(connection, tenant_id, job_ids)
         may = EDGES[Edge.RETRY].from_states
         wanted = [(job, transitions.retry()) for job in held.values() if job.state in may]
-        changed = await apply_to(context, connection, wanted)
-    tell(context, changed)
+        changed = await apply_to(connection, wanted)
+    publish(context, changed)
     return outcome_of(held, changed)

@@ -1,4 +1,4 @@
-"""Keeps an answer that PostgreSQL can't take yet, so that whoever runs the job next applies it instead of paying again.
+"""Keeps an answer that PostgreSQL can't take yet, so that the next run applies it instead of paying again.
 
 Written by core/jobs/finish.py when the store is away, read by core/jobs/execute.py before a call that follows a lost
 worker. It lives in Redis under a TTL, sealed like every result (core/db/sealed.py); losing it costs one more call.

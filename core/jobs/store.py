@@ -1,21 +1,113 @@
 """The only statements that write jobs, each for many rows and each guarded (sql/*.sql).
 
-Called by the use cases of core/jobs, alone or through a Batcher. Every function runs in its caller's transaction
-and answers in the order it was asked.
+Called by the use cases of core/jobs, alone or through core/jobs/group_commit.py. Every function runs in its caller's
+transaction and returns outcomes in the order of its rows.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+from uuid import UUID
 
-import asyncpg
 import orjson
 
+from core.db.rows import from_record
 from core.db.session import Connection
-from core.domain.ids import DeliveryId, JobId, LeaseToken, TenantId
+from core.db.statements import Statement
+from core.domain.events import response_type
+from core.domain.ids import JobId, LeaseToken, TenantId
 from core.domain.inference import InferenceResult
-from core.domain.job_state import JobState, Priority
-from core.jobs.records import Applied, Change, ClaimedJob, HeldJob, Inserted, KeyHeld, NewJob, NotDue, RowLocked
-from core.jobs.statements import statement
+from core.domain.job_state import TERMINAL, JobState
+from core.domain.transitions import AttemptOutcome
+from core.jobs.records import (
+    Applied,
+    Change,
+    ClaimedJob,
+    HeldJob,
+    Inserted,
+    JobKey,
+    KeyHeld,
+    NewJob,
+    NotDue,
+    RowLocked,
+    Run,
+)
+
+
+class IdempotencyKey(NamedTuple):
+    """An idempotency key, which is its tenant's own."""
+
+    tenant_id: TenantId
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What must still hold of a job for its change to be made. `from_states` are separated by spaces."""
+
+    id: JobId
+    tenant_id: TenantId
+    run_no: int | None
+    lease_token: LeaseToken | None
+    from_states: str
+
+
+class SucceededRow(NamedTuple):
+    """A run that ended with an answer."""
+
+    id: JobId
+    tenant_id: TenantId
+    run_no: int | None
+    lease_token: LeaseToken | None
+    input_tokens: int | None
+    output_tokens: int | None
+    usage: str
+    provider_request_id: str | None
+    output: bytes | None
+
+
+# Made for each row of a hot statement and read once: to freeze it would cost three times as much.
+@dataclass(slots=True)
+class ChangedRow:
+    """A Change, flat: its guard, what its transition does to the job, its failure, its result."""
+
+    id: JobId
+    tenant_id: TenantId
+    run_no: int | None
+    lease_token: LeaseToken | None
+    from_states: str
+    to_state: JobState
+    attempt_outcome: AttemptOutcome | None
+    attempts_delta: int
+    resets_attempts: bool
+    loses_worker: bool
+    counts_snooze: bool
+    delay: float | None
+    output: bytes | None
+    billed: str = "yes"
+    error_class: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    http_status: int | None = None
+    retry_after: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    usage: str | None = None
+    provider_request_id: str | None = None
+    response_type: str | None = None
+
+
+INSERT: Final = Statement("core/jobs/sql/insert.sql", NewJob)
+HELD_KEYS: Final = Statement("core/jobs/sql/held_keys.sql", IdempotencyKey)
+CLAIM: Final = Statement("core/jobs/sql/claim.sql")
+CALLED: Final = Statement("core/jobs/sql/called.sql", Run)
+RUNS_OF_WORKER: Final = Statement("core/jobs/sql/runs_of_worker.sql")
+SUCCEED: Final = Statement("core/jobs/sql/succeed.sql", SucceededRow)
+APPLY: Final = Statement("core/jobs/sql/apply.sql", ChangedRow)
+UNCHANGED: Final = Statement("core/jobs/sql/unchanged.sql", Guard)
+LATE_USAGE: Final = Statement("core/jobs/sql/late_usage.sql")
+HELD_JOBS: Final = Statement("core/jobs/sql/held_jobs.sql")
+DELETE: Final = Statement("core/jobs/sql/delete.sql", JobKey)
 
 
 async def insert(connection: Connection, jobs: Sequence[NewJob], *, key_seconds: float) -> list[Inserted | KeyHeld]:
@@ -28,91 +120,54 @@ async def insert(connection: Connection, jobs: Sequence[NewJob], *, key_seconds:
     rows = [
         job for job in jobs if job.idempotency_key is None or first_of_key[job.tenant_id, job.idempotency_key] is job
     ]
-    inserted = {
-        JobId(record["id"]): Inserted(
-            record["created_at"], record["run_at"], record["deadline_at"], _deliveries(record)
-        )
-        for record in await connection.fetch(
-            statement("insert"), *_columns([_insert_row(job) for job in rows], 17), key_seconds
-        )
-    }
+    records = await INSERT.fetch(connection, rows, key_seconds=key_seconds)
+    inserted: dict[UUID, Inserted] = {record["id"]: from_record(Inserted, record) for record in records}
     held = await _held_keys(connection, [job for job in jobs if job.id not in inserted])
-    return [inserted.get(job.id) or held[job.tenant_id, job.idempotency_key or ""] for job in jobs]
+    return [inserted.get(job.id) or held[IdempotencyKey(job.tenant_id, job.idempotency_key or "")] for job in jobs]
 
 
-async def _held_keys(connection: Connection, jobs: Sequence[NewJob]) -> dict[tuple[TenantId, str], KeyHeld]:
+async def _held_keys(connection: Connection, jobs: Sequence[NewJob]) -> dict[IdempotencyKey, KeyHeld]:
     if not jobs:
         return {}
-    records = await connection.fetch(
-        statement("held_keys"), [job.tenant_id for job in jobs], [job.idempotency_key for job in jobs]
+    records = await HELD_KEYS.fetch(
+        connection, [IdempotencyKey(job.tenant_id, job.idempotency_key or "") for job in jobs]
     )
-    return {
-        (TenantId(record["tenant_id"]), record["key"]): KeyHeld(
-            JobId(record["job_id"]), record["fingerprint"], JobState(record["state"]) if record["state"] else None
-        )
-        for record in records
-    }
+    return {from_record(IdempotencyKey, record): from_record(KeyHeld, record) for record in records}
 
 
 async def claim(
     connection: Connection, job_ids: Sequence[JobId], *, worker_id: str
 ) -> list[ClaimedJob | NotDue | None]:
     """The claim edge. None: not queued, past its deadline, or somebody else is changing it right now."""
-    records = await connection.fetch(statement("claim"), list(dict.fromkeys(job_ids)), worker_id)
     found: dict[JobId, ClaimedJob | NotDue] = {}
-    for record in records:
-        job_id = JobId(record["id"])
+    for record in await CLAIM.fetch(connection, job_ids=list(dict.fromkeys(job_ids)), worker_id=worker_id):
         if record["lease_token"] is not None:
-            found[job_id] = ClaimedJob(
-                id=job_id,
-                tenant_id=TenantId(record["tenant_id"]),
-                model=record["model"],
-                request=record["request"],
-                priority=Priority(record["priority"]),
-                version=record["version"],
-                run_no=record["run_no"],
-                attempts_used=record["attempts_used"],
-                max_attempts=record["max_attempts"],
-                retry_initial_seconds=record["retry_initial_seconds"],
-                retry_max_seconds=record["retry_max_seconds"],
-                snoozes=record["snoozes"],
-                snoozed_seconds=record["snoozed_seconds"],
-                lease_token=LeaseToken(record["lease_token"]),
-                follows_lost_run=record["follows_lost_run"],
-                timeout_seconds=record["timeout_seconds"],
-                seconds_left=record["seconds_left"],
-                queue_seconds=record["queue_seconds"],
-                delivery_ids=_deliveries(record),
-                has_listeners=record["has_listeners"],
-            )
+            found[record["id"]] = from_record(ClaimedJob, record)
         elif record["seconds_until_due"] > 0:
-            found[job_id] = NotDue(record["seconds_until_due"])
-    # A job asked for twice in one batch is claimed once.
+            found[record["id"]] = NotDue(record["seconds_until_due"])
+    # A job asked for twice in one group is claimed once.
     return [found.pop(job_id, None) for job_id in job_ids]
 
 
-async def mark_called(connection: Connection, runs: Sequence[tuple[JobId, TenantId, int]]) -> list[bool]:
-    """Notes that each run's call goes out now; False where the run is over already."""
-    records = await connection.fetch(statement("called"), *_columns(runs, 3))
-    marked = {(record["job_id"], record["run_no"]) for record in records}
-    return [(job_id, run_no) in marked for job_id, _, run_no in runs]
+async def mark_called(connection: Connection, runs: Sequence[Run]) -> list[bool]:
+    """Records that each run's call goes out now; False where the run is over already."""
+    marked = {(record["job_id"], record["run_no"]) for record in await CALLED.fetch(connection, runs)}
+    return [(run.job_id, run.run_no) in marked for run in runs]
 
 
 async def runs_of_worker(
     connection: Connection, worker_id: str, job_ids: Sequence[JobId] | None = None
 ) -> set[tuple[JobId, int]]:
     """The runs (job and run_no) that the worker has, as PostgreSQL knows it; of `job_ids` only where they are named."""
-    records = await connection.fetch(statement("runs_of_worker"), worker_id, job_ids)
+    records = await RUNS_OF_WORKER.fetch(connection, worker_id=worker_id, job_ids=job_ids)
     return {(JobId(record["id"]), record["run_no"]) for record in records}
 
 
 async def succeed(connection: Connection, changes: Sequence[Change]) -> list[Applied | None]:
-    """The succeed edge where nobody listens. None: nothing was written, and `apply` does it or tells why not."""
+    """The succeed edge without recipients. None: nothing was written; `apply` does it or says why not."""
     # One run ends once: of two changes of a job the later one is left to `apply`.
     rows = {change.job_id: change for change in reversed(changes)}
-    records = await connection.fetch(
-        statement("succeed"), *_columns([_success_row(change) for change in rows.values()], 9)
-    )
+    records = await SUCCEED.fetch(connection, [_succeeded_row(change) for change in rows.values()])
     applied = {JobId(record["id"]): Applied(record["version"], ()) for record in records}
     return [applied.get(change.job_id) if rows[change.job_id] is change else None for change in changes]
 
@@ -122,124 +177,87 @@ async def apply(connection: Connection, changes: Sequence[Change]) -> list[Appli
 
     RowLocked: nothing was written either, because somebody else held the job's row.
     """
-    # Two changes of one job in one statement would both be announced; the later one finds that it has moved on.
+    # Two changes of one job in one statement would both be published; the later one finds that it has moved on.
     rows = {change.job_id: change for change in reversed(changes)}
-    records = await connection.fetch(
-        statement("apply"), *_columns([_change_row(change) for change in rows.values()], 27)
-    )
-    outcomes: dict[JobId, Applied | RowLocked] = {
-        JobId(record["id"]): Applied(record["version"], _deliveries(record)) for record in records
-    }
+    records = await APPLY.fetch(connection, [_changed_row(change) for change in rows.values()])
+    outcomes: dict[JobId, Applied | RowLocked] = {record["id"]: from_record(Applied, record) for record in records}
     if missed := [change for change in rows.values() if change.job_id not in outcomes]:
-        outcomes |= {job_id: RowLocked() for job_id in await _still_possible(connection, missed)}
+        still_possible = await UNCHANGED.fetch(connection, [_guard(change) for change in missed])
+        outcomes |= {JobId(record["id"]): RowLocked() for record in still_possible}
     return [outcomes.get(change.job_id) if rows[change.job_id] is change else None for change in changes]
 
 
-async def _still_possible(connection: Connection, changes: Sequence[Change]) -> list[JobId]:
-    guards = [_change_row(change)[:5] for change in changes]
-    return [JobId(record["id"]) for record in await connection.fetch(statement("unchanged"), *_columns(guards, 5))]
-
-
-async def note_late_usage(
-    connection: Connection, job_id: JobId, tenant_id: TenantId, run_no: int, result: InferenceResult
-) -> None:
-    """What a superseded run cost."""
-    usage = orjson.dumps(result.usage).decode()
-    await connection.execute(statement("late_usage"), job_id, tenant_id, run_no, usage, result.provider_request_id)
+async def note_late_usage(connection: Connection, run: Run, result: InferenceResult) -> None:
+    """Records what a superseded run cost."""
+    await LATE_USAGE.execute(
+        connection,
+        job_id=run.job_id,
+        tenant_id=run.tenant_id,
+        run_no=run.run_no,
+        usage=orjson.dumps(result.usage).decode(),
+        provider_request_id=result.provider_request_id,
+    )
 
 
 async def hold(connection: Connection, tenant_id: TenantId, job_ids: Sequence[JobId]) -> dict[JobId, HeldJob]:
     """Locks those of the jobs that are the tenant's."""
-    return {
-        JobId(record["id"]): HeldJob(
-            id=JobId(record["id"]),
-            tenant_id=TenantId(record["tenant_id"]),
-            state=JobState(record["state"]),
-            version=record["version"],
-            model=record["model"],
-            run_no=record["run_no"],
-            priority=Priority(record["priority"]),
-        )
-        for record in await connection.fetch(statement("held_jobs"), tenant_id, list(job_ids))
-    }
+    records = await HELD_JOBS.fetch(connection, tenant_id=tenant_id, job_ids=list(job_ids))
+    return {JobId(record["id"]): from_record(HeldJob, record) for record in records}
 
 
-async def delete(connection: Connection, jobs: Sequence[tuple[JobId, TenantId]]) -> int:
-    """Deletes those that have ended; answers how many."""
-    return len(await connection.fetch(statement("delete"), *_columns(jobs, 2)))
+async def delete(connection: Connection, jobs: Sequence[JobKey]) -> int:
+    """Deletes those that have ended. Returns how many."""
+    return len(await DELETE.fetch(connection, jobs))
 
 
-def _deliveries(record: asyncpg.Record) -> tuple[DeliveryId, ...]:
-    return tuple(DeliveryId(each) for each in record["delivery_ids"])
-
-
-def _insert_row(job: NewJob) -> tuple[object, ...]:
-    return (
-        job.id,
-        job.tenant_id,
-        job.model,
-        job.request,
-        job.metadata,
-        job.priority.value,
-        job.request_id,
-        job.run_at,
-        job.deadline_seconds,
-        job.timeout_seconds,
-        job.max_attempts,
-        job.retry_initial_seconds,
-        job.retry_max_seconds,
-        job.webhook_url,
-        " ".join(job.webhook_events) if job.webhook_url else None,
-        job.idempotency_key,
-        job.fingerprint,
-    )
-
-
-def _success_row(change: Change) -> tuple[object, ...]:
-    return (change.job_id, change.tenant_id, change.run_no, change.lease_token, *_usage(change), change.output)
-
-
-def _usage(change: Change) -> tuple[object, ...]:
+def _succeeded_row(change: Change) -> SucceededRow:
     result = change.transition.result
     if result is None:
-        return (None, None, None, None)
-    usage = result.usage
-    return (usage.input_tokens, usage.output_tokens, orjson.dumps(usage).decode(), result.provider_request_id)
-
-
-_NO_FAILURE: Final = (None, None, None, None, None)
-
-
-def _change_row(change: Change) -> tuple[object, ...]:
-    transition, failure, event = change.transition, change.transition.failure, change.event
-    return (
-        change.job_id,
-        change.tenant_id,
-        change.run_no,
-        change.lease_token,
-        " ".join(sorted(transition.from_states)),
-        transition.to_state.value,
-        transition.attempt_outcome.value if transition.attempt_outcome else None,
-        transition.attempts_delta,
-        transition.resets_attempts,
-        transition.loses_worker,
-        transition.counts_snooze,
-        transition.delay,
-        *(
-            (failure.error_class, failure.code, failure.message, failure.http_status, failure.retry_after)
-            if failure
-            else _NO_FAILURE
-        ),
-        failure.billed if failure else "yes",
-        *_usage(change),
-        change.output,
-        event.event_id if event else None,
-        event.type if event else None,
-        orjson.dumps(event.body()) if event else None,
-        event.response_type if event else None,
+        raise ValueError("a success without its result")
+    return SucceededRow(
+        id=change.job_id,
+        tenant_id=change.tenant_id,
+        run_no=change.run_no,
+        lease_token=change.lease_token,
+        input_tokens=result.usage.input_tokens,
+        output_tokens=result.usage.output_tokens,
+        usage=orjson.dumps(result.usage).decode(),
+        provider_request_id=result.provider_request_id,
+        output=change.output,
     )
 
 
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
-    """Rows turned into one array a column, as unnest takes them."""
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+def _guard(change: Change) -> Guard:
+    return Guard(change.job_id, change.tenant_id, change.run_no, change.lease_token, _from_states(change))
+
+
+def _from_states(change: Change) -> str:
+    return " ".join(sorted(change.transition.from_states))
+
+
+def _changed_row(change: Change) -> ChangedRow:
+    transition = change.transition
+    row = ChangedRow(
+        id=change.job_id,
+        tenant_id=change.tenant_id,
+        run_no=change.run_no,
+        lease_token=change.lease_token,
+        from_states=_from_states(change),
+        to_state=transition.to_state,
+        attempt_outcome=transition.attempt_outcome,
+        attempts_delta=transition.attempts_delta,
+        resets_attempts=transition.resets_attempts,
+        loses_worker=transition.loses_worker,
+        counts_snooze=transition.counts_snooze,
+        delay=transition.delay,
+        output=change.output,
+    )
+    if (failure := transition.failure) is not None:
+        row.error_class, row.error_code, row.error_message = failure.error_class, failure.code, failure.message
+        row.http_status, row.retry_after, row.billed = failure.http_status, failure.retry_after, failure.billed
+    if (result := transition.result) is not None:
+        row.input_tokens, row.output_tokens = result.usage.input_tokens, result.usage.output_tokens
+        row.usage, row.provider_request_id = orjson.dumps(result.usage).decode(), result.provider_request_id
+    if transition.to_state in TERMINAL:
+        row.response_type = response_type(transition.to_state, result.finish_reason if result else None)
+    return row

@@ -1,7 +1,7 @@
-"""Stop 2 of 9 · from api/jobs/routes.py · to core/queue/ring.py
+"""Stop 2 of 9 · from api/jobs/routes.py · to core/queue/enqueue.py
 
-Accepts a job: transaction 1. When this returns the job is committed and rung for (core/jobs/group_commit.py does both);
-ringing is best effort, because the sweep rings for whatever was not rung.
+Accepts a job: transaction 1. When this returns the job is committed and enqueued (core/jobs/group_commit.py does both);
+enqueueing is best effort, because the sweep enqueues whatever is missing in Redis.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ import structlog
 from pydantic import JsonValue
 
 from core.db.faults import is_store_fault
+from core.db.idempotency import key_reused
+from core.db.rows import combined
 from core.domain.errors import AppError, Gone, Internal, InvalidParameter, Unavailable
 from core.domain.ids import JobId, TenantId, new_job_id, show_job
 from core.domain.job_state import JobState, Priority
@@ -52,7 +54,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What a submit of many says of one job that is stored."""
+    """One stored job, as the submit of many returns it."""
 
     job_id: JobId
     state: JobState
@@ -69,28 +71,28 @@ class Order:
 
 
 async def submit_job(context: JobContext, tenant_id: TenantId, order: Order, *, request_id: str | None) -> Submission:
-    """Commits the job; what is committed is rung for.
+    """Commits the job; what is committed is enqueued.
 
     Raises InvalidParameter for an unknown model or parameter, or a key that was used with another body; Gone when
     the key's job was deleted; Overloaded when too many submits wait for PostgreSQL.
     """
     job = _new_job(context, tenant_id, order, request_id)
-    return await _settled(context, job, order.draft, await context.group_commit.inserts.submit(job))
+    return await _settled(context, job, order.draft, await context.group_commit.insert(job))
 
 
 async def submit_jobs(
     context: JobContext, tenant_id: TenantId, orders: Sequence[Order], *, request_id: str | None
 ) -> list[Accepted | AppError]:
-    """As `submit_job`, for many: each has its own outcome, in the order asked, whatever went wrong with the others.
+    """As `submit_job`, for many: each has its own outcome, in the order of `orders`, whatever becomes of the others.
 
-    Raises Overloaded, or BatcherClosed, for all of them, and then none is stored.
+    Raises Overloaded, or GrouperClosed, for all of them, and then none is stored.
     """
     jobs = []
     turns = Turns()
     for order in orders:
         jobs.append(_new_job_or_error(context, tenant_id, order, request_id))
         await turns.give_way()
-    outcomes = iter(await context.group_commit.inserts.submit_many([job for job in jobs if isinstance(job, NewJob)]))
+    outcomes = iter(await context.group_commit.insert_many([job for job in jobs if isinstance(job, NewJob)]))
     return [_accepted(job, next(outcomes)) if isinstance(job, NewJob) else job for job in jobs]
 
 
@@ -111,7 +113,7 @@ def _accepted(job: NewJob, outcome: Inserted | KeyHeld | BaseException) -> Accep
             count(SUBMITTED, job.model.partition("/")[0], job.priority.value)
             return Accepted(job.id, JobState.QUEUED, replayed=False)
         case KeyHeld() if outcome.fingerprint != job.fingerprint:
-            return _key_reused()
+            return key_reused()
         case KeyHeld():
             if outcome.state is None:
                 return _key_of_deleted(outcome.job_id)
@@ -137,18 +139,23 @@ async def _settled(context: JobContext, job: NewJob, draft: Draft, outcome: Inse
     match outcome:
         case Inserted() as inserted:
             count(SUBMITTED, job.model.partition("/")[0], job.priority.value)
-            return Submission(_fresh(job, inserted, draft), replayed=False)
+            return Submission(_new_record(job, inserted, draft), replayed=False)
+        # guard: key-same-body
         case KeyHeld(job_id=held_by, fingerprint=first) if first == job.fingerprint:
             return Submission(await _held_job(context, job.tenant_id, held_by), replayed=True)
         case KeyHeld():
-            raise _key_reused()
+            raise key_reused()
 
 
-def _key_reused() -> InvalidParameter:
-    return InvalidParameter(
-        "This Idempotency-Key was used before with another body. Send a new key for a new job.",
-        code="idempotency_key_reused",
-        param="Idempotency-Key",
+def _new_record(job: NewJob, inserted: Inserted, draft: Draft) -> JobRecord:
+    """The job as PostgreSQL holds it now: what its insertion returned, and what was inserted."""
+    return combined(
+        JobRecord,
+        inserted,
+        job,
+        request={"messages": draft.messages, "params": draft.params},
+        metadata=dict(draft.metadata),
+        webhook_events=draft.webhook_events if draft.webhook_url else (),
     )
 
 
@@ -157,7 +164,7 @@ def _key_of_deleted(job_id: JobId) -> Gone:
 
 
 async def _held_job(context: JobContext, tenant_id: TenantId, job_id: JobId) -> JobRecord:
-    found = await context.group_commit.reads.submit((job_id, tenant_id))
+    found = await context.group_commit.read(job_id, tenant_id)
     if found is None:
         raise _key_of_deleted(job_id)
     return found
@@ -190,7 +197,7 @@ def _new_job(context: JobContext, tenant_id: TenantId, order: Order, request_id:
         retry_initial_seconds=retry.initial_seconds or context.settings.retry_initial_seconds,
         retry_max_seconds=retry.max_seconds or context.settings.retry_max_seconds,
         webhook_url=draft.webhook_url,
-        webhook_events=draft.webhook_events,
+        webhook_events=" ".join(draft.webhook_events) if draft.webhook_url else None,
         idempotency_key=order.idempotency_key,
         fingerprint=order.fingerprint,
     )
@@ -201,39 +208,3 @@ def _retry_limits(context: JobContext, draft: Draft) -> RetryLimits:
     ours = context.settings
     settled = RetryLimits(ours.max_attempts, ours.retry_initial_seconds, ours.retry_max_seconds)
     return draft.retry.within(context.catalogue.retry_limits(draft.model).within(settled))
-
-
-def _fresh(job: NewJob, inserted: Inserted, draft: Draft) -> JobRecord:
-    """The record as PostgreSQL holds it now, without asking again."""
-    return JobRecord(
-        id=job.id,
-        tenant_id=job.tenant_id,
-        state=JobState.QUEUED,
-        version=1,
-        model=job.model,
-        request={"messages": draft.messages, "params": draft.params},
-        metadata=dict(draft.metadata),
-        priority=job.priority,
-        request_id=job.request_id,
-        created_at=inserted.created_at,
-        run_at=inserted.run_at,
-        started_at=None,
-        finished_at=None,
-        queue_ms=None,
-        deadline_at=inserted.deadline_at,
-        timeout_seconds=job.timeout_seconds,
-        max_attempts=job.max_attempts,
-        retry_initial_seconds=job.retry_initial_seconds,
-        retry_max_seconds=job.retry_max_seconds,
-        attempts_used=0,
-        webhook_url=job.webhook_url,
-        webhook_events=job.webhook_events if job.webhook_url else (),
-        input_tokens=None,
-        output_tokens=None,
-        error_class=None,
-        error_code=None,
-        error_message=None,
-        output=None,
-        attempts=(),
-        deliveries=(),
-    )

@@ -8,12 +8,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
 from core.db.engine import Database
 from core.db.session import hot_statement
-from core.jobs.statements import statement
+from core.db.statements import Statement
+
+TAKE_TURN: Final = Statement("core/jobs/sql/take_turn.sql")
+LEAVE_TURNS: Final = Statement("core/jobs/sql/leave_turns.sql")
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +33,8 @@ class SweepTurns:
     async def take(self, name: str) -> bool:
         """Whether the step is this worker's now. Raises on a dead database."""
         async with hot_statement(self.database) as connection:
-            return bool(await connection.fetchval(statement("take_turn"), name, self.worker_id, self.seconds))
+            taken = await TAKE_TURN.fetchrow(connection, name=name, worker_id=self.worker_id, seconds=self.seconds)
+        return taken is not None
 
     @asynccontextmanager
     async def kept(self, name: str) -> AsyncIterator[None]:
@@ -43,7 +48,7 @@ class SweepTurns:
     async def leave(self) -> None:
         """Gives up all turns, so that others need not wait for their end. Raises on a dead database."""
         async with hot_statement(self.database) as connection:
-            await connection.execute(statement("leave_turns"), self.worker_id)
+            await LEAVE_TURNS.execute(connection, worker_id=self.worker_id)
 
     async def _renew(self, name: str) -> None:
         while True:

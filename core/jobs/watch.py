@@ -1,7 +1,7 @@
 """Waits for a job to change, without a database connection: the way of long polls and event streams in api/routes.
 
 One Redis subscription for the process says which jobs changed; a waiter then reads PostgreSQL, which alone knows.
-Messages can be lost, so a waiter also looks every few seconds.
+Messages can be lost, so a waiter also reads every few seconds.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _LOOK_AGAIN_SECONDS: Final = 2.0
 
 @dataclass(slots=True)
 class Watch:
-    """Who waits for which job, in this process."""
+    """The waiters of this process, by job."""
 
     group_commit: GroupCommit
     _waiting: dict[JobId, set[asyncio.Event]] = field(default_factory=lambda: defaultdict(set))
@@ -37,13 +37,13 @@ class Watch:
                 event.set()
 
     def look_again(self) -> None:
-        """Messages may have been missed: everybody looks."""
+        """Wakes every waiter, because messages may have been missed."""
         for events in self._waiting.values():
             for event in events:
                 event.set()
 
     def close(self) -> None:
-        """The process stops: every waiter answers with what it knows."""
+        """The process stops: every waiter returns the job as it stands."""
         self._closed = True
         self.look_again()
 
@@ -72,7 +72,7 @@ class Watch:
             while True:
                 # Cleared before the look, so that a change after it is not missed.
                 event.clear()
-                job = await self.group_commit.reads.submit((job_id, tenant_id))
+                job = await self.group_commit.read(job_id, tenant_id)
                 left = give_up_at - loop.time()
                 if job is None or enough(job) or left <= 0 or self._closed:
                     return job

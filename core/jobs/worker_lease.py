@@ -2,20 +2,25 @@
 
 Renewed by one small statement a beat, on a connection of its own, however many jobs run. While the lease may be over
 by this process's own clock nothing new is claimed and no call begins. A worker that finds itself declared dead begins
-again under a new id; its runs are over (core/jobs/heartbeat.py). Who is declared dead, and when: declare_dead.sql.
-Kept by worker/tasks/beat.py.
+again under a new id; its runs are over (core/jobs/heartbeat.py). sql/declare_dead.sql decides which worker is
+dead, and when. Kept by worker/tasks/beat.py.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import asyncpg
 import structlog
 
 from core.db.dedicated import DedicatedConnection
+from core.db.statements import Statement
 from core.domain.ids import new_uuid
-from core.jobs.statements import statement
+
+REGISTER_WORKER: Final = Statement("core/jobs/sql/register_worker.sql")
+RENEW_WORKER: Final = Statement("core/jobs/sql/renew_worker.sql")
+LEAVE_WORKER: Final = Statement("core/jobs/sql/leave_worker.sql")
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +70,13 @@ class WorkerLease:
     async def register(self) -> None:
         """Registers under a new id. Raises database errors."""
         worker_id, sent_at = f"{self.name}-{new_uuid().hex[-6:]}", time.monotonic()
-        await self._ask("register_worker", worker_id, self.slots, self.version, self.lease_seconds)
+        await self._ask(
+            REGISTER_WORKER,
+            worker_id=worker_id,
+            slots=self.slots,
+            version=self.version,
+            lease_seconds=self.lease_seconds,
+        )
         self.id = worker_id
         self._renewed(sent_at)
 
@@ -75,7 +86,13 @@ class WorkerLease:
             await self.register()
             return
         sent_at = time.monotonic()
-        row = await self._ask("renew_worker", self.id, self.lease_seconds, self.gap_seconds, self.slots)
+        row = await self._ask(
+            RENEW_WORKER,
+            worker_id=self.id,
+            lease_seconds=self.lease_seconds,
+            gap_seconds=self.gap_seconds,
+            slots=self.slots,
+        )
         if row is None:
             log.warning("worker_declared_dead", worker_id=self.id)
             self.valid_until = 0.0
@@ -88,7 +105,7 @@ class WorkerLease:
         """Ends the lease when the process stops, so that others need not wait for it. Raises database errors."""
         self.valid_until = 0.0
         if self.id:
-            await self._ask("leave_worker", self.id)
+            await self._ask(LEAVE_WORKER, worker_id=self.id)
         self.connection.drop()
 
     def _renewed(self, sent_at: float) -> None:
@@ -98,5 +115,5 @@ class WorkerLease:
         self._renewed_at = sent_at
         self.valid_until = sent_at + self.lease_seconds
 
-    async def _ask(self, name: str, *arguments: object) -> asyncpg.Record | None:
-        return await self.connection.fetchrow(self.heartbeat_seconds, statement(name), *arguments)
+    async def _ask(self, statement: Statement[object], **named: object) -> asyncpg.Record | None:
+        return await self.connection.fetchrow(self.heartbeat_seconds, statement.text, *statement.arguments(**named))

@@ -1,5 +1,5 @@
-"""Speaks to the servers that answer: a Protocol, its adapters, and the one table of what can go wrong.
+"""Calls model providers: the Provider protocol, its adapters, and the one table of faults.
 
-In reading order: port, fault_codes, faults, retry_after, redact, params, answer, chat_stream, transport, lanes, the
+In reading order: port, fault_codes, faults, retry_after, redact, params, answer, chat_stream, transport, shards, the
 adapters, catalogue.
 """

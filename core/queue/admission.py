@@ -1,4 +1,4 @@
-"""What a task of core/queue/worker.py is, and how those that a claim brought are asked for together before they run.
+"""What a task of core/queue/worker.py is, and how the members of one claim are admitted together before they run.
 
 One statement for all of them costs less than one wait for each, and only what may run becomes a task.
 """
@@ -7,23 +7,23 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
+from core.domain.run_again import After, AtFront, Done, RunAgain
 from core.queue.claims import Acquired
 from core.queue.keys import parse_member
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A member's task may run now; `claim` is what it is given besides the member."""
+    """A member's task may run now; `claim` is its further argument."""
 
     claim: object
 
 
-# A task gets arq's ctx and a member, and its claim if it was asked for; it returns None, or after how many seconds it
-# wants to run again.
-Task = Callable[..., Awaitable[float | None]]
-# Where a task is not to run: after how many seconds to ask again, if at all; or what it would have raised.
-Admission = Admitted | float | BaseException | None
-# Asks for many members of one task.
+# A task gets arq's ctx and a member, and its claim if its task has an Admit.
+Task = Callable[..., Awaitable[RunAgain]]
+# Where a task is not to run now: when to ask again; or what it would have raised.
+Admission = Admitted | RunAgain | BaseException
+# Decides about many members of one task at once; one Admission for each.
 Admit = Callable[[dict[str, object], Sequence[str]], Awaitable[Sequence[Admission]]]
 
 # The task has no Admit.
@@ -32,15 +32,15 @@ _UNASKED: Final = Admitted(None)
 
 @dataclass(slots=True)
 class Admissions:
-    """What was answered for members whose tasks have not begun, of the tasks that `admit` names."""
+    """What was decided about members whose tasks have not begun. `admit` is by the task's name."""
 
     admit: Mapping[str, Admit]
-    _answers: dict[str, tuple[str, Admission]] = field(default_factory=dict)
+    _decided: dict[str, tuple[str, Admission]] = field(default_factory=dict)
 
     def sort(
         self, taken: Sequence[Acquired], default_task: str
     ) -> tuple[Sequence[Acquired], Mapping[str, Sequence[Acquired]]]:
-        """Those whose tasks begin unasked, and by the task's name those that are asked for together."""
+        """Those that begin at once, and by the task's name those that are admitted together."""
         alone: list[Acquired] = []
         together: dict[str, list[Acquired]] = {}
         for each in taken:
@@ -52,25 +52,25 @@ class Admissions:
         return alone, together
 
     async def ask(self, name: str, ctx: dict[str, object], asked: Sequence[Acquired]) -> None:
-        """Keeps an answer for each."""
-        answers: Sequence[Admission]
+        """Decides about all of them and keeps what was decided."""
+        decided: Sequence[Admission]
         try:
-            answers = await self.admit[name](ctx, [each.member for each in asked])
-        except Exception as error:  # noqa: BLE001 - each task says so, as if it had asked by itself
-            answers = [error] * len(asked)
-        for each, answer in zip(asked, answers, strict=True):
-            self._answers[each.member] = (each.token, answer)
+            decided = await self.admit[name](ctx, [each.member for each in asked])
+        except Exception as error:  # noqa: BLE001 - each task raises it, as if it had asked by itself
+            decided = [error] * len(asked)
+        for each, admission in zip(asked, decided, strict=True):
+            self._decided[each.member] = (each.token, admission)
 
     def token(self, held: Acquired) -> str:
-        """Of the hold under which it was asked for: it may have come to us again since."""
-        return self._answers.get(held.member, (held.token, _UNASKED))[0]
+        """The token of the hold that was decided about: the member may have come to us again since."""
+        return self._decided.get(held.member, (held.token, _UNASKED))[0]
 
     def pop(self, member: str) -> Admission:
-        """The answer, once."""
-        return self._answers.pop(member, ("", _UNASKED))[1]
+        """What was decided about the member. It is kept no longer."""
+        return self._decided.pop(member, ("", _UNASKED))[1]
 
 
-async def run_admitted(task: Task, ctx: dict[str, object], member: str, admission: Admission) -> float | None:
+async def run_admitted(task: Task, ctx: dict[str, object], member: str, admission: Admission) -> RunAgain:
     """What the task returns or raises; or what its admission says instead."""
     match admission:
         case Admitted() if admission is _UNASKED:
@@ -79,7 +79,7 @@ async def run_admitted(task: Task, ctx: dict[str, object], member: str, admissio
             return await task(ctx, member, claim)
         case BaseException():
             raise admission
-        case float() | int() | None:
+        case Done() | AtFront() | After():
             return admission
-        case _:
-            assert_never(admission)
+        case _ as never:
+            assert_never(never)

@@ -53,7 +53,7 @@ class RedisClient(ArqRedis):
 def connect(settings: RedisSettings, *, connections: int = 20) -> RedisClient:
     """A client with a bounded pool. It connects when it is first used."""
     url = settings.url.get_secret_value()
-    # A unix socket's peer can't vanish without a word, and redis-py refuses the option there.
+    # A unix socket always notices that its peer is gone, and redis-py refuses the option there.
     keepalive = {} if url.startswith("unix://") else {"socket_keepalive": True}
     pool = BlockingConnectionPool.from_url(
         url,
@@ -70,7 +70,7 @@ def connect(settings: RedisSettings, *, connections: int = 20) -> RedisClient:
 
 
 def end_if_cancelled() -> None:
-    """For a loop that goes on after errors: redis-py may answer a cancellation with an error of its own.
+    """For a loop that goes on after errors: redis-py may turn a cancellation into an error of its own.
 
     Raises CancelledError when the running task was asked to end.
     """

@@ -1,6 +1,6 @@
-"""What a worker does while Redis is gone, read-only or full: it asks PostgreSQL for due ids, at a modest pace.
+"""What a worker does while Redis is gone, read-only or full: it reads due ids from PostgreSQL, a few each second.
 
-What it is named runs by the same task, without a hold in Redis: PostgreSQL lets only one claim through. Used by
+They run by the same task, without a hold in Redis: PostgreSQL lets only one claim through. Used by
 core/queue/worker.py; the source is core/jobs/fallback.py.
 """
 
@@ -15,42 +15,55 @@ import structlog
 from core.queue.connect import end_if_cancelled
 from core.queue.keys import Lane
 
-# Shorter faults are not worth it: a restart of Redis, a failover.
+# A restart of Redis or a failover is shorter than this, and is waited for.
 _PATIENCE_SECONDS: Final = 3.0
 _PACE_SECONDS: Final = 1.0
 _MOST: Final = 25
 
-# Named are at most so many members that are due, with their lanes.
+# Returns at most so many members that are due, with their lanes.
 Source = Callable[[int], Awaitable[Sequence[tuple[Lane, str]]]]
 
 log = structlog.get_logger(__name__)
 
 
 class Fallback:
-    """Whether Redis serves this worker, and what to do while it does not."""
+    """Whether Redis serves this worker, and the loop that replaces it while it does not."""
 
     most = _MOST
 
     def __init__(self, source: Source | None) -> None:
         self.source = source
-        self._away_since: float | None = None
+        self._failing_since: float | None = None
+        self._failed_at = float("-inf")
+        self._is_failing = False
 
     @property
     def is_needed(self) -> bool:
-        """Whether Redis has failed for so long that PostgreSQL is asked instead."""
-        return self._away_since is not None and time.monotonic() - self._away_since >= _PATIENCE_SECONDS
+        """Whether Redis has failed for so long that PostgreSQL is asked instead.
+
+        A Redis that is nearly full takes some ids and refuses the next: it counts as failing until it has been well
+        for as long as it has to fail at first.
+        """
+        if self._failing_since is None:
+            return False
+        now = time.monotonic()
+        last = now if self._is_failing else self._failed_at
+        return last - self._failing_since >= _PATIENCE_SECONDS and now - last < _PATIENCE_SECONDS
 
     def redis_failed(self) -> None:
         """Notes that Redis refused a claim, or did not answer."""
-        if self._away_since is None:
-            self._away_since = time.monotonic()
+        now = time.monotonic()
+        if self._failing_since is None or (not self._is_failing and now - self._failed_at >= _PATIENCE_SECONDS):
+            self._failing_since = now
+        self._failed_at = now
+        self._is_failing = True
 
     def redis_answered(self, *, full: bool) -> None:
-        """Notes a claim that succeeded. A full Redis takes no new ids, so PostgreSQL is still asked for those."""
+        """Notes a claim that succeeded. A full Redis takes no new ids, so PostgreSQL is still read for those."""
         if full:
             self.redis_failed()
         else:
-            self._away_since = None
+            self._is_failing = False
 
     async def run(self, take: Callable[[Source], Awaitable[None]]) -> None:
         """Runs for ever: hands the source to `take` about every second while it is needed."""

@@ -1,18 +1,16 @@
 """How many slots a tenant may use at once: a share of the fleet's, or a number of its own.
 
-A worker keeps one TenantCaps, puts in it what it last read of the fleet, and reads it at every claim. The caps are
-enforced by the claim's script (core/queue/scripts.py) and by the fallback (core/jobs/fallback.py).
+A worker keeps one TenantCaps, updates it with what it last read of the fleet, and uses it at every claim. The caps are
+enforced by the claim's script (core/queue/lua/claim.lua) and by the fallback (core/jobs/fallback.py).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-import orjson
-
 from core.domain.ids import TenantId
 
-# As a script's argument: no cap.
+# In a claim's call: no cap.
 UNCAPPED: Final = -1
 
 
@@ -36,10 +34,9 @@ class TenantCaps:
         self.set(fleet or Fleet())
 
     def set(self, fleet: Fleet) -> None:
-        """From now on."""
+        """Replaces the fleet and derives the caps from it."""
         self.fleet = fleet
-        own = {tenant_id.hex: slots for tenant_id, slots in fleet.max_slots.items()}
-        self.own_json = orjson.dumps(own).decode() if own else ""
+        self.own = {tenant_id.hex: slots for tenant_id, slots in fleet.max_slots.items()}
         shared = fleet.tenants > 1 and fleet.slots > 0 and self._share < 1
         self.default = max(1, int(self._share * fleet.slots)) if shared else UNCAPPED
 

@@ -1,6 +1,6 @@
 """The names in Redis. Every key has a TTL except the lanes, which hold ids only, and the epoch.
 
-A lane's score is virtual time for what waits (core/queue/scripts.py), and milliseconds for what has a time.
+A lane's score is virtual time for what waits (core/queue/lua/fair.lua), and milliseconds for what has a time.
 """
 
 from dataclasses import dataclass
@@ -30,10 +30,6 @@ JOB_LANES: Final = (Lane.INTERACTIVE, Lane.STANDARD, Lane.BATCH)
 LANE_WEIGHTS: Final = {Lane.INTERACTIVE: 8, Lane.STANDARD: 4, Lane.BATCH: 1, Lane.DELIVERIES: 1}
 
 
-# What had begun before goes before what waits: its run is put so far ahead, in seconds.
-AT_THE_FRONT: Final = -3600.0
-
-
 def lane_of(priority: Priority) -> Lane:
     return Lane(priority.value)
 
@@ -61,7 +57,7 @@ def parse_member(member: str) -> JobId | DeliveryId | None:
 class Keys:
     """The names that start with the configured prefix.
 
-    A group is the lanes that the same workers serve. Its name begins those of what these share, made in Lua:
+    A group is the lanes that the same workers serve. Its name is the prefix of what they share, made in Lua:
     `:idle` (workers with open slots), `:wake:<worker>` (channels), `:flows` and `:busy:<flow>` (who uses slots),
     `:parked` (flows at their cap) and `:alarm`. What is parked is beside its lane: `<lane>:parked:<flow>`.
     """

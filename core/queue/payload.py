@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 RUN_JOB: Final = "run_job"
 DELIVER_WEBHOOK: Final = "deliver_webhook"
-# Arq ignores a name that it does not know.
+# The tenant; arq ignores a field that it does not know.
 FLOW: Final = "flow"
 
 # Stock arq gives a payload a day; a job may be deferred for longer, and the sweep writes the payload again anyway.
@@ -15,12 +15,12 @@ PAYLOAD_LIFE_MS: Final = 86_400_000
 
 
 def dumps(data: dict[str, JsonValue]) -> bytes:
-    """As arq's job_serializer, on both sides."""
+    """Arq's job_serializer, for who enqueues and for workers."""
     return orjson.dumps(data)
 
 
 def loads(data: bytes) -> dict[str, JsonValue]:
-    """As arq's job_deserializer, on both sides. Raises ValueError for what is not a JSON object."""
+    """Arq's job_deserializer. Raises ValueError for what is not a JSON object."""
     loaded: JsonValue = orjson.loads(data)
     if not isinstance(loaded, dict):
         raise ValueError("not an object")  # noqa: TRY004 - arq expects a decoding error
@@ -30,7 +30,7 @@ def loads(data: bytes) -> dict[str, JsonValue]:
 def payload(function: str, member: str, flow: str = "") -> bytes:
     """The payload of one task, in arq's own layout (t: try, f: function, a: args, k: kwargs, et: enqueue time).
 
-    `flow` is what is served in turns with the others: a tenant.
+    `flow` names whose turn the task takes: a tenant.
     """
     return dumps({"t": None, "f": function, "a": [member], "k": {}, "et": 0, FLOW: flow})
 

@@ -1,9 +1,9 @@
 """One Redis subscription for a process: wakes, cancels and changes arrive here.
 
-A message is only ever a hint. Every few seconds a message of its own goes round, sent where commands go: a connection
-to a dead peer, or to another server than theirs (a demoted primary), is left then. Whenever Redis has confirmed a
-subscription `on_connect` runs, because hints may have been missed before it; whoever listens also keeps a slow tick of
-its own. Used by worker/lifecycle.py and the API.
+A message is only ever a hint. Every few seconds it publishes a message to itself, on the connections that commands use:
+if it does not come back, the peer is dead or is another server than theirs (a demoted primary), and the subscription is
+opened anew. Whenever Redis has confirmed a subscription `on_connect` runs, because hints may have been missed before
+it; whoever listens also keeps a slow tick of its own. Used by worker/lifecycle.py and the API.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ async def _receive(
     own: str,
     on_connect: Callable[[], None],
 ) -> None:
-    """`own` is the channel of the message that goes round. Raises when it does not come back."""
+    """`own` is the channel of the message to itself. Raises when it does not come back."""
     loop = asyncio.get_running_loop()
     check_at, sent = loop.time() + _CHECK_SECONDS, False
     while True:

@@ -17,22 +17,23 @@ import structlog
 from arq.connections import ArqRedis
 from arq.worker import Worker, func
 
-from core.db.batching import Batcher
 from core.db.faults import STORE_FAULTS
+from core.db.grouping import Grouper
+from core.domain.run_again import AT_FRONT, DONE, After, Done, RunAgain
 from core.queue.admission import Admissions, Admit, Task, run_admitted
 from core.queue.claims import MAX_BATCH, Acquired, Finished, keep_holds, open_claims
 from core.queue.connect import RedisFault, end_if_cancelled
 from core.queue.fallback import Fallback, Source
 from core.queue.fleet import TenantCaps
-from core.queue.keys import LANE_WEIGHTS, Keys, Lane, parse_member
+from core.queue.keys import Keys, Lane, parse_member
 from core.queue.payload import dumps, loads
-from core.queue.shares import Shares, kept_free, rooms
+from core.queue.shares import Slots
 
 _TICK_SECONDS: Final = 1.0
 # After a fault, and after one that goes on.
 _FAULT_SECONDS: Final = (0.1, 0.1, 0.2, 0.5, 1.0)
-# A task that this worker can't run now, because of itself or of a store: not at once, and not lost.
-_LATER_SECONDS: Final = 2.0
+# When a task runs again that this worker can't run now: it crashed, is unknown here, or a store is away.
+_LATER: Final = After(2.0)
 
 log = structlog.get_logger(__name__)
 
@@ -60,8 +61,8 @@ class QueueWorker(Worker):
     ) -> None:
         """`still_ours` says whether a running member's hold may be renewed: not when its lease may be over.
 
-        `may_claim` says whether anything new may begin; whoever makes it true again calls `wake`. `name` is the
-        worker's own on its wake channel. `source` finds due members while Redis can't. `admit` is by a task's name.
+        `may_claim` says whether anything new may begin; whoever makes it true again calls `wake()`. `name` is the
+        worker's, as in its wake channel. `source` finds due members while Redis can't. `admit` is by a task's name.
         """
         super().__init__(
             functions=[func(task, name=name, timeout=None) for name, task in tasks.items()],  # type: ignore[arg-type]  # arq wants a Protocol with *args
@@ -83,26 +84,24 @@ class QueueWorker(Worker):
         self._admissions = Admissions(admit or {})
         self._contested = False
         self._left_some = True
-        self._lanes = tuple(lanes)
-        self._running = dict.fromkeys(lanes, 0)
-        self._shares = Shares([LANE_WEIGHTS[lane] for lane in lanes])
+        self._slots = Slots(slots, lanes)
         self._wake_event = asyncio.Event()
         self._idle = asyncio.Event()
         self._claims = open_claims(redis, keys, lanes, lease_seconds, caps=caps, worker=name)
         self._fallback = Fallback(source)
-        self._finishes: Batcher[Finished, None] = Batcher("queue_finish", self._finish_many, max_rows=MAX_BATCH)
+        self._finishes: Grouper[Finished, None] = Grouper("queue_finish", self._finish_many, max_rows=MAX_BATCH)
 
     def wake(self) -> None:
-        """Something may be due. Called by the subscription, by a freed slot, and after a reconnect."""
+        """Makes the loop look now. Called by the subscription, by a freed slot, and after a reconnect."""
         self._wake_event.set()
 
     def stop(self) -> None:
-        """Claims nothing more; what runs goes on."""
+        """Claims nothing more; running tasks go on."""
         self.allow_pick_jobs = False
         self.wake()
 
     async def drain(self, seconds: float) -> int:
-        """After `stop()`: waits for what runs, at most `seconds`. Answers how many are still running."""
+        """After `stop()`: waits for what runs, at most `seconds`. Returns how many are still running."""
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
@@ -150,10 +149,7 @@ class QueueWorker(Worker):
         self._start(taken)
 
     def _may_start(self, lane: Lane) -> bool:
-        return self.allow_pick_jobs and min(self._rooms()[: self._lanes.index(lane) + 1]) > 0
-
-    def _rooms(self) -> list[int]:
-        return rooms(self.max_jobs, [self._running[lane] for lane in self._lanes])
+        return self.allow_pick_jobs and self._slots.has_room(lane)
 
     async def _poll_safely(self, *, first: bool) -> bool:
         """`first` is whether a fault would be news."""
@@ -178,33 +174,32 @@ class QueueWorker(Worker):
         if wanted <= 0 or not self._may_claim():
             await self._wait(_TICK_SECONDS)
             return
-        kept = min(wanted, kept_free(self.max_jobs)) if self._contested else 0
-        acquired, due_in, self._contested, full = await self._claims.claim(
-            self._shares.split(wanted - kept), kept, self._rooms()
-        )
-        self._fallback.redis_answered(full=full)
+        shares, kept = self._slots.split(wanted, contested=self._contested)
+        claimed = await self._claims.claim(shares, kept, self._slots.rooms())
+        self._contested = claimed.contested
+        self._fallback.redis_answered(full=claimed.full)
         self._left_some = True
         if not self.allow_pick_jobs:
             # Stopped while the claim was under way: others may have them now.
-            await self._claims.finish([Finished(each, 0.0) for each in acquired], leaving=True)
+            await self._claims.finish([Finished(each, AT_FRONT) for each in claimed.acquired], leaving=True)
             return
-        self._start([each for each in acquired if self._take(each)])
-        if len(acquired) < wanted:
-            self._left_some = self._contested or 0 in self._rooms()
-            await self._wait(tick if due_in is None else min(tick, max(due_in, 0.001)))
+        self._start([each for each in claimed.acquired if self._take(each)])
+        if len(claimed.acquired) < wanted:
+            self._left_some = self._contested or 0 in self._slots.rooms()
+            await self._wait(tick if claimed.due_in is None else min(tick, max(claimed.due_in, 0.001)))
 
     def _take(self, acquired: Acquired) -> bool:
         """Gives it a slot. False: it has one already."""
         running, self.held[acquired.member] = acquired.member in self.held, acquired
         if running:
-            # Rung anew or lapsed, and it came back to us: when this run ends, there is another one to do.
+            # Enqueued anew or lapsed, and it came back to us: when this run ends, there is another one to do.
             return False
         self.job_counter += 1
-        self._running[acquired.lane] += 1
+        self._slots.take(acquired.lane)
         return True
 
     def _start(self, taken: Sequence[Acquired]) -> None:
-        """Makes the tasks, or first asks for all that want to be asked for together."""
+        """Begins the tasks; those with an Admit are first admitted together."""
         alone, together = self._admissions.sort(taken, self.default_task)
         for each in alone:
             self._begin(each)
@@ -219,7 +214,7 @@ class QueueWorker(Worker):
             self._begin(each)
 
     def _asked(self, asked: Sequence[Acquired], asking: "asyncio.Task[None]") -> None:
-        """Where the asking was cancelled, no task has taken over."""
+        """Frees the slots if the admission was cancelled, because no task has begun."""
         for each in asked:
             if self.tasks.get(each.member) is asking:
                 self._ended(each.lane, each.member, asking)
@@ -230,7 +225,7 @@ class QueueWorker(Worker):
         task.add_done_callback(partial(self._ended, taken.lane, taken.member))
 
     def _ended(self, lane: Lane, member: str, task: "asyncio.Task[None]") -> None:
-        self._running[lane] -= 1
+        self._slots.give_back(lane)
         if self.tasks.get(member) is task:
             del self.tasks[member]
             # Still there when the task was cancelled before its first step.
@@ -248,16 +243,16 @@ class QueueWorker(Worker):
         """Runs one member's task and lets go of it in Redis. Never raises: a job's failure is not the worker's."""
         try:
             token = self._admissions.token(self.held[job_id])
-            delay = await self._run_task(self.held[job_id])
+            again = await self._run_task(self.held[job_id])
             while True:
                 held = self.held[job_id]
                 if held.token != token:
                     # It came to us again while it ran: there is another run to do.
-                    token, delay = held.token, 0.0
-                if not token and (delay is None or self._fallback.is_needed):
+                    token, again = held.token, AT_FRONT
+                if not token and (isinstance(again, Done) or self._fallback.is_needed):
                     # Nobody holds it in Redis; when it is to run again, PostgreSQL knows.
                     return
-                await self._finishes.submit(Finished(held, delay))
+                await self._finishes.submit(Finished(held, again))
                 if self.held[job_id].token == token:
                     return
         except Exception as error:  # noqa: BLE001 - the hold lapses by itself; PostgreSQL knows how the job ended
@@ -265,31 +260,31 @@ class QueueWorker(Worker):
         finally:
             del self.held[job_id]
 
-    async def _run_task(self, acquired: Acquired) -> float | None:
-        """After how many seconds to run again, if at all. Raises nothing but CancelledError."""
+    async def _run_task(self, acquired: Acquired) -> RunAgain:
+        """What the task returned; a task that crashed runs again. Raises nothing but CancelledError."""
         name, admission = acquired.function or self.default_task, self._admissions.pop(acquired.member)
         if parse_member(acquired.member) is None:
             log.warning("queue_foreign_member", lane=acquired.lane)
-            return None
+            return DONE
         if name not in self.functions:
-            # A newer version rang it: leave it to a worker that knows the task.
+            # A newer release enqueued it: leave it to a worker that knows the task.
             log.warning("queue_unknown_task", task=name, member=acquired.member)
-            return _LATER_SECONDS
+            return _LATER
         try:
-            delay = await run_admitted(self.functions[name].coroutine, self.ctx, acquired.member, admission)
+            again = await run_admitted(self.functions[name].coroutine, self.ctx, acquired.member, admission)
         except Exception as error:
             self.jobs_failed += 1
             if isinstance(error, STORE_FAULTS):
                 log.warning("queue_task_put_back", task=name, member=acquired.member, error=type(error).__name__)
             else:
                 log.exception("queue_task_crashed", task=name, member=acquired.member)
-            return _LATER_SECONDS
+            return _LATER
         self.jobs_complete += 1
-        return delay
+        return again
 
     async def _finish_many(self, rows: Sequence[Finished]) -> list[None]:
         unparked = await self._claims.finish(rows, leaving=not self.allow_pick_jobs)
-        if unparked or any(row.delay is not None for row in rows):
+        if unparked or any(not isinstance(row.again, Done) for row in rows):
             # There is more to take, or the next due time may have come closer.
             self.wake()
         return [None] * len(rows)

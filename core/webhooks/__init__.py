@@ -1,4 +1,4 @@
-"""Webhooks that arrive: rows written with a job's last transaction (core/jobs/sql/apply.sql), sent from here.
+"""Signed webhooks, in three folders: endpoints (where to send), deliveries (what is sent), egress (how it is sent).
 
-In the order of a delivery: url_policy (at submit), schedule, signing, egress (the guarded socket), deliver, store.
+A delivery's row is written in the transaction of its event (core/jobs/sql) and sent by a worker.
 """

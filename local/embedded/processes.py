@@ -1,9 +1,9 @@
-"""One server as a child process: start it, know when it ends, read its last words, stop it in bounded time.
+"""One server as a child process: starts it, notices when it ends, reads the end of its log, stops it in bounded time.
 
-Guarantees: a session of its own, so a terminal's Ctrl-C reaches only the command; a log file; on Linux the child ends
-with its parent, even after kill -9; `stop` returns with the process gone. subprocess.Popen and a waiting thread are
-used instead of asyncio's own, which differ between loops (uvloop, a loop outside the main thread).
-Called by the supervisor and by postgres, valkey and local_model.
+The child has a session of its own, so a terminal's Ctrl-C reaches only the command, and a log file. On Linux it ends
+with its parent, even after kill -9. When `stop` returns, the process has ended. subprocess.Popen and a waiting thread
+are used instead of asyncio's subprocesses, which differ between loops (uvloop, a loop outside the main thread). The
+supervisor, postgres, valkey and local_model use it.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class Program:
 
 
 class Child:
-    """A started program. `exited` has its status once it has ended and been reaped."""
+    """A started program. `exited` gets its status once it has ended and been reaped."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -66,7 +66,7 @@ class Child:
 
     def _reap(self) -> None:
         code = self._process.wait()
-        # The loop is closed only when the command is ending without its stop_signals.
+        # The loop is closed only when the command is ending without stopping its servers.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._set_exited, code)
 
@@ -85,7 +85,7 @@ class Child:
         return ServerDied(self.program.name, self.exited.result(), str(self.program.log), self.last_lines())
 
     def kill(self) -> None:
-        # The whole session, for a program that started others; it may be gone already.
+        # The whole session, because the program may have started others; it may have ended already.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -131,9 +131,9 @@ async def run_to_end(program: Program, seconds: float) -> None:
 
 
 def launcher(command: Sequence[str], account: Account | None, last_signal: signal.Signals) -> list[str]:
-    """The command line that becomes `command`; see launch.py."""
+    """Returns the command line that runs `command` through launch.py."""
     uid, gid = (account.uid, account.gid) if account else (-1, -1)
-    # -I and -S: nothing of the user's environment runs before root is dropped, and it starts in 15 ms.
+    # -I and -S: no code of the user's environment runs before root is dropped, and it starts in 15 ms.
     python = [sys.executable, "-I", "-S", str(_LAUNCHER)]
     return [*python, str(os.getpid()), str(last_signal.value), str(uid), str(gid), *command]
 

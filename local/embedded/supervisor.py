@@ -1,8 +1,8 @@
 """Runs the embedded servers for as long as one command lives: `async with run_embedded(data_dir) as servers`.
 
-Guarantees: what an earlier, killed command left behind is stopped first; the servers start side by side and are all
-ready when the body begins; leaving the body, by whatever way, ends them all within 3 seconds, also side by side; one
-that dies in between is reported by `servers.failure()`. Called by `inferd serve`, `inferd demo`, bench and the tests.
+Servers that a killed command left behind are stopped first. The servers start concurrently and are all ready when the
+body begins. When the body ends, in whatever way, they are stopped concurrently within 3 seconds. `servers.failure()`
+reports one that dies in between. `inferd serve`, `inferd demo`, bench and the tests use it.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class EmbeddedServers:
     _died: "asyncio.Future[ServerDied]" = field(repr=False, compare=False)
 
     async def failure(self) -> NoReturn:
-        """Waits, forever if all is well, and raises ServerDied when a server ends by itself."""
+        """Waits for ever, and raises ServerDied when a server ends by itself."""
         raise await asyncio.shield(self._died)
 
 

@@ -1,9 +1,8 @@
 """Valkey: starts the wheel's server with every write in its append-only file, on a unix socket.
 
-A socket instead of a port: nothing to collide with, no password to keep, no other user of the machine gets in, and both
-redis.asyncio and arq's RedisSettings.from_dsn take `unix:///path?db=0`.
-Guarantees that what Valkey acknowledged more than a second ago survives a crash, and that it refuses writes rather
-than evicts keys. Called by the supervisor.
+It uses a socket instead of a port: there are no conflicts and no password, no other user of the machine can connect,
+and both redis.asyncio and arq's RedisSettings.from_dsn accept `unix:///path?db=0`. Writes that Valkey acknowledged more
+than a second ago survive a crash, and it refuses writes rather than evict keys. The supervisor calls it.
 """
 
 import os
@@ -20,7 +19,7 @@ from local.embedded.wheels import valkey_server
 
 _READY_SECONDS = 60.0
 _ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-# `dir .` is the working directory, so no path of the user's has to be quoted.
+# `dir .` is the working directory, so no path of the user needs quoting.
 _CONFIG = """\
 port 0
 unixsocket {socket}
@@ -60,7 +59,7 @@ async def start_valkey(folders: Folders, start: Callable[[Program], Child]) -> V
 
 
 async def _version(url: str) -> str | None:
-    """None while it does not listen yet or still loads its file."""
+    """Returns None while it does not listen yet or still loads its file."""
     try:
         async with Redis.from_url(url, socket_timeout=5) as client:
             return str((await client.info("server"))["valkey_version"])

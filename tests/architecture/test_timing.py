@@ -3,7 +3,7 @@
 import inspect
 
 from core.settings import ApiSettings, JobSettings, WebhookSettings, WorkerSettings
-from core.webhooks import context
+from core.webhooks.deliveries import context
 from worker.tasks import sweep
 
 _JITTER = 1.2

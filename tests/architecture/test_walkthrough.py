@@ -26,12 +26,12 @@ def test_every_stop_is_there_and_only_the_adapters_share_one() -> None:
 
 
 def test_a_stop_says_so_in_its_first_line() -> None:
-    told = {
+    named = {
         path
         for path in files()
         if path.endswith(".py") and not path.startswith("tests/") and re.search(r"Stop \d of 9", read(path))
     }
-    assert told == set(STOPS.values())
+    assert named == set(STOPS.values())
 
 
 def test_each_stop_follows_from_the_one_before() -> None:

@@ -76,7 +76,7 @@ class History:
                 until = max(until, each.end + _COMMIT_SECONDS)
         return until
 
-    def failed_by_weather(self, seen: Seen, state: str, error_code: str | None) -> bool:
+    def failed_by_outage(self, seen: Seen, state: str, error_code: str | None) -> bool:
         """Whether the job ended otherwise than by its script, its caller, or two workers that died under it."""
         name, _, argument = seen.model.partition(":")
         if state == "cancelled":
@@ -110,7 +110,7 @@ class History:
                     found.append(again - kill.start - seconds_of(away, kill.start, again))
         return found
 
-    def tell(self, job_id: str) -> str:
+    def describe(self, job_id: str) -> str:
         """What happened to the job, for who has to find out why."""
         calls = [
             f"run {call.run_no} by {member_of(call)} {self._at(call.arrived_at)}–{self._at(call.ended_at)} {call.outcome}"

@@ -1,4 +1,4 @@
-"""The clients: they submit, poll and cancel through whatever API answers, and write down everything they were told."""
+"""The clients: they submit, poll and cancel through whatever API answers, and write down every answer."""
 
 import asyncio
 import random
@@ -10,19 +10,19 @@ from typing import Any
 
 import aiohttp
 
-from tests.chaos.stage import PROVIDER
+from tests.chaos.deployment import PROVIDER
 
 _POLL_SECONDS = 10.0
 
 
 @dataclass
 class Seen:
-    """What one client saw of one job: `told` are its states, in the order of the answers. Times are Unix seconds."""
+    """What one client saw of one job: `answers` are its states, in the order of the answers. Times are Unix seconds."""
 
     key: str
     model: str
     job_id: str | None = None
-    told: list[tuple[int, str]] = field(default_factory=list)
+    answers: list[tuple[int, str]] = field(default_factory=list)
     cancelled: bool = False
     output: str | None = None
     error_code: str | None = None
@@ -32,7 +32,7 @@ class Seen:
 
     @property
     def ended(self) -> bool:
-        return bool(self.told) and self.told[-1][1] not in ("queued", "running")
+        return bool(self.answers) and self.answers[-1][1] not in ("queued", "running")
 
 
 @dataclass
@@ -83,7 +83,7 @@ class Clients:
                     group.create_task(one(number))
 
     async def read_again(self) -> None:
-        """Once more, after everything is over: an end that was told must still be so."""
+        """Once more, after everything is over: an end that was answered must still be so."""
         async with self._session() as http:
             slots = asyncio.Semaphore(16)
 
@@ -140,7 +140,7 @@ class Clients:
     @staticmethod
     def _note(seen: Seen, job: dict[str, Any]) -> None:
         version = sum(1 for _ in job["attempts"])
-        seen.told.append((version, job["status"]))
+        seen.answers.append((version, job["status"]))
         if seen.ended and seen.ended_at is None:
             seen.ended_at = time()
         if job["output"] is not None:

@@ -21,7 +21,7 @@ _PAUSE_SECONDS = 9.5
 
 @dataclass
 class Faults:
-    """Runs faults one after the other until it is told to stop; pauses go on beside the next ones."""
+    """Runs faults one after the other until `stop` is set; pauses go on beside the next ones."""
 
     seed: int
     fleet: Fleet

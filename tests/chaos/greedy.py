@@ -18,10 +18,10 @@ from time import monotonic
 import aiohttp
 
 from tests.chaos.clients import Clients, Seen
+from tests.chaos.deployment import PROVIDER, Deployment, open_deployment
 from tests.chaos.history import Verdict
 from tests.chaos.outcome import Outcome, p95
 from tests.chaos.plan import Plan
-from tests.chaos.stage import PROVIDER, Stage, open_stage
 from tests.support.receiver import Receiver, receive
 from tests.support.waiting import eventually
 
@@ -47,43 +47,45 @@ class Waits:
 
 async def run_greedy(plan: Plan) -> Outcome:
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(open_stage(plan))
-        quiet_tenant, greedy_tenant = await stage.tenants(2)
+        deployment = await stack.enter_async_context(open_deployment(plan))
+        quiet_tenant, greedy_tenant = await deployment.tenants(2)
         receiver = await stack.enter_async_context(receive(quiet_tenant.webhook_secret))
         silent = await stack.enter_async_context(_silent_hosts(plan.dead_hosts))
         draw = random.Random(plan.seed)
         body = {"priority": "interactive", "webhook": {"url": receiver.url}}
-        quiet = Clients(stage.urls, quiet_tenant.authorization, draw, body, "quiet")
-        greedy = Clients(stage.urls, greedy_tenant.authorization, draw, {"priority": "interactive"}, "greedy")
-        stage.start()
-        await stage.ready()
+        quiet = Clients(deployment.urls, quiet_tenant.authorization, draw, body, "quiet")
+        greedy = Clients(deployment.urls, greedy_tenant.authorization, draw, {"priority": "interactive"}, "greedy")
+        deployment.start()
+        await deployment.ready()
         began = monotonic()
-        await _stream(stage, quiet, receiver, seconds=2.0)
-        alone = await _stream(stage, quiet, receiver, seconds=plan.alone_seconds)
+        await _stream(deployment, quiet, receiver, seconds=2.0)
+        alone = await _stream(deployment, quiet, receiver, seconds=plan.alone_seconds)
         missed, lines = [], [f"quiet, alone: {alone}"]
-        if not await _owe_webhooks(plan, stage, greedy, silent):
+        if not await _owe_webhooks(plan, deployment, greedy, silent):
             missed.append("the greedy tenant's short jobs did not all run within a minute")
-        beside = {"silent webhooks": await _stream(stage, quiet, receiver, seconds=plan.beside_seconds)}
-        await _make_long_calls(plan, stage, greedy)
-        beside["silent webhooks and long calls"] = await _stream(stage, quiet, receiver, seconds=plan.beside_seconds)
-        still_open = sum(call.outcome == "open" and call.model == _LONG_CALL for call in stage.provider.calls)
+        beside = {"silent webhooks": await _stream(deployment, quiet, receiver, seconds=plan.beside_seconds)}
+        await _make_long_calls(plan, deployment, greedy)
+        beside["silent webhooks and long calls"] = await _stream(
+            deployment, quiet, receiver, seconds=plan.beside_seconds
+        )
+        still_open = sum(call.outcome == "open" and call.model == _LONG_CALL for call in deployment.provider.calls)
         await _cancel_all(greedy)
         for what, waits in beside.items():
             lines.append(f"quiet, beside {what}: {waits}")
             missed += _missed(f"beside {what}, wait for the call", alone.calls, waits.calls)
             missed += _missed(f"beside {what}, wait for the webhook", alone.webhooks, waits.webhooks)
-        verdict = await _verdict(stage, [quiet, greedy])
-        await stage.fleet.stop()
+        verdict = await _verdict(deployment, [quiet, greedy])
+        await deployment.fleet.stop()
         title = f"greedy: a quiet tenant beside a greedy one, {monotonic() - began:.0f} s (seed {plan.seed})"
         lines += [
             f"greedy: {plan.dead_webhooks} webhooks to {len(silent)} silent hosts",
             f"greedy: {plan.long_jobs} long jobs, of which {still_open} had a call open at the end",
             f"allowed: p95 ≤ {_FACTOR:g} × alone, or alone + {_NOISE_SECONDS * 1000:g} ms if that is more",
         ]
-        return Outcome(title, verdict, lines, missed + stage.fleet.unclean)
+        return Outcome(title, verdict, lines, missed + deployment.fleet.unclean)
 
 
-async def _stream(stage: Stage, quiet: Clients, receiver: Receiver, *, seconds: float) -> Waits:
+async def _stream(deployment: Deployment, quiet: Clients, receiver: Receiver, *, seconds: float) -> Waits:
     """So many jobs a second, whatever becomes of them; then a moment for the last ones."""
     first = len(quiet.seen)
     timeout = aiohttp.ClientTimeout(total=30)
@@ -97,17 +99,17 @@ async def _stream(stage: Stage, quiet: Clients, receiver: Receiver, *, seconds: 
     mine = quiet.seen[first:]
 
     def all_there() -> bool:
-        return all(inf not in (call, webhook) for call, webhook in _waits(stage, receiver, mine))
+        return all(inf not in (call, webhook) for call, webhook in _waits(deployment, receiver, mine))
 
     with suppress(AssertionError):
         await eventually(all_there, seconds=10.0)
-    waits = _waits(stage, receiver, mine)
+    waits = _waits(deployment, receiver, mine)
     return Waits([call for call, _ in waits], [webhook for call, webhook in waits if call != inf])
 
 
-def _waits(stage: Stage, receiver: Receiver, jobs: Sequence[Seen]) -> list[tuple[float, float]]:
+def _waits(deployment: Deployment, receiver: Receiver, jobs: Sequence[Seen]) -> list[tuple[float, float]]:
     """From the submit to the first call, and from its answer to the webhook."""
-    calls = {call.job_id: call for call in reversed(stage.provider.calls)}
+    calls = {call.job_id: call for call in reversed(deployment.provider.calls)}
     hooks = {str(each.event["data"]["job_id"]): each.at for each in reversed(receiver.received)}
     found = []
     for job in jobs:
@@ -119,14 +121,14 @@ def _waits(stage: Stage, receiver: Receiver, jobs: Sequence[Seen]) -> list[tuple
     return found
 
 
-async def _owe_webhooks(plan: Plan, stage: Stage, greedy: Clients, silent: Sequence[str]) -> bool:
+async def _owe_webhooks(plan: Plan, deployment: Deployment, greedy: Clients, silent: Sequence[str]) -> bool:
     """Short jobs, called back at hosts that do not answer. Returns whether all of them ran."""
     for url in silent:
         await greedy.bulk(max(1, plan.dead_webhooks // len(silent)), "ok", webhook={"url": url})
     owing = list(greedy.seen)
 
     def ended() -> bool:
-        answered = {call.job_id for call in stage.provider.calls if call.outcome == "answered"}
+        answered = {call.job_id for call in deployment.provider.calls if call.outcome == "answered"}
         return all(each.job_id in answered for each in owing)
 
     with suppress(AssertionError):
@@ -134,12 +136,12 @@ async def _owe_webhooks(plan: Plan, stage: Stage, greedy: Clients, silent: Seque
     return ended()
 
 
-async def _make_long_calls(plan: Plan, stage: Stage, greedy: Clients) -> None:
+async def _make_long_calls(plan: Plan, deployment: Deployment, greedy: Clients) -> None:
     """Returns when no more of them begin: the greedy tenant has all the slots that it is given."""
     await greedy.bulk(plan.long_jobs, _LONG_CALL)
     begun, since = -1, monotonic()
     while monotonic() - since < _SETTLED_SECONDS:
-        now = sum(call.model == _LONG_CALL for call in stage.provider.calls)
+        now = sum(call.model == _LONG_CALL for call in deployment.provider.calls)
         if now != begun:
             begun, since = now, monotonic()
         await asyncio.sleep(0.1)
@@ -150,9 +152,9 @@ async def _cancel_all(crowd: Clients) -> None:
         await crowd.ask(http, "POST", "/v1/jobs/cancel", json={"model": f"{PROVIDER}/{_LONG_CALL}"})
 
 
-async def _verdict(stage: Stage, crowds: Sequence[Clients]) -> Verdict:
+async def _verdict(deployment: Deployment, crowds: Sequence[Clients]) -> Verdict:
     """Every job has ended, none of the quiet one's otherwise than well. (The greedy one's webhooks go on for days.)"""
-    verdict = Verdict(calls=len(stage.provider.calls))
+    verdict = Verdict(calls=len(deployment.provider.calls))
 
     def open_jobs() -> list[Seen]:
         return [seen for crowd in crowds for seen in crowd.seen if not seen.ended]
@@ -162,15 +164,15 @@ async def _verdict(stage: Stage, crowds: Sequence[Clients]) -> Verdict:
             while open_jobs():
                 for crowd in crowds:
                     await crowd.read_again()
-    verdict.lost = [f"{seen.job_id}: {seen.told[-1:]}" for seen in open_jobs()]
-    verdict.states.update(seen.told[-1][1] for crowd in crowds for seen in crowd.seen if seen.ended)
+    verdict.lost = [f"{seen.job_id}: {seen.answers[-1:]}" for seen in open_jobs()]
+    verdict.states.update(seen.answers[-1][1] for crowd in crowds for seen in crowd.seen if seen.ended)
     quiet = crowds[0]
-    verdict.weather = [
-        f"{seen.job_id}: {seen.told[-1][1]} {seen.error_code}"
+    verdict.outage_failures = [
+        f"{seen.job_id}: {seen.answers[-1][1]} {seen.error_code}"
         for seen in quiet.seen
-        if seen.ended and seen.told[-1][1] != "succeeded"
+        if seen.ended and seen.answers[-1][1] != "succeeded"
     ]
-    made = Counter(call.job_id for call in stage.provider.calls)
+    made = Counter(call.job_id for call in deployment.provider.calls)
     verdict.repeated = [f"{job_id}: {count} calls" for job_id, count in made.items() if count > 1]
     verdict.wrong_answers = [each for crowd in crowds for each in crowd.wrong]
     return verdict

@@ -1,7 +1,7 @@
 """Judges a run by three logs that inferd does not write, and the database: clients, provider, receiver.
 
-lost: an id was given, and the job did not end. doubly finished: two results, or two ends told by webhook. wrong state:
-somebody was told something that was taken back. failed by weather: a job failed for another reason than its script.
+lost: an id was given, and the job did not end. doubly finished: two results, or two ends published by webhook. wrong state:
+a client got a state that was taken back. failed by an outage: a job failed for another reason than its script.
 repeated calls: the provider was called again for a job whose worker lived (tests/chaos/calls.py). recovery: from a
 worker's death to its jobs running again.
 """
@@ -17,8 +17,9 @@ from core.domain.ids import JobId, show_job
 from tests.chaos.calls import History
 from tests.chaos.clients import Seen
 from tests.chaos.fleet import Gone
-from tests.chaos.invariants import broken_rules
+from tests.support.invariants import ALWAYS, AT_REST, broken
 from tests.support.receiver import Received
+from tests.support.view import look
 
 RECOVERY_TARGET_SECONDS = 15.0
 # Of older runs, those that cost nothing are forgotten.
@@ -41,11 +42,12 @@ class Verdict:
     lost: list[str] = field(default_factory=list)
     doubly_finished: list[str] = field(default_factory=list)
     wrong_state: list[str] = field(default_factory=list)
-    weather: list[str] = field(default_factory=list)
+    outage_failures: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     wrong_answers: list[str] = field(default_factory=list)
     stood_still: list[str] = field(default_factory=list)
-    untidy: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
     states: Counter[str] = field(default_factory=Counter)
     calls: int = 0
@@ -64,11 +66,12 @@ class Verdict:
             "lost": self.lost,
             "doubly finished": self.doubly_finished,
             "wrong state shown": self.wrong_state,
-            "failed by weather": self.weather,
+            "failed by an outage": self.outage_failures,
             "repeated calls without a dead worker": self.repeated,
             "answers that no client should get": self.wrong_answers,
             "stood still": self.stood_still,
-            "left untidy": self.untidy,
+            "invariants broken": self.broken,
+            "left in Redis": self.leftovers,
             "recoveries over the target": self.slow_recoveries,
         }
 
@@ -91,11 +94,12 @@ async def judge(
     jobs = {show_job(JobId(row["id"])): dict(row) for row in await owner.fetch(_JOBS)}
     verdict.most_runs = max((job["run_no"] for job in jobs.values()), default=0)
     _judge_ends(verdict, history, seen, jobs)
-    _judge_what_was_told(verdict, seen, jobs)
+    _judge_answers(verdict, seen, jobs)
     _judge_webhooks(verdict, jobs, received)
     _judge_calls(verdict, history, seen, jobs)
     _judge_results(verdict, jobs)
-    verdict.untidy += [f"{rule}: {ids[:3]}" for rule, ids in (await broken_rules(owner)).items()]
+    rules = broken(await look(owner), (*ALWAYS, *AT_REST))
+    verdict.broken += [f"{rule}: {', '.join(map(str, ids[:3]))}" for rule, ids in rules.items()]
     ends = {job_id: job["finished"] for job_id, job in jobs.items() if job["finished"] is not None}
     verdict.recoveries = history.recoveries(kills, ends, lease_seconds)
     return verdict
@@ -108,7 +112,7 @@ def _judge_ends(verdict: Verdict, history: History, seen: Sequence[Seen], jobs: 
         job = jobs.get(each.job_id)
         if job is None or job["state"] not in _TERMINAL:
             state = "no row" if job is None else f"{job['state']} in run {job['run_no']}"
-            verdict.lost.append(f"{each.job_id} ({each.model}, {state}): {history.tell(each.job_id)}")
+            verdict.lost.append(f"{each.job_id} ({each.model}, {state}): {history.describe(each.job_id)}")
         else:
             verdict.states[job["state"]] += 1
     extra = len(jobs.keys() - {each.job_id for each in seen})
@@ -117,16 +121,16 @@ def _judge_ends(verdict: Verdict, history: History, seen: Sequence[Seen], jobs: 
         verdict.doubly_finished.append(f"{extra} jobs that nobody was given an id for: a key made two jobs")
 
 
-def _judge_what_was_told(verdict: Verdict, seen: Sequence[Seen], jobs: Mapping[str, dict[str, Any]]) -> None:
+def _judge_answers(verdict: Verdict, seen: Sequence[Seen], jobs: Mapping[str, dict[str, Any]]) -> None:
     for each in seen:
-        states = [state for _, state in each.told]
+        states = [state for _, state in each.answers]
         ends = [state for state in states if state in _TERMINAL]
         first_end = next((index for index, state in enumerate(states) if state in _TERMINAL), len(states))
         if len(set(ends)) > 1 or any(state not in _TERMINAL for state in states[first_end:]):
             verdict.wrong_state.append(f"{each.job_id}: {states}")
         job = jobs.get(each.job_id or "")
         if job is not None and ends and ends[-1] != job["state"]:
-            verdict.wrong_state.append(f"{each.job_id}: told {ends[-1]}, is {job['state']}")
+            verdict.wrong_state.append(f"{each.job_id}: answered {ends[-1]}, is {job['state']}")
         if each.cancelled and "succeeded" in states:
             verdict.wrong_state.append(f"{each.job_id}: cancelled, then {states}")
         if each.output is not None and each.output != each.key:
@@ -160,11 +164,11 @@ def _judge_calls(verdict: Verdict, history: History, seen: Iterable[Seen], jobs:
         if len(set(runs)) != len(runs) or not recent <= set(job["runs"]):
             verdict.repeated.append(f"{job_id}: calls of runs {runs}, rows of runs {sorted(job['runs'])}")
         if history.repeated(job_id):
-            verdict.repeated.append(f"{job_id} ({each.model}, {job['state']}): {history.tell(job_id)}")
+            verdict.repeated.append(f"{job_id} ({each.model}, {job['state']}): {history.describe(job_id)}")
         verdict.allowed_calls += history.excused(job_id)
-        if job["state"] in _TERMINAL and history.failed_by_weather(each, job["state"], job["error_code"]):
+        if job["state"] in _TERMINAL and history.failed_by_outage(each, job["state"], job["error_code"]):
             end = f"{job['state']} {job['error_code']}"
-            verdict.weather.append(f"{job_id} ({each.model}, {end}): {history.tell(job_id)}")
+            verdict.outage_failures.append(f"{job_id} ({each.model}, {end}): {history.describe(job_id)}")
 
 
 def _judge_results(verdict: Verdict, jobs: Mapping[str, dict[str, Any]]) -> None:

@@ -7,13 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import asyncpg
+from redis.asyncio import Redis
 
+from core.queue.keys import IN_PROGRESS, JOB_LANES, Keys
 from tests.chaos.calls import History
 from tests.chaos.clients import Clients
+from tests.chaos.deployment import Deployment
 from tests.chaos.history import RECOVERY_TARGET_SECONDS, Verdict, judge
-from tests.chaos.invariants import left_in_redis
 from tests.chaos.outage import Outage
-from tests.chaos.stage import Stage
+from tests.support.invariants import keys_without_end
 from tests.support.receiver import Receiver
 from tests.support.waiting import eventually
 
@@ -69,7 +71,7 @@ def _line(name: str, found: list[str]) -> str:
 
 
 async def judged(
-    stage: Stage,
+    deployment: Deployment,
     crowds: Sequence[Clients],
     receivers: Sequence[Receiver],
     outages: Sequence[Outage],
@@ -78,7 +80,7 @@ async def judged(
     max_attempts: int,
 ) -> Verdict:
     """Waits until every webhook is delivered, reads everything once more, and lays the logs side by side."""
-    owner = await asyncpg.connect(stage.owner_url, server_settings={"app.fleet": "on"})
+    owner = await asyncpg.connect(deployment.owner_url, server_settings={"app.fleet": "on"})
     try:
 
         async def settled() -> bool:
@@ -92,24 +94,34 @@ async def judged(
         verdict = await judge(
             owner,
             seen=[seen for crowd in crowds for seen in crowd.seen],
-            history=History(stage.provider.calls, stage.fleet.gone, outages, started, max_attempts),
+            history=History(deployment.provider.calls, deployment.fleet.gone, outages, started, max_attempts),
             received=[each for receiver in receivers for each in receiver.received],
-            kills=stage.fleet.kills,
-            lease_seconds=stage.settings.worker.lease_seconds,
+            kills=deployment.fleet.kills,
+            lease_seconds=deployment.settings.worker.lease_seconds,
         )
     finally:
         await owner.close()
     verdict.wrong_answers += [each for crowd in crowds for each in crowd.wrong]
-    verdict.untidy += await _left(stage)
+    verdict.leftovers += await _left(deployment)
     return verdict
 
 
-async def _left(stage: Stage) -> list[str]:
+async def _left(deployment: Deployment) -> list[str]:
     """What is still in Redis when all jobs have ended, in words. A worker writes to Redis after PostgreSQL."""
-    async with stage.valkey.client() as redis:
-        left = await left_in_redis(redis, stage.keys)
+    async with deployment.valkey.client() as redis:
+        left = await _left_now(redis, deployment.keys)
         for _ in range(50):
             if left:
                 await asyncio.sleep(0.1)
-                left = await left_in_redis(redis, stage.keys)
-        return [f"{count} {name} left in Redis" for name, count in left.items()]
+                left = await _left_now(redis, deployment.keys)
+        return left
+
+
+async def _left_now(redis: Redis, keys: Keys) -> list[str]:
+    lanes = {lane.value: int(await redis.zcard(keys.lane(lane))) for lane in JOB_LANES}
+    holds = [name.decode() async for name in redis.scan_iter(f"{IN_PROGRESS}job_*")]
+    return [
+        *(f"{count} jobs in {lane}" for lane, count in lanes.items() if count),
+        *holds,
+        *(f"{name} has no TTL" for name in sorted(await keys_without_end(redis, keys))),
+    ]

@@ -19,6 +19,8 @@ class Plan:
     sweep_seconds: float = 3.0
     statement_seconds: float = 15.0
     logs: Path | None = None
+    # Processes are forked, not started anew, and no commit waits for the disk: the suite's runs, for their time.
+    quick: bool = False
     # The storm ends after so many faults, if the jobs have not ended before.
     faults: int | None = None
     # Instead of all kinds of faults: so many workers are killed, all with calls in flight.

@@ -20,9 +20,9 @@ import asyncpg
 
 from local.processes import free_port
 from tests.chaos.clients import Clients, Seen
+from tests.chaos.deployment import Deployment
 from tests.chaos.outage import Outage
 from tests.chaos.plan import Plan
-from tests.chaos.stage import Stage
 from tests.queue.own_valkey import OwnValkey, open_valkey
 from tests.support.waiting import eventually
 
@@ -42,7 +42,7 @@ class SlowFaults:
     """Does them; `outages` says when each was, and `stood_still` what should have gone on meanwhile and did not."""
 
     plan: Plan
-    stage: Stage
+    deployment: Deployment
     replica: OwnValkey
     crowd: Clients
     outages: list[Outage] = field(default_factory=list)
@@ -76,29 +76,29 @@ class SlowFaults:
         """A worker does die while PostgreSQL stands still: its jobs are taken over, the others' are not."""
         async with self._stopped_postgres("PostgreSQL stands still, a worker dies"):
             await asyncio.sleep(self.plan.stall_seconds[0] / 2)
-            member = draw.choice(self.stage.fleet.workers)
-            killing = asyncio.create_task(self.stage.fleet.kill(member, down=1.0))
+            member = draw.choice(self.deployment.fleet.workers)
+            killing = asyncio.create_task(self.deployment.fleet.kill(member, down=1.0))
             await asyncio.sleep(self.plan.stall_seconds[0] / 2)
         await killing
 
     async def pg_silent(self, draw: random.Random) -> None:
         """The network to PostgreSQL swallows every byte, and no connection is closed."""
         with self._noted("PostgreSQL is silent"):
-            self.stage.postgres.silence()
+            self.deployment.postgres.silence()
             try:
                 await asyncio.sleep(self.plan.stall_seconds[0] * draw.uniform(1.0, 1.6))
             finally:
-                self.stage.postgres.heal()
+                self.deployment.postgres.heal()
 
     async def half_open(self, draw: random.Random) -> None:
         """One connection of one worker to PostgreSQL is never answered again; then one of another worker.
 
         First the one with the least to do, which is the one that a process keeps for its beat, then any.
         """
-        entrances = draw.sample(self.stage.postgres.ports[1:], min(2, len(self.stage.postgres.ports) - 1))
+        entrances = draw.sample(self.deployment.postgres.ports[1:], min(2, len(self.deployment.postgres.ports) - 1))
         for number, entrance in enumerate(entrances):
             with self._noted("one connection is half-open"):
-                if not self.stage.postgres.silence_one(entrance, None if number == 0 else draw):
+                if not self.deployment.postgres.silence_one(entrance, None if number == 0 else draw):
                     self.skipped.append("half_open: no connection was in use")
                 await asyncio.sleep(self.plan.lock_seconds)
 
@@ -117,7 +117,7 @@ class SlowFaults:
 
     async def redis_full(self, draw: random.Random) -> None:
         """Redis has less memory than it uses and evicts nothing: whatever writes is refused."""
-        async with self.stage.valkey.client() as redis:
+        async with self.deployment.valkey.client() as redis:
             with self._noted("Redis is full"):
                 await redis.config_set("maxmemory", "100kb")
                 try:
@@ -128,22 +128,22 @@ class SlowFaults:
     async def redis_gone(self, draw: random.Random) -> None:
         """Nobody listens at Redis."""
         with self._noted("Redis is gone"):
-            self.stage.redis.refuse()
+            self.deployment.redis.refuse()
             try:
                 await self._without_redis("redis_gone", draw)
             finally:
-                self.stage.redis.heal()
+                self.deployment.redis.heal()
 
     async def _without_redis(self, name: str, draw: random.Random) -> None:
         """For long enough that workers claim from PostgreSQL alone: calls begin again before this is over."""
         await asyncio.sleep(draw.uniform(0.9, 1.1) * self.plan.redis_seconds)
         recent = time() - self.plan.redis_seconds / 3
-        if not any(call.arrived_at >= recent for call in self.stage.provider.calls):
+        if not any(call.arrived_at >= recent for call in self.deployment.provider.calls):
             self.stood_still.append(f"{name}: no call began in the last {self.plan.redis_seconds / 3:.0f} s of it")
 
     async def redis_backlog(self, _draw: random.Random) -> None:
         """Redis is full of jobs that wait, and gets no more memory: the queue drains by itself all the same."""
-        async with self.stage.valkey.client() as redis:
+        async with self.deployment.valkey.client() as redis:
             with self._noted("Redis is full of the queue"):
                 used = int((await redis.info("memory"))["used_memory"])
                 await redis.config_set("maxmemory", str(used + 100 * self.plan.backlog // 4))
@@ -161,49 +161,49 @@ class SlowFaults:
     async def redis_demoted(self, _draw: random.Random) -> None:
         """A failover: another Redis becomes the primary, and new connections get there. The old one, now its replica,
         keeps its connections and answers READONLY."""
-        old, new = self.stage.valkey, self.replica
+        old, new = self.deployment.valkey, self.replica
         await _fail_over(old, new)
-        self.stage.redis.target = new.folder / "valkey.sock"
-        self.stage.valkey, self.replica = new, old
+        self.deployment.redis.target = new.folder / "valkey.sock"
+        self.deployment.valkey, self.replica = new, old
         with self._noted("Redis is demoted"):
-            began, called = time(), len(self.stage.provider.calls)
+            began, called = time(), len(self.deployment.provider.calls)
             waiting = await self.crowd.bulk(50, "ok")
             with suppress(AssertionError):
                 await eventually(lambda: not self._not_called(waiting), seconds=2 * _LEFT_SECONDS)
             took, left = time() - began, self._not_called(waiting)
             if took > _LEFT_SECONDS:
-                made = len(self.stage.provider.calls) - called
+                made = len(self.deployment.provider.calls) - called
                 self.stood_still.append(
                     f"redis_demoted: 50 jobs had not begun after {took:.0f} s ({left} left, {made} calls of any job)"
                 )
             if left:
                 # So that the rest of the run has a queue at all.
-                self.stage.redis.cut()
+                self.deployment.redis.cut()
 
     async def provider_refuses(self, _draw: random.Random) -> None:
         """Nobody listens at the provider; calls that are under way are answered."""
         with self._noted("the provider refuses connections"):
-            self.stage.provider.refuse()
+            self.deployment.provider.refuse()
             try:
                 await asyncio.sleep(self.plan.provider_seconds)
             finally:
-                await self.stage.provider.accept_again()
+                await self.deployment.provider.accept_again()
 
     async def provider_503(self, _draw: random.Random) -> None:
         """The provider's gateway answers 503 for it."""
         with self._noted("the provider answers 503"):
-            self.stage.provider.unavailable = True
+            self.deployment.provider.unavailable = True
             try:
                 await asyncio.sleep(self.plan.provider_seconds)
             finally:
-                self.stage.provider.unavailable = False
+                self.deployment.provider.unavailable = False
 
     def _not_called(self, waiting: list[Seen]) -> int:
-        called = {call.job_id for call in self.stage.provider.calls}
+        called = {call.job_id for call in self.deployment.provider.calls}
         return sum(each.job_id not in called for each in waiting)
 
     async def _locked(self, name: str, statement: str, seconds: float) -> None:
-        owner = await asyncpg.connect(self.stage.owner_url, server_settings={"app.fleet": "on"})
+        owner = await asyncpg.connect(self.deployment.owner_url, server_settings={"app.fleet": "on"})
         try:
             transaction = owner.transaction()
             await transaction.start()
@@ -220,7 +220,7 @@ class SlowFaults:
 
     @asynccontextmanager
     async def _stopped_postgres(self, name: str) -> AsyncIterator[None]:
-        owner = await asyncpg.connect(self.stage.owner_url)
+        owner = await asyncpg.connect(self.deployment.owner_url)
         postmaster = _parent_of(await owner.fetchval("SELECT pg_backend_pid()"))
         await owner.close()
         stopped = [postmaster]
@@ -275,10 +275,10 @@ async def _fail_over(old: OwnValkey, new: OwnValkey) -> None:
 
 
 @asynccontextmanager
-async def open_slow_faults(plan: Plan, stage: Stage, crowd: Clients) -> AsyncIterator[SlowFaults]:
+async def open_slow_faults(plan: Plan, deployment: Deployment, crowd: Clients) -> AsyncIterator[SlowFaults]:
     """`crowd` submits what a fault needs besides the load."""
     async with open_valkey() as replica:
-        yield SlowFaults(plan, stage, replica, crowd)
+        yield SlowFaults(plan, deployment, replica, crowd)
 
 
 def _parent_of(pid: int) -> int:

@@ -10,10 +10,10 @@ import aiohttp
 
 from tests.chaos.calls import History
 from tests.chaos.clients import Clients, Seen
+from tests.chaos.deployment import Deployment, open_deployment
 from tests.chaos.outcome import Outcome, judged, p95
 from tests.chaos.plan import Plan
 from tests.chaos.slow import SlowFaults, open_slow_faults
-from tests.chaos.stage import Stage, open_stage
 from tests.support.receiver import receive
 from tests.support.tenants import Tenant
 
@@ -28,33 +28,33 @@ _END_SECONDS = 120.0
 async def run_slow(plan: Plan, names: Sequence[str]) -> Outcome:
     """The named faults, each once; then judges."""
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(open_stage(plan))
-        first, second, third = await stage.tenants(3)
+        deployment = await stack.enter_async_context(open_deployment(plan))
+        first, second, third = await deployment.tenants(3)
         receiver = await stack.enter_async_context(receive(first.webhook_secret))
         other = await stack.enter_async_context(receive(second.webhook_secret))
         draw = random.Random(plan.seed)
         crowds = [
             # One is called back by each job's own URL, one by an endpoint of its own.
-            Clients(stage.urls, first.authorization, draw, {"webhook": {"url": receiver.url}}, "own"),
-            Clients(stage.urls, second.authorization, draw, name="endpoint"),
+            Clients(deployment.urls, first.authorization, draw, {"webhook": {"url": receiver.url}}, "own"),
+            Clients(deployment.urls, second.authorization, draw, name="endpoint"),
         ]
-        crowd = Clients(stage.urls, third.authorization, draw, name="crowd")
-        faults = await stack.enter_async_context(open_slow_faults(plan, stage, crowd))
-        stage.start()
-        await stage.ready()
-        other.secret = await _register(stage, second, other.url)
+        crowd = Clients(deployment.urls, third.authorization, draw, name="crowd")
+        faults = await stack.enter_async_context(open_slow_faults(plan, deployment, crowd))
+        deployment.start()
+        await deployment.ready()
+        other.secret = await _register(deployment, second, other.url)
         started, began = time(), monotonic()
         still = await _attack(plan, crowds, faults, draw, names)
         await _all_ended(crowd)
         verdict = await judged(
-            stage, [*crowds, crowd], [receiver, other], faults.outages, started=started, max_attempts=_MAX_ATTEMPTS
+            deployment, [*crowds, crowd], [receiver, other], faults.outages, started=started, max_attempts=_MAX_ATTEMPTS
         )
         verdict.stood_still += faults.stood_still
         verdict.lost += still
-        await stage.fleet.stop()
+        await deployment.fleet.stop()
         seen = [*crowds[0].seen, *crowds[1].seen]
         title = f"slow: {len(seen)} jobs in {monotonic() - began:.0f} s under {len(names)} faults (seed {plan.seed})"
-        return Outcome(title, verdict, _table(faults, stage, seen, started), stage.fleet.unclean)
+        return Outcome(title, verdict, _table(faults, deployment, seen, started), deployment.fleet.unclean)
 
 
 async def _attack(
@@ -97,21 +97,21 @@ async def _all_ended(crowd: Clients) -> None:
                 await crowd.read_again()
 
 
-async def _register(stage: Stage, tenant: Tenant, url: str) -> str:
+async def _register(deployment: Deployment, tenant: Tenant, url: str) -> str:
     events = ["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
     body = {"name": "chaos", "url": url, "event_types": events}
     async with (
         aiohttp.ClientSession(headers=tenant.authorization) as http,
-        http.post(f"{stage.urls[0]}/v1/webhook_endpoints", json=body) as answer,
+        http.post(f"{deployment.urls[0]}/v1/webhook_endpoints", json=body) as answer,
     ):
         return str((await answer.json())["signing_secret"])
 
 
-def _table(faults: SlowFaults, stage: Stage, seen: Sequence[Seen], started: float) -> list[str]:
+def _table(faults: SlowFaults, deployment: Deployment, seen: Sequence[Seen], started: float) -> list[str]:
     """One line a fault: when, what went wrong in calls that overlap it, and what its neighbours felt."""
-    history = History(stage.provider.calls, stage.fleet.gone, faults.outages, started, _MAX_ATTEMPTS)
+    history = History(deployment.provider.calls, deployment.fleet.gone, faults.outages, started, _MAX_ATTEMPTS)
     head = f"{'fault':44} {'from':>6} {'to':>6} {'jobs':>6} {'repeated':>9} {'failed':>7}"
-    lines = [f"{head} {'first call p95/max':>19} {'end told p95/max':>17}"]
+    lines = [f"{head} {'first call p95/max':>19} {'end seen p95/max':>17}"]
     for each in faults.outages:
         here = [
             job
@@ -120,14 +120,16 @@ def _table(faults: SlowFaults, stage: Stage, seen: Sequence[Seen], started: floa
         ]
         repeated = sum(bool(history.repeated(job.job_id or "")) for job in here)
         failed = sum(
-            history.failed_by_weather(job, job.told[-1][1], job.error_code) for job in here if job.told and job.ended
+            history.failed_by_outage(job, job.answers[-1][1], job.error_code)
+            for job in here
+            if job.answers and job.ended
         )
         waits = [
             history.by_job[job.job_id][0].arrived_at - job.accepted_at
             for job in seen
             if job.job_id in history.by_job and job.accepted_at and each.start <= job.accepted_at <= each.end
         ]
-        told = [
+        ends = [
             job.ended_at - last
             for job in seen
             if job.ended_at is not None
@@ -138,7 +140,7 @@ def _table(faults: SlowFaults, stage: Stage, seen: Sequence[Seen], started: floa
         name = each.name + (f" ({each.note})" if each.note else "")
         lines.append(
             f"{name:44} {each.start - started:6.1f} {each.end - started:6.1f} {len(here):6} {repeated:9} {failed:7}"
-            f" {_shown(waits):>19} {_shown(told):>17}"
+            f" {_shown(waits):>19} {_shown(ends):>17}"
         )
     return [*lines, *(f"skipped: {each}" for each in faults.skipped)]
 

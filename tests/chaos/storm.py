@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, suppress
 from time import monotonic, time
 
 from tests.chaos.clients import Clients
+from tests.chaos.deployment import open_deployment
 from tests.chaos.faults import Faults
 from tests.chaos.outcome import Outcome, judged
 from tests.chaos.plan import Plan
-from tests.chaos.stage import open_stage
 from tests.support.receiver import receive
 
 # What the provider does with a job, and how often. Delays are in seconds.
@@ -27,41 +27,43 @@ _LIMIT_SECONDS = 280.0
 async def run_storm(plan: Plan) -> Outcome:
     """Attacks until every client has seen its job's end, then judges."""
     async with AsyncExitStack() as stack:
-        stage = await stack.enter_async_context(open_stage(plan))
-        (tenant,) = await stage.tenants(1)
+        deployment = await stack.enter_async_context(open_deployment(plan))
+        (tenant,) = await deployment.tenants(1)
         receiver = await stack.enter_async_context(receive(tenant.webhook_secret))
-        stage.start()
+        deployment.start()
         started, began = time(), monotonic()
         faults = Faults(
             plan.seed,
-            stage.fleet,
-            stage.valkey,
-            stage.postgres,
-            stage.redis,
-            stage.owner_url,
+            deployment.fleet,
+            deployment.valkey,
+            deployment.postgres,
+            deployment.redis,
+            deployment.owner_url,
             plan.lease_seconds + 1.5,
             kills_only=plan.kills is not None,
         )
         draw = random.Random(plan.seed)
         body = {"max_attempts": _MAX_ATTEMPTS, "timeout_seconds": 30, "webhook": {"url": receiver.url}}
-        clients = Clients(stage.urls, tenant.authorization, draw, body)
+        clients = Clients(deployment.urls, tenant.authorization, draw, body)
         kinds = _MODELS if plan.kills is None else _LONG_MODELS
         models = draw.choices([name for name, _ in kinds], [weight for _, weight in kinds], k=plan.jobs)
         await _attack(plan, clients, faults, models)
         verdict = await judged(
-            stage, [clients], [receiver], faults.outages, started=started, max_attempts=_MAX_ATTEMPTS
+            deployment, [clients], [receiver], faults.outages, started=started, max_attempts=_MAX_ATTEMPTS
         )
         seconds = monotonic() - began
-        await stage.fleet.stop()
+        await deployment.fleet.stop()
         title = f"storm: {plan.jobs} jobs in {seconds:.0f} s under {len(faults.done)} faults (seed {plan.seed})"
-        kills = len(stage.fleet.kills)
+        kills = len(deployment.fleet.kills)
         late = sum(seen.job_id is None for seen in clients.seen)
         missed = [f"{late} jobs were not submitted within {_LIMIT_SECONDS:g} s"] if late else []
         return Outcome(
             title,
             verdict,
             [f"{count:3d} × {name}" for name, count in sorted(Counter(faults.done).items())],
-            missed + stage.fleet.unclean + ([f"{kills} of {plan.kills} kills"] if kills < (plan.kills or 0) else []),
+            missed
+            + deployment.fleet.unclean
+            + ([f"{kills} of {plan.kills} kills"] if kills < (plan.kills or 0) else []),
         )
 
 

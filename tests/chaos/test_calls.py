@@ -61,7 +61,7 @@ def test_what_fails_by_its_script_is_called_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "state", "code", "weather"),
+    ("model", "state", "code", "outage"),
     [
         ("ok:5", "succeeded", None, False),
         ("ok:5", "failed", "provider_unreachable", True),
@@ -74,22 +74,22 @@ def test_what_fails_by_its_script_is_called_again() -> None:
         ("invalid", "failed", "provider_unreachable", True),
     ],
 )
-def test_only_its_script_may_fail_a_job(model: str, state: str, code: str | None, weather: bool) -> None:
-    assert _history().failed_by_weather(Seen("key", model, "job_1"), state, code) is weather
+def test_only_its_script_may_fail_a_job(model: str, state: str, code: str | None, outage: bool) -> None:
+    assert _history().failed_by_outage(Seen("key", model, "job_1"), state, code) is outage
 
 
 def test_two_workers_that_died_under_a_job_may_fail_it() -> None:
     calls = _call(1, "worker-0", 1, 2, outcome="client_left"), _call(2, "worker-1", 3, 4, outcome="client_left")
     deaths = Gone("worker-0", "killed", 2, 2), Gone("worker-1", "killed", 4, 4)
     seen = Seen("key", "ok:5", "job_1")
-    assert not _history(*calls, gone=deaths).failed_by_weather(seen, "failed", "worker_lost")
-    assert _history(*calls, gone=deaths[:1]).failed_by_weather(seen, "failed", "worker_lost")
+    assert not _history(*calls, gone=deaths).failed_by_outage(seen, "failed", "worker_lost")
+    assert _history(*calls, gone=deaths[:1]).failed_by_outage(seen, "failed", "worker_lost")
 
 
 def test_a_worker_that_died_before_it_could_commit_counts_too() -> None:
     calls = _call(1, "worker-0", 1, 2, outcome="client_left"), _call(2, "worker-1", 3, 4)
     deaths = Gone("worker-0", "killed", 2, 2), Gone("worker-1", "killed", 5, 5)
-    assert not _history(*calls, gone=deaths).failed_by_weather(Seen("key", "ok:5", "job_1"), "failed", "worker_lost")
+    assert not _history(*calls, gone=deaths).failed_by_outage(Seen("key", "ok:5", "job_1"), "failed", "worker_lost")
 
 
 def test_recovery_is_from_the_death_to_the_next_call_without_outages() -> None:

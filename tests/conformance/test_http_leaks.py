@@ -50,7 +50,7 @@ async def test_a_cookie_does_not_come_back(fake: FakeProvider, adapter: AdapterF
 
     assert len(fake.calls) == 2
     assert "cookie" not in fake.calls[1].headers
-    assert not provider._lanes.clients[0]._client.cookies
+    assert not provider._shards.clients[0]._client.cookies
 
 
 async def test_a_fault_repeats_neither_prompt_nor_key(adapter: AdapterFactory) -> None:

@@ -17,6 +17,7 @@ import pytest
 from core.settings import Settings
 from tests.journeys.serving import INFERD, free_port
 from tests.support.explicit_settings import environment_of
+from tests.support.forked import fork
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
 from tests.worker.proxy import open_proxy, through
@@ -84,7 +85,8 @@ async def test_sigterm_ends_an_api_whose_postgresql_does_not_respond(
 ) -> None:
     proxy, port = await stack.enter_async_context(open_proxy(settings.database)), free_port()
     environment = {**os.environ, **environment_of(through(settings, proxy)), "INFERD_API_PORT": str(port)}
-    process = stack.enter_context(role("api", environment, tmp_path))
+    process = fork("api.main", environment, tmp_path)
+    stack.callback(process.kill)
     async with httpx2.AsyncClient(trust_env=False, headers=tenant.authorization, timeout=30) as http:
 
         async def answers() -> bool:
@@ -98,7 +100,8 @@ async def test_sigterm_ends_an_api_whose_postgresql_does_not_respond(
         stuck = asyncio.create_task(http.get(f"http://127.0.0.1:{port}/v1/jobs?limit=1"))
         await asyncio.wait([stuck], timeout=0.5)
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(process.wait, 15) == 0
+        async with asyncio.timeout(15):
+            assert await asyncio.to_thread(process.wait) == 0
         await asyncio.gather(stuck, return_exceptions=True)
 
 
@@ -107,8 +110,7 @@ def test_a_busy_port_ends_it_at_once_and_is_named(name: str, variable: str, sett
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         environment = {**os.environ, **environment_of(settings), variable: str(port)}
-        with role(name, environment, tmp_path) as process:
-            assert process.wait(45) == 3
+        assert fork(f"{name}.main", environment, tmp_path, tmp_path / f"{name}.log").wait() == 3
     said = (tmp_path / f"{name}.log").read_text()
     assert f"{port}: Address already in use" in said
     assert variable in said

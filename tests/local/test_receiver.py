@@ -8,7 +8,7 @@ import pytest
 
 from core.access.webhook_secrets import new_secret
 from core.domain.clock import SystemClock
-from core.webhooks.signing import sign
+from core.webhooks.egress.signing import sign
 from local.demo.receiver import Received, run_receiver
 
 BODY = json.dumps({"type": "job.succeeded", "data": {"job_id": "job_1"}}).encode()

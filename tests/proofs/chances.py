@@ -36,7 +36,7 @@ CHANCE = st.builds(
     rarer=SELDOM,
 )
 # One rule and these weights, not a rule for each: Hypothesis leaves out half of the rules in each run, and a job that
-# can't be claimed has nothing to tell.
+# can't be claimed shows nothing.
 WEIGHTS = {
     "finish": 10,
     "claim": 8,

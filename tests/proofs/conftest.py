@@ -7,8 +7,8 @@ import pytest
 from core.runtime import ApiRuntime, WorkerRuntime, open_api, open_worker
 from core.settings import DatabaseSettings, Settings
 from tests.conftest import MakeSettings, OwnerPool
-from tests.proofs.fault_scene import FaultScene, open_scene
-from tests.proofs.nursery import Nursery, open_nursery
+from tests.proofs.fault_stage import FaultStage, open_fault_stage
+from tests.proofs.fork_server import ForkServer, open_fork_server
 from tests.support.tenants import Tenant
 from tests.support.workers import enlist
 
@@ -22,16 +22,16 @@ async def shared_runtimes(shared_settings: Settings) -> AsyncIterator[tuple[ApiR
 
 
 @pytest.fixture
-async def scene(
+async def stage(
     make_settings: MakeSettings, shared_database: DatabaseSettings, tenant: Tenant, owner: OwnerPool
-) -> AsyncIterator[FaultScene]:
+) -> AsyncIterator[FaultStage]:
     """An API, a worker, a provider and a receiver."""
-    async with open_scene(make_settings, shared_database, tenant, owner) as opened:
+    async with open_fault_stage(make_settings, shared_database, tenant, owner) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
-async def nursery() -> AsyncIterator[Nursery]:
-    """Starts processes that die where they are told to."""
-    async with open_nursery() as opened:
+async def fork_server() -> AsyncIterator[ForkServer]:
+    """Starts processes that die where their order says."""
+    async with open_fork_server() as opened:
         yield opened

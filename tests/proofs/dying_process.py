@@ -3,7 +3,7 @@
 Importing the product takes longer than serving one job with it. So this process imports it once, and forks for each
 line of its standard input, an Order as JSON: the child has the order's environment and runs the product's own entry
 point, with the edges watched (tests/proofs/edges.py). It answers the child's pid when it starts, and its exit code and
-the steps that it took, if it lived to tell, when it has ended.
+the steps that it took, if it lived, when it has ended.
 """
 
 import gc
@@ -46,8 +46,8 @@ def main() -> None:
         os.close(writer)
         print(json.dumps({"pid": pid}), flush=True)  # noqa: T201
         _, status = os.waitpid(pid, 0)
-        with os.fdopen(reader) as told:
-            steps = json.loads(told.read() or "[]")
+        with os.fdopen(reader) as report:
+            steps = json.loads(report.read() or "[]")
         print(json.dumps({"exit": os.waitstatus_to_exitcode(status), "steps": steps}), flush=True)  # noqa: T201
 
 

@@ -2,7 +2,7 @@
 
 `watch_edges` puts itself between core and its drivers: PostgreSQL statements, Redis commands, and HTTP requests to
 providers and receivers. A Plan, which follows the tasks of one scenario by a context variable, notes each Step as it
-is taken, and at one of them does what it was told: fails before or after, is cancelled, or ends the process.
+is taken, and at one of them does what the plan says: fails before or after, is cancelled, or ends the process.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from core.queue import ring_script, scripts
+from core.queue.lua_text import SCRIPTS, lua_text
 
 Answer = TypeVar("Answer")
 EXIT_CODE = 9
@@ -192,9 +192,7 @@ async def _receiver(act: Callable[[], Awaitable[aiohttp.ClientResponse]], *_: ob
 
 
 _SCRIPTS = {
-    sha1(text.encode(), usedforsecurity=False).hexdigest(): f"script {name}"
-    for name, text in (vars(ring_script) | vars(scripts)).items()
-    if name.isupper() and isinstance(text, str)
+    sha1(lua_text(name).encode(), usedforsecurity=False).hexdigest(): f"script {name.upper()}" for name in SCRIPTS
 }
 
 

@@ -3,20 +3,20 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from core.jobs.group_commit import GroupCommit, open_group_commit
+from core.jobs.group_commit import GroupCommit
 from core.jobs.heartbeat import Leases
 from core.jobs.worker_lease import WorkerLease
+from core.queue.enqueue import Enqueuer, open_enqueuer
 from core.queue.keys import Keys
-from core.queue.ring import Ring, open_ring
 from core.runtime import ApiRuntime, WorkerRuntime
-from core.webhooks.context import open_deliveries
+from core.webhooks.deliveries.context import open_deliveries
 
 
 def fresh_api(runtime: ApiRuntime, keys: Keys | None = None) -> ApiRuntime:
     """`keys` puts it on lanes of its own."""
     keys = keys or runtime.keys
-    ring = open_ring(runtime.redis, keys, runtime.settings.redis.ring_timeout_seconds)
-    jobs = replace(runtime.jobs, ring=ring, group_commit=_group_commit(runtime, ring, lambda: ""))
+    enqueuer = open_enqueuer(runtime.redis, keys, runtime.settings.redis.enqueue_timeout_seconds)
+    jobs = replace(runtime.jobs, enqueuer=enqueuer, group_commit=_group_commit(runtime, enqueuer, lambda: ""))
     return replace(runtime, keys=keys, jobs=jobs)
 
 
@@ -24,11 +24,11 @@ def fresh_worker(runtime: WorkerRuntime, keys: Keys | None = None, lease: Worker
     """As `fresh_api`; under the lease of `runtime`, or one of its own."""
     lease = lease or runtime.jobs.leases.worker
     keys, settings = keys or runtime.keys, runtime.settings
-    ring = open_ring(runtime.redis, keys, settings.redis.ring_timeout_seconds)
+    enqueuer = open_enqueuer(runtime.redis, keys, settings.redis.enqueue_timeout_seconds)
     jobs = replace(
         runtime.jobs,
-        ring=ring,
-        group_commit=_group_commit(runtime, ring, lambda: lease.id),
+        enqueuer=enqueuer,
+        group_commit=_group_commit(runtime, enqueuer, lambda: lease.id),
         leases=Leases(runtime.database, lease),
         spool=replace(runtime.jobs.spool, keys=keys),
     )
@@ -37,18 +37,18 @@ def fresh_worker(runtime: WorkerRuntime, keys: Keys | None = None, lease: Worker
         runtime.deliveries.egress,
         runtime.jobs.sealer,
         runtime.jobs.clock,
-        ring,
+        enqueuer,
         settings.webhook,
         worker_id=lease.name,
     )
     return replace(runtime, keys=keys, jobs=jobs, deliveries=deliveries)
 
 
-def _group_commit(runtime: ApiRuntime | WorkerRuntime, ring: Ring, claimant: Callable[[], str]) -> GroupCommit:
-    return open_group_commit(
+def _group_commit(runtime: ApiRuntime | WorkerRuntime, enqueuer: Enqueuer, claimant: Callable[[], str]) -> GroupCommit:
+    return GroupCommit(
         runtime.database,
         runtime.jobs.sealer,
-        ring,
+        enqueuer,
         claimant=claimant,
         key_seconds=3600.0,
     )

@@ -1,370 +1,95 @@
-"""The guards that keep the promises: what each is, where it stands, and the story that goes wrong without it.
+"""The guards that keep the promises, by name: the scenario that goes wrong without each, and how it is taken out.
 
-`old` is the piece of the file that is the guard, and `new` what stands there when it is gone. The file must have the
-piece exactly once, so whoever moves a guard finds this list; whoever adds one adds a line here.
+In the product a comment above the guarded line names the guard: `-- guard: NAME` in SQL and Lua, `# guard: NAME` in
+Python. Each name stands there once and here once (test_guards.py).
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.proofs import guard_scenarios as story
-from tests.proofs import worker_scenarios as workers
-from tests.proofs.stage import Stage
+from tests.proofs import guard_scenarios as jobs
+from tests.proofs import lease_scenarios as leases
+from tests.proofs.guard_stage import GuardStage
+from tests.proofs.mutation import Change, cut, instead, removed, swapped
 
-Scenario = Callable[[Stage], Awaitable[None]]
-
-_APPLY = "core/jobs/sql/apply.sql"
-_CLAIM = "core/jobs/sql/claim.sql"
-_HELD = "core/jobs/sql/held_jobs.sql"
-_INSERT = "core/jobs/sql/insert.sql"
-_LEASES = "core/jobs/sql/lost_runs.sql"
-_DEATHS = "core/jobs/sql/declare_dead.sql"
-_RING = "core/queue/ring_script.py"
-_SCRIPTS = "core/queue/scripts.py"
-_SUCCEED = "core/jobs/sql/succeed.sql"
-_SWEEP = "worker/tasks/sweep.py"
+Scenario = Callable[[GuardStage], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Guard:
-    """`old` in `file` keeps `scenario` true."""
+    """`scenario` holds while the line marked `guard: {name}` is as it is; `change` makes of it what has no guard."""
 
     name: str
-    file: str
-    old: str
-    new: str
     scenario: Scenario
+    change: Change = removed
 
 
 GUARDS = (
+    # core/jobs/sql/apply.sql: every end of a run
+    Guard("end-from-states", jobs.a_job_that_ended_stays_so, instead("WHERE true")),
+    Guard("end-run-no", jobs.a_run_that_was_superseded_changes_nothing),
+    Guard("end-lease-token", jobs.a_token_of_somebody_else_changes_nothing),
+    Guard("end-row-lock", jobs.only_one_of_two_ends_at_the_same_time_counts),
+    Guard("end-open-attempt", jobs.the_outcome_of_an_earlier_run_is_not_rewritten),
+    # core/jobs/sql/succeed.sql: a success without webhooks
+    Guard("success-run-no", jobs.a_superseded_run_stores_no_answer),
+    Guard("success-lease-token", jobs.a_token_of_somebody_else_stores_no_answer),
+    Guard("success-row-lock", jobs.a_success_waits_for_no_lock),
+    Guard("success-no-webhook", jobs.a_job_with_a_webhook_is_left_to_the_statement_that_publishes),
+    Guard("success-no-endpoint", jobs.a_job_of_a_tenant_with_an_endpoint_is_left_to_it_as_well),
+    Guard("success-open-attempt", jobs.a_success_leaves_earlier_attempts_as_they_were),
+    # Cancel and delete
+    Guard("cancel-row-lock", jobs.a_cancel_holds_the_row_until_it_has_answered),
     Guard(
-        "the run's number in every end of a run",
-        _APPLY,
-        "AND (input.run_no IS NULL OR job.run_no = input.run_no)",
-        "",
-        story.a_run_that_was_superseded_changes_nothing,
+        "cancel-tenant", jobs.a_worker_changes_the_named_tenants_jobs_only, instead("AND :tenant_id::uuid IS NOT NULL")
     ),
+    Guard("delete-ended-only", jobs.a_job_that_waits_is_not_deleted),
+    # Claims, and the call that follows one
+    Guard("claim-queued-only", jobs.a_running_job_is_not_claimed),
+    Guard("claim-row-lock", jobs.two_claims_at_the_same_time_give_one_run),
+    Guard("claim-live-lease", leases.a_worker_without_a_lease_claims_nothing),
+    Guard("claim-run-at", jobs.a_job_waits_for_its_time),
+    Guard("claim-deadline", jobs.a_job_past_its_deadline_does_not_start),
+    Guard("call-open-attempt", jobs.a_run_that_is_over_calls_nobody, instead("WHERE true")),
+    Guard("call-own-run", jobs.a_worker_that_learns_of_it_makes_no_call, instead("if False:")),
+    Guard("spool-before-call", jobs.a_spooled_answer_is_used, swapped("job.follows_lost_run and", "False and")),
+    # Leases
+    Guard("renew-not-dead", leases.a_dead_worker_stays_dead),
+    Guard("judge-expired-lease", leases.a_worker_within_its_lease_is_not_declared_dead, instead("true")),
+    Guard("judge-is-steady", leases.nobody_is_declared_dead_by_who_was_away_as_well),
     Guard(
-        "the lease's token in every end of a run",
-        _APPLY,
-        "AND (input.token IS NULL OR job.lease_token = input.token)",
-        "",
-        story.a_token_of_somebody_else_changes_nothing,
+        "judge-renewed-just-now",
+        leases.nobody_is_declared_dead_by_who_has_not_renewed_since,
+        instead("AND :gap_seconds::float8 IS NOT NULL"),
     ),
-    Guard(
-        "the from-states of every edge",
-        _APPLY,
-        "WHERE job.state = ANY (string_to_array(input.from_states, ' '))",
-        "WHERE true",
-        story.a_job_that_ended_stays_so,
-    ),
-    Guard(
-        "the lock under which the guards are read",
-        _APPLY,
-        "    FOR UPDATE OF job SKIP LOCKED\n",
-        "",
-        story.only_one_of_two_ends_at_the_same_time_counts,
-    ),
-    Guard(
-        "an attempt that ended is closed",
-        _APPLY,
-        "AND attempt.outcome = 'running' AND held.outcome IS NOT NULL",
-        "AND held.outcome IS NOT NULL",
-        story.what_an_earlier_run_came_to_is_not_rewritten,
-    ),
-    Guard(
-        "the run's number in an answer that nobody hears of",
-        _SUCCEED,
-        "        AND job.run_no = input.run_no\n",
-        "",
-        story.a_superseded_run_gives_no_answer,
-    ),
-    Guard(
-        "the lease's token in an answer that nobody hears of",
-        _SUCCEED,
-        "        AND job.lease_token = input.token\n",
-        "",
-        story.a_token_of_somebody_else_gives_no_answer,
-    ),
-    Guard(
-        "the lock under which an answer is written",
-        _SUCCEED,
-        "    FOR UPDATE OF job SKIP LOCKED\n",
-        "",
-        story.an_answer_waits_for_nobody,
-    ),
-    Guard(
-        "an answer with its own webhook is published",
-        _SUCCEED,
-        "        AND job.webhook_url IS NULL\n",
-        "",
-        story.the_answer_of_a_job_with_a_webhook_is_published,
-    ),
-    Guard(
-        "an answer that an endpoint waits for is published",
-        _SUCCEED,
-        "        AND NOT EXISTS (SELECT FROM webhook_endpoints AS endpoint WHERE endpoint.tenant_id = input.tenant_id)\n",
-        "",
-        story.an_endpoint_that_was_made_meanwhile_hears_of_the_answer,
-    ),
-    Guard(
-        "an answer closes its own attempt only",
-        _SUCCEED,
-        " AND attempt.run_no = held.run_no AND attempt.outcome = 'running'",
-        "",
-        story.an_answer_leaves_earlier_attempts_as_they_were,
-    ),
-    Guard("the cancel's row lock", _HELD, "FOR UPDATE", "", story.a_cancel_holds_the_row_until_it_has_answered),
-    Guard(
-        "whose job is cancelled",
-        _HELD,
-        "tenant_id = $1 AND ",
-        "$1::uuid IS NOT NULL AND ",
-        story.a_worker_changes_the_named_tenants_jobs_only,
-    ),
-    Guard(
-        "only what has ended is deleted",
-        "core/jobs/sql/delete.sql",
-        " AND jobs.finished_at IS NOT NULL",
-        "",
-        story.a_job_that_waits_is_not_deleted,
-    ),
-    Guard(
-        "only a queued job is claimed", _CLAIM, " AND state || '' = 'queued'", "", story.a_running_job_is_not_claimed
-    ),
-    Guard(
-        "the claim's row lock",
-        _CLAIM,
-        "        FOR UPDATE SKIP LOCKED\n",
-        "",
-        story.two_claims_at_the_same_time_give_one_run,
-    ),
-    Guard("run_at in the claim", _CLAIM, "AND wanted.run_at <= now() ", "", story.a_job_waits_for_its_time),
-    Guard(
-        "the deadline in the claim",
-        _CLAIM,
-        "AND (wanted.deadline_at IS NULL OR wanted.deadline_at > now())",
-        "",
-        story.a_job_past_its_deadline_does_not_start,
-    ),
-    Guard(
-        "the run is asked for before its call",
-        "core/jobs/sql/called.sql",
-        "    WHERE attempt.outcome = 'running'\n",
-        "    WHERE true\n",
-        story.a_run_that_is_over_calls_nobody,
-    ),
-    Guard(
-        "no call for a run that is over",
-        "core/jobs/execute.py",
-        "        if not ours:\n",
-        "        if False:\n",
-        story.a_worker_that_learns_so_before_its_call_makes_none,
-    ),
-    Guard(
-        "the spool is looked at before a second call",
-        "core/jobs/execute.py",
-        "if job.follows_lost_run and (",
-        "if False and (",
-        story.an_answer_in_safety_is_used,
-    ),
-    Guard(
-        "a worker that was declared dead",
-        "core/jobs/sql/renew_worker.sql",
-        " AND dead_at IS NULL\nRETURNING",
-        "\nRETURNING",
-        workers.a_dead_worker_stays_dead,
-    ),
-    Guard(
-        "a living lease in the claim",
-        _CLAIM,
-        " AND lease_expires_at > now())",
-        ")",
-        workers.a_dead_worker_claims_nothing,
-    ),
-    Guard(
-        "who judges has been answered for a full lease",
-        _DEATHS,
-        "                AND judge.steady_since <= now() - make_interval(secs => $2)\n",
-        "                AND $2::float8 IS NOT NULL\n",
-        workers.nobody_is_judged_by_who_was_away_as_well,
-    ),
-    Guard(
-        "who judges has been answered just now",
-        _DEATHS,
-        "                AND judge.renewed_at BETWEEN now() - make_interval(secs => $3) AND now()\n",
-        "                AND $3::float8 IS NOT NULL\n",
-        workers.nobody_is_judged_by_who_has_not_renewed_since,
-    ),
-    Guard(
-        "only a lease that is over is judged",
-        _DEATHS,
-        "lease_expires_at < now() OR",
-        "true OR",
-        workers.a_worker_within_its_lease_is_not_judged,
-    ),
-    Guard(
-        "a run that PostgreSQL does not know ends",
-        "core/jobs/heartbeat.py",
-        "is lease:\n                    lease.end(LeaseEnd.LOST)\n",
-        "is lease:\n                    pass\n",
-        story.a_lost_lease_closes_the_call,
-    ),
-    Guard(
-        "the worker's own deadline",
-        "core/jobs/heartbeat.py",
-        "return self.ended is None and self.worker.may_claim",
-        "return self.ended is None",
-        story.no_call_begins_when_the_lease_may_be_over,
-    ),
-    Guard(
-        "only a dead worker's job is taken back",
-        _LEASES,
-        "    WHERE worker.dead_at IS NOT NULL\n",
-        "",
-        story.a_live_lease_is_left_alone,
-    ),
-    Guard(
-        "a job may lose two workers",
-        "core/domain/transitions.py",
-        "(counts and worker_losses + 1 >= MAX_WORKER_LOSSES) or ",
-        "",
-        story.a_job_that_kills_two_workers_fails,
-    ),
-    Guard(
-        "a bystander is told from a killer",
-        _LEASES,
-        "            AND attempt.called_at IS NOT NULL\n",
-        "",
-        story.a_bystander_keeps_its_attempt,
-    ),
-    Guard(
-        "the sweep's rescue",
-        _SWEEP,
-        'await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))',
-        "pass",
-        story.the_sweep_takes_back_a_dead_workers_job,
-    ),
-    Guard(
-        "the sweep's deadlines",
-        _SWEEP,
-        'await _step("expire", lambda: _all(lambda: expire_jobs(runtime.jobs)))',
-        "pass",
-        story.the_sweep_ends_what_is_past_its_deadline,
-    ),
-    Guard(
-        "only a deadline that passed ends a job",
-        "core/jobs/sql/passed_deadlines.sql",
-        " AND deadline_at <= now()",
-        "",
-        story.a_deadline_ahead_is_left_alone,
-    ),
-    Guard(
-        "the sweep's ring",
-        "core/jobs/reconcile.py",
-        "        left_out = await self.context.ring.ring_now(missing)\n",
-        "        left_out = 0\n",
-        story.what_redis_lost_is_rung_again,
-    ),
-    Guard(
-        "an idempotency key is taken once",
-        _INSERT,
-        "        WHERE held.expires_at <= now()\n",
-        "",
-        story.a_key_that_is_held_makes_no_second_job,
-    ),
-    Guard(
-        "no job without its key",
-        _INSERT,
-        "WHERE key IS NULL OR id IN (SELECT job_id FROM keyed)",
-        "",
-        story.a_key_that_is_held_makes_no_second_job,
-    ),
-    Guard(
-        "a key belongs to one body",
-        "core/jobs/submit.py",
-        " if first == job.fingerprint:",
-        ":",
-        story.a_key_with_another_body_is_refused,
-    ),
-    Guard(
-        "a delivery's lease",
-        "core/webhooks/sql/claim.sql",
-        " AND (lease_token IS NULL OR lease_expires_at < now())",
-        "",
-        story.a_delivery_has_one_sender,
-    ),
-    Guard(
-        "the token in a delivery's end",
-        "core/webhooks/sql/record.sql",
-        "        AND delivery.lease_token = ended.token AND",
-        "        AND",
-        story.a_sender_that_lost_its_lease_records_nothing,
-    ),
-    Guard(
-        "retention waits for webhooks",
-        "core/jobs/sql/prune_jobs.sql",
-        "AND NOT EXISTS (",
-        "AND true OR EXISTS (",
-        story.a_job_is_kept_until_its_webhook_was_sent,
-    ),
-    Guard(
-        "who holds, in the claim's script",
-        _SCRIPTS,
-        "token, 'NX', 'PX', lease) then",
-        "token, 'PX', lease) then",
-        story.a_member_that_is_held_is_not_claimed,
-    ),
-    Guard(
-        "a claimed member's score",
-        _SCRIPTS,
-        "        if #moved > 0 then redis.call('ZADD', lane, 'XX', unpack(moved)) end\n",
-        "",
-        story.a_claimed_member_is_out_of_sight,
-    ),
-    Guard(
-        "the token in the finish's script",
-        _SCRIPTS,
-        "if holder == token then",
-        "if true then",
-        story.a_hold_that_was_lost_finishes_nothing,
-    ),
-    Guard(
-        "the token in the heartbeat's script",
-        _SCRIPTS,
-        " .. member) == token then",
-        " .. member) then",
-        story.a_hold_that_was_lost_is_not_renewed,
-    ),
-    Guard(
-        "the ring's idempotence",
-        _RING,
-        "lined[#lined + 1] = member\n",
-        "lined[#lined + 1] = member .. time[2]\n",
-        story.ringing_twice_queues_once,
-    ),
-    Guard(
-        "the ring takes the hold away",
-        _RING,
-        "if holders[member] then\n",
-        "if false then\n",
-        story.a_ring_takes_the_member_from_a_dead_worker,
-    ),
-    Guard(
-        "a payload's life",
-        _RING,
-        ", 'PX', math.max(0, delay) + ARGV[2])",
-        ")",
-        story.a_payload_does_not_stay_for_ever,
-    ),
-    Guard(
-        "an end for whoever's hold",
-        _SCRIPTS,
-        "if left == -1 then",
-        "if false then",
-        story.a_hold_that_has_no_end_gets_one,
-    ),
-    Guard("a hold's life", _SCRIPTS, "token, 'NX', 'PX', lease)", "token, 'NX')", story.a_hold_does_not_stay_for_ever),
+    Guard("lost-run-ends", jobs.a_lost_lease_closes_the_call, instead("pass")),
+    Guard("call-within-lease", jobs.no_call_begins_when_the_lease_may_be_over, cut(" and self.worker.may_claim")),
+    # The sweep
+    Guard("rescue-dead-only", jobs.a_job_under_a_live_lease_is_not_rescued),
+    Guard("rescue-call-went-out", jobs.a_job_that_was_not_called_keeps_its_attempt),
+    Guard("two-lost-workers", jobs.a_job_that_loses_two_workers_fails, instead("if not attempts_left:")),
+    Guard("sweep-rescues", jobs.the_sweep_rescues_a_dead_workers_job),
+    Guard("sweep-expires", jobs.the_sweep_ends_what_is_past_its_deadline),
+    Guard("expire-passed-only", jobs.a_deadline_ahead_ends_nothing),
+    Guard("reconcile-enqueues", jobs.what_redis_lost_is_enqueued_again, instead("left_out = 0")),
+    # Submits
+    Guard("key-taken-once", jobs.a_key_that_is_held_makes_no_second_job),
+    Guard("no-job-without-its-key", jobs.a_key_that_is_held_makes_no_second_job),
+    Guard("key-same-body", jobs.a_key_with_another_body_is_refused, cut(" if first == job.fingerprint")),
+    # Webhooks and retention
+    Guard("delivery-lease", jobs.a_delivery_has_one_sender),
+    Guard("delivery-lease-token", jobs.a_sender_that_lost_its_lease_records_nothing),
+    Guard("prune-waits-for-webhooks", jobs.a_job_is_kept_until_its_webhook_was_sent, swapped("NOT", "true OR")),
+    # Redis
+    Guard("enqueue-once", jobs.a_job_enqueued_twice_waits_once, swapped("= member", "= member .. time[2]")),
+    Guard("enqueue-ends-hold", jobs.enqueuing_takes_a_job_from_a_dead_worker, instead("if false then")),
+    Guard("payload-expires", jobs.a_payload_does_not_stay_for_ever, cut(", 'PX', row.delay_ms + PAYLOAD_LIFE_MS")),
+    Guard("hold-taken-once", jobs.a_member_that_is_held_is_not_claimed, cut("'NX', ")),
+    Guard("hold-expires", jobs.a_hold_does_not_stay_for_ever, cut(", 'PX', lease_ms")),
+    Guard("claimed-score-moves", jobs.a_claimed_member_is_not_due),
+    Guard("foreign-hold-expires", jobs.a_hold_that_has_no_end_gets_one),
+    Guard("finish-own-hold", jobs.a_hold_that_was_lost_finishes_nothing, instead("if true then")),
+    Guard("renew-own-hold", jobs.a_hold_that_was_lost_is_not_renewed, cut(" == hold.token")),
 )
 
 
@@ -376,4 +101,4 @@ class Policy:
     scenario: Scenario
 
 
-POLICIES = (Policy("jobs", story.a_query_without_where_sees_no_other_tenants_jobs),)
+POLICIES = (Policy("jobs", jobs.a_query_without_where_sees_no_other_tenants_jobs),)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from core.domain.job_state import TERMINAL, JobState
 from core.domain.transitions import AttemptOutcome, Transition
-from tests.proofs.view import AttemptView, DeliveryView, JobView
+from tests.support.view import AttemptView, DeliveryView, JobView
 
 _LATE = {"unknown", "cancelled", "expired"}
 _MAX_LOSSES = 2
@@ -178,11 +178,20 @@ class Job:
             max_attempts=self.max_attempts,
             worker_losses=self.worker_losses,
             leased=self.state is JobState.RUNNING,
+            finished=self.state in TERMINAL,
+            recipients=int(self.state in TERMINAL and f"job.{self.state}" in self.events),
             error_code=self.error_code,
             result_run=self.result_run,
             attempts=tuple(
                 AttemptView(
-                    each.run_no, each.attempt, each.outcome, each.called, each.billed, each.error_code, each.usage
+                    each.run_no,
+                    each.attempt,
+                    each.outcome,
+                    each.called,
+                    each.billed,
+                    each.error_code,
+                    each.usage,
+                    each.outcome != "running",
                 )
                 for each in self.attempts
             ),

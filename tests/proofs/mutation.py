@@ -1,63 +1,109 @@
-"""Takes one guard out of the product, in memory: a piece of a product file's text is replaced, and undone afterwards.
+"""Takes one guard out of the product, in memory: the line that a comment marks is changed, and restored afterwards.
 
-A statement (`.sql`) is handed out changed, the Lua scripts are set anew, and a Python function gets the code that the
+A statement (`.sql`) and a Lua file are handed out changed, and a Python function gets the code that the
 changed file compiles to, wherever it was imported. No file is written. What is open keeps what it has: open the
 runtimes inside.
 """
 
 import ast
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path, PurePosixPath
 from types import CodeType, FunctionType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from core.jobs.statements import statement as jobs_statement
-from core.queue import ring_script, scripts
-from core.webhooks.store import statement as webhooks_statement
+from core.db import statements
+from core.queue import lua_text
+
+Change: TypeAlias = Callable[[str], str]
+"""What becomes of the guarded line, which comes without its indentation."""
 
 _ROOT: Final = Path(__file__).parents[2]
-_SCRIPTS: Final = {"core/queue/ring_script.py": ring_script, "core/queue/scripts.py": scripts}
-_STATEMENTS: Final[dict[str, Callable[[str], str]]] = {
-    "core/jobs/sql": jobs_statement,
-    "core/webhooks/sql": webhooks_statement,
-}
+_MARK: Final = re.compile(r"\s*(?:--|#) guard: ([a-z-]+)")
 
 
-def changed_text(path: str, old: str, new: str) -> str:
-    """The file with the piece replaced. Fails when the piece is not there exactly once: then a guard has moved."""
-    text = (_ROOT / path).read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{path} has {text.count(old)} of: {old}"
-    return text.replace(old, new)
+def removed(_: str) -> str:
+    return ""
+
+
+def instead(text: str) -> Change:
+    return lambda _: text
+
+
+def swapped(old: str, new: str) -> Change:
+    """A piece of the line, which must be there once."""
+
+    def swap(line: str) -> str:
+        assert line.count(old) == 1, f"the marked line has {line.count(old)} of {old!r}: {line}"
+        return line.replace(old, new)
+
+    return swap
+
+
+def cut(piece: str) -> Change:
+    return swapped(piece, "")
+
+
+@cache
+def marks() -> list[tuple[str, str]]:
+    """Every mark in the product: the guard's name and the file."""
+    files = [
+        file for suffix in ("lua", "py", "sql") for room in ("api", "core", "worker") for file in _files(room, suffix)
+    ]
+    return [
+        (found[1], file.relative_to(_ROOT).as_posix())
+        for file in files
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if (found := _MARK.fullmatch(line))
+    ]
 
 
 @contextmanager
-def mutated(path: str, old: str, new: str) -> Iterator[None]:
-    """Inside, the product behaves as if the file said `new`."""
-    text = changed_text(path, old, new)
+def without(name: str, change: Change) -> Iterator[None]:
+    """Inside, the product behaves as if the line that is marked with the name were changed."""
+    path = dict(marks())[name]
+    text = changed_text(path, name, change)
     with ExitStack() as stack:
-        if path.endswith(".sql"):
-            _hand_out(stack, PurePosixPath(path), text)
-        elif path in _SCRIPTS:
-            for name, value in _executed(path, text).items():
-                if name.isupper() and isinstance(value, str):
-                    _set(stack, _SCRIPTS[path], name, value)
-        else:
-            _swap_code(stack, path, text)
+        match PurePosixPath(path).suffix:
+            case ".sql":
+                _hand_out_sql(stack, path, text)
+            case ".lua":
+                _hand_out_lua(stack, PurePosixPath(path).stem, text)
+            case _:
+                _swap_code(stack, path, text)
         yield
 
 
-def _hand_out(stack: ExitStack, path: PurePosixPath, text: str) -> None:
-    original = _STATEMENTS[path.parent.as_posix()]
+def changed_text(path: str, name: str, change: Change) -> str:
+    """The file with the first line that is no mark, after the mark of that name, changed."""
+    lines = (_ROOT / path).read_text(encoding="utf-8").splitlines()
+    at = next(number for number, line in enumerate(lines) if (found := _MARK.fullmatch(line)) and found[1] == name)
+    while _MARK.fullmatch(lines[at]):
+        at += 1
+    guarded = lines[at].lstrip()
+    lines[at] = lines[at].removesuffix(guarded) + change(guarded)
+    return "\n".join(lines) + "\n"
 
-    def statement(name: str) -> str:
-        return text if name == path.stem else original(name)
 
-    for module in list(sys.modules.values()):
-        if getattr(module, "statement", None) is original:
-            _set(stack, module, "statement", statement)
+def _files(room: str, suffix: str) -> Iterator[Path]:
+    return (_ROOT / room).rglob(f"*.{suffix}")
+
+
+def _hand_out_sql(stack: ExitStack, changed: str, text: str) -> None:
+    """Statements are made anew of the changed file, wherever it is included."""
+    original = statements.read_file
+    stack.callback(statements.compiled.cache_clear)
+    _set(stack, statements, "read_file", lambda path: text if path == changed else original(path))
+    statements.compiled.cache_clear()
+
+
+def _hand_out_lua(stack: ExitStack, changed: str, text: str) -> None:
+    original = lua_text.lua_file
+    _set(stack, lua_text, "lua_file", lambda name: text if name == changed else original(name))
 
 
 def _swap_code(stack: ExitStack, path: str, text: str) -> None:

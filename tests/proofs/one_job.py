@@ -1,6 +1,6 @@
 """One job from its submission to its webhook, by the product's own parts, one after the other and without their loops.
 
-So its steps come in the same order each time, and what is cut short stays as it was left: nobody mends it meanwhile.
+So its steps come in the same order each time, and what is cut short stays as it was left: nothing repairs it meanwhile.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError
 
-from core.db.batching import BatcherClosed, Overloaded
 from core.db.faults import STORE_FAULTS
+from core.db.grouping import GrouperClosed, Overloaded
 from core.domain.events import JOB_EVENT_TYPES
 from core.domain.ids import JobId
 from core.queue.connect import RedisFault
@@ -27,7 +27,7 @@ from worker.lifecycle import make_workers
 
 Answer = TypeVar("Answer")
 # What a caller of ours may meet: it asks again.
-_ASK_AGAIN: Final = (*STORE_FAULTS, BatcherClosed, Overloaded)
+_ASK_AGAIN: Final = (*STORE_FAULTS, GrouperClosed, Overloaded)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Setting:
 
 
 async def run_one_job(api: ApiRuntime, worker: WorkerRuntime, setting: Setting, name: str, plan: Plan) -> JobId:
-    """Submits it until the client has an answer, then gives worker and sender one turn each. Answers the job's id.
+    """Submits it until the client has an answer, then gives worker and sender one turn each. Returns the job's id.
 
     `name` is the client's Idempotency-Key, and the lanes' prefix, so that runs side by side do not meet in Redis.
     """
@@ -48,11 +48,11 @@ async def run_one_job(api: ApiRuntime, worker: WorkerRuntime, setting: Setting, 
     api, worker = fresh_api(api, keys), fresh_worker(worker, keys)
     with following(plan):
         job_id = await _submitted(api, setting, name, plan)
-        await api.jobs.ring.aclose()
+        await api.jobs.enqueuer.aclose()
         workers = make_workers(worker)
         for part in (workers.jobs, workers.deliveries):
             await one_turn(part, plan)
-            await worker.jobs.ring.aclose()
+            await worker.jobs.enqueuer.aclose()
     return job_id
 
 

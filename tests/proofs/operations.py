@@ -15,21 +15,22 @@ from core.domain import transitions
 from core.domain.errors import Gone, InvalidParameter
 from core.domain.ids import DeliveryId, JobId, TenantId
 from core.domain.job_state import TERMINAL, JobState
+from core.domain.run_again import DONE, RunAgain, again_in
 from core.domain.transitions import Transition
 from core.jobs.cancel import cancel_jobs
 from core.jobs.delete import delete_job
 from core.jobs.finish import finish_job
 from core.jobs.heartbeat import Leases
 from core.jobs.prune import prune
-from core.jobs.records import ClaimedJob, NotDue
+from core.jobs.records import ClaimedJob, NotDue, Run
 from core.jobs.retry import retry_jobs
 from core.jobs.sweep import expire_jobs, rescue_jobs
 from core.runtime import WorkerRuntime
 from core.settings import RetentionSettings
-from core.webhooks.exchange import Timing
-from core.webhooks.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.egress.exchange import Timing
 from tests.proofs.job_model import HeldKey, Job, Model
-from tests.proofs.world import World
+from tests.proofs.system import System
 from tests.support.jobs import submit
 
 # The events of every job of the machine; the machine's jobs without a webhook name none.
@@ -64,14 +65,14 @@ class Wish:
     webhook: bool
 
 
-def submitting(world: World, wish: Wish, made: list[UUID]) -> Operation:
-    """Appends the job's id to `made`. Answers `new`, `replayed`, `reused` or `gone`."""
+def submitting(system: System, wish: Wish, made: list[UUID]) -> Operation:
+    """Appends the job's id to `made`. Returns `new`, `replayed`, `reused` or `gone`."""
 
     async def act() -> str:
         known = set(made)
         try:
             job = await submit(
-                world.api.jobs,
+                system.api.jobs,
                 wish.tenant_id,
                 idempotency_key=wish.key,
                 fingerprint=None if wish.key is None else wish.fingerprint,
@@ -105,10 +106,10 @@ def submitting(world: World, wish: Wish, made: list[UUID]) -> Operation:
 
 
 def claiming(worker: WorkerRuntime, job_id: UUID, runs: list[ClaimedJob]) -> Operation:
-    """Appends the run to `runs`. Answers `claimed`, `not_due` or `refused`."""
+    """Appends the run to `runs`. Returns `claimed`, `not_due` or `refused`."""
 
     async def act() -> str:
-        match await worker.jobs.group_commit.claims.submit(JobId(job_id)):
+        match await worker.jobs.group_commit.claim(JobId(job_id)):
             case ClaimedJob() as claimed:
                 runs.append(claimed)
                 return "claimed"
@@ -123,15 +124,15 @@ def claiming(worker: WorkerRuntime, job_id: UUID, runs: list[ClaimedJob]) -> Ope
 
 
 def calling(worker: WorkerRuntime, run: ClaimedJob) -> Operation:
-    """Writes that the call goes out. Answers whether it may."""
+    """Writes that the call goes out. Returns whether it may."""
 
     async def act() -> bool:
-        return await worker.jobs.group_commit.calls.submit((run.id, run.tenant_id, run.run_no))
+        return await worker.jobs.group_commit.mark_called(Run(run.id, run.tenant_id, run.run_no))
 
     return Operation(act, lambda model: run.id in model.jobs and model.jobs[run.id].call(run.run_no))
 
 
-def looking(world: World, run: ClaimedJob) -> Operation:
+def looking(system: System, run: ClaimedJob) -> Operation:
     """Whether the worker that claimed the run finds that it still has it."""
 
     async def goes_on(worker: WorkerRuntime) -> bool:
@@ -141,29 +142,29 @@ def looking(world: World, run: ClaimedJob) -> Operation:
             return lease.ended is None
 
     async def act() -> bool:
-        return any([await goes_on(worker) for worker in world.workers])
+        return any([await goes_on(worker) for worker in system.workers])
 
     return Operation(act, lambda model: run.id in model.jobs and model.jobs[run.id].is_known(run.run_no))
 
 
 def finishing(worker: WorkerRuntime, run: ClaimedJob, transition: Transition) -> Operation:
-    """Answers after how many seconds the job wants to run again, or None."""
+    """Returns when the job runs again."""
 
-    async def act() -> float | None:
+    async def act() -> RunAgain:
         return await finish_job(worker.jobs, run, transition)
 
-    def expect(model: Model) -> float | None:
+    def expect(model: Model) -> RunAgain:
         applied = run.id in model.jobs and model.jobs[run.id].finish(run.run_no, transition)
-        return transition.delay if applied and transition.to_state is JobState.QUEUED else None
+        return again_in(transition.delay or 0.0) if applied and transition.to_state is JobState.QUEUED else DONE
 
     return Operation(act, expect)
 
 
-def cancelling(world: World, tenant_id: TenantId, job_id: UUID) -> Operation:
-    """Answers the state before, if the caller has such a job, and whether it was cancelled."""
+def cancelling(system: System, tenant_id: TenantId, job_id: UUID) -> Operation:
+    """Returns the state before, if the caller has such a job, and whether it was cancelled."""
 
     async def act() -> tuple[JobState | None, bool]:
-        outcome = await cancel_jobs(world.api.jobs, tenant_id, [JobId(job_id)])
+        outcome = await cancel_jobs(system.api.jobs, tenant_id, [JobId(job_id)])
         return outcome.states.get(JobId(job_id)), job_id in outcome.changed
 
     return Operation(
@@ -171,11 +172,11 @@ def cancelling(world: World, tenant_id: TenantId, job_id: UUID) -> Operation:
     )
 
 
-def retrying(world: World, tenant_id: TenantId, job_id: UUID) -> Operation:
+def retrying(system: System, tenant_id: TenantId, job_id: UUID) -> Operation:
     """Answers as `cancelling`."""
 
     async def act() -> tuple[JobState | None, bool]:
-        outcome = await retry_jobs(world.api.jobs, tenant_id, [JobId(job_id)])
+        outcome = await retry_jobs(system.api.jobs, tenant_id, [JobId(job_id)])
         return outcome.states.get(JobId(job_id)), job_id in outcome.changed
 
     return Operation(act, lambda model: _changed(model, tenant_id, job_id, lambda job: job.retry(transitions.retry())))
@@ -191,17 +192,17 @@ def _changed(
     return before, change(job)
 
 
-def deleting(world: World, tenant_id: TenantId, job_id: UUID) -> Operation:
-    """Answers whether the caller had such a job."""
+def deleting(system: System, tenant_id: TenantId, job_id: UUID) -> Operation:
+    """Returns whether the caller had such a job."""
 
     async def act() -> bool:
-        return await delete_job(world.api.jobs, tenant_id, JobId(job_id))
+        return await delete_job(system.api.jobs, tenant_id, JobId(job_id))
 
     def expect(model: Model) -> bool:
         job = model.jobs.get(job_id)
         if job is None or job.tenant_id != tenant_id:
             return False
-        # Cancelled first, if it has not ended: who asked for it is told.
+        # Cancelled first, if it has not ended: who asked for it gets its webhook.
         job.cancel(transitions.cancel())
         model.delete(job_id)
         return True
@@ -210,7 +211,7 @@ def deleting(world: World, tenant_id: TenantId, job_id: UUID) -> Operation:
 
 
 def rescuing(worker: WorkerRuntime) -> Operation:
-    """Answers how many were found."""
+    """Returns how many were found."""
 
     def expect(model: Model) -> int:
         lost = [job for job in model.jobs.values() if job.is_lost()]
@@ -227,7 +228,7 @@ def rescuing(worker: WorkerRuntime) -> Operation:
 
 
 def expiring(worker: WorkerRuntime) -> Operation:
-    """Answers how many were found."""
+    """Returns how many were found."""
     return Operation(
         lambda: expire_jobs(worker.jobs),
         lambda model: sum(job.expire(transitions.expire()) for job in model.jobs.values()),
@@ -250,7 +251,7 @@ def pruning(worker: WorkerRuntime) -> Operation:
 
 
 def sending(worker: WorkerRuntime, job_id: UUID, index: int, sent: list[ClaimedDelivery]) -> Operation:
-    """Leases one delivery, as its sender does before the POST, and appends it to `sent`. Answers whether it did.
+    """Leases one delivery, as its sender does before the POST, and appends it to `sent`. Returns whether it did.
 
     One that is free may still have to wait: a receiver is not sent everything at once.
     """

@@ -16,9 +16,9 @@ from tests.proofs.deaths import (
     submit_to_a_dying_worker,
 )
 from tests.proofs.edges import Mishap
-from tests.proofs.fault_scene import FaultScene
+from tests.proofs.fault_stage import FaultStage
+from tests.proofs.fork_server import ForkServer
 from tests.proofs.long_run import LONG
-from tests.proofs.nursery import Nursery
 from tests.support.processes import serve_api
 
 DEATHS: Final = (Mishap.DIES_BEFORE, Mishap.DIES_AFTER)
@@ -26,32 +26,32 @@ WORKER_DEATHS: Final = None if LONG else 8
 API_DEATHS: Final = None if LONG else 3
 
 
-async def test_a_worker_may_die_at_any_step(scene: FaultScene, nursery: Nursery) -> None:
+async def test_a_worker_may_die_at_any_step(stage: FaultStage, fork_server: ForkServer) -> None:
     problems = []
-    for number, (step, death) in enumerate(_some(await steps_of_a_worker(scene, nursery), WORKER_DEATHS)):
-        key = f"{scene.settings.redis.prefix}-{number}"
-        job_id = await submit_to_a_dying_worker(scene, nursery, key, step, death)
-        await scene.mend(job_id)
+    for number, (step, death) in enumerate(_some(await steps_of_a_worker(stage, fork_server), WORKER_DEATHS)):
+        key = f"{stage.settings.redis.prefix}-{number}"
+        job_id = await submit_to_a_dying_worker(stage, fork_server, key, step, death)
+        await stage.repair(job_id)
         # Between the call and its end being written, the answer dies with the worker.
-        most_calls = 2 if step.startswith(("job > http", "flush-change")) else 1
-        if found := (await scene.witnesses()).problems(job_id, most_calls=most_calls):
+        most_calls = 2 if step.startswith(("job > http", "flush-apply")) else 1
+        if found := (await stage.evidence()).problems(job_id, most_calls=most_calls):
             problems.append((step, death, found))
     assert problems == []
 
 
-async def test_an_api_may_die_at_any_step(scene: FaultScene, nursery: Nursery) -> None:
+async def test_an_api_may_die_at_any_step(stage: FaultStage, fork_server: ForkServer) -> None:
     problems = []
-    async with serve_api(scene.settings) as healthy:
-        for number, (step, death) in enumerate(_some(await steps_of_an_api(scene, nursery), API_DEATHS)):
-            key = f"{scene.settings.redis.prefix}-{number}"
-            await submit_to_a_dying_api(scene, nursery, key, step, death)
-            job_id = await post(scene, healthy.url, key)
-            await scene.mend(job_id)
-            if found := (await scene.witnesses()).problems(job_id, most_calls=1):
+    async with serve_api(stage.settings) as healthy:
+        for number, (step, death) in enumerate(_some(await steps_of_an_api(stage, fork_server), API_DEATHS)):
+            key = f"{stage.settings.redis.prefix}-{number}"
+            await submit_to_a_dying_api(stage, fork_server, key, step, death)
+            job_id = await post(stage, healthy.url, key)
+            await stage.repair(job_id)
+            if found := (await stage.evidence()).problems(job_id, most_calls=1):
                 problems.append((step, death, found))
     assert problems == []
     # No submit made two.
-    assert len((await scene.witnesses()).view.jobs) == len({call.job_id for call in scene.fake.calls})
+    assert len((await stage.evidence()).view.jobs) == len({call.job_id for call in stage.fake.calls})
 
 
 def _some(steps: list[str], count: int | None) -> list[tuple[str, Mishap]]:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from core.domain.ids import JobId
 from tests.proofs.edges import Mishap, Plan, Step, watch_edges
-from tests.proofs.fault_scene import FaultScene, side_by_side
+from tests.proofs.fault_stage import FaultStage, side_by_side
 from tests.proofs.long_run import LONG
 
 CANCELLED: Final = (Mishap.STEP_CANCELLED, Mishap.CALLER_CANCELLED)
@@ -22,27 +22,27 @@ PAIRS: Final = 1000 if LONG else 24
 _REHEARSALS: Final = 2
 
 
-async def test_a_job_survives_a_fault_at_every_step(scene: FaultScene) -> None:
-    faults = _faults(await _steps(scene))
+async def test_a_job_survives_a_fault_at_every_step(stage: FaultStage) -> None:
+    faults = _faults(await _steps(stage))
     plans = [Plan({step: mishap}) for step, mishap in faults]
-    await _all_end_well(scene, plans)
+    await _all_end_well(stage, plans)
     assert [plan.mishaps for plan in plans if not plan.reached] == []
 
 
-async def test_a_job_survives_two_faults(scene: FaultScene) -> None:
+async def test_a_job_survives_two_faults(stage: FaultStage) -> None:
     """A second fault, in what comes of the first one: pairs drawn at random, the same ones each time."""
     draw = random.Random(1)  # noqa: S311 - a seed is the point
-    faults = _faults(await _steps(scene))
-    await _all_end_well(scene, [Plan(dict(draw.sample(faults, 2))) for _ in range(PAIRS)])
+    faults = _faults(await _steps(stage))
+    await _all_end_well(stage, [Plan(dict(draw.sample(faults, 2))) for _ in range(PAIRS)])
 
 
-async def _steps(scene: FaultScene) -> list[Step]:
+async def _steps(stage: FaultStage) -> list[Step]:
     """The second rehearsal's, when Redis knows the scripts."""
     plan = Plan()
     with watch_edges():
         for number in range(_REHEARSALS):
             plan = Plan()
-            await scene.run(number, plan)
+            await stage.run(number, plan)
     # Else something is not watched any more.
     assert {"http provider", "http receiver", "redis script CLAIM", "redis script FINISH"} < {
         step.call for step in plan.taken
@@ -60,17 +60,17 @@ def _faults(steps: Sequence[Step]) -> list[tuple[str, Mishap]]:
     ]
 
 
-async def _all_end_well(scene: FaultScene, plans: Sequence[Plan]) -> None:
+async def _all_end_well(stage: FaultStage, plans: Sequence[Plan]) -> None:
     # Nobody reads so many tracebacks, and drawing them takes longer than all the rest.
     with watch_edges(), capture_logs():
-        job_ids: list[JobId] = await side_by_side(scene, plans, first=_REHEARSALS)
-    await scene.time_passes(_REHEARSALS + len(plans))
-    witnesses = await scene.a_healthy_worker_ends(job_ids)
-    assert len(witnesses.view.jobs) == _REHEARSALS + len(plans)
+        job_ids: list[JobId] = await side_by_side(stage, plans, first=_REHEARSALS)
+    await stage.time_passes(_REHEARSALS + len(plans))
+    evidence = await stage.a_healthy_worker_ends(job_ids)
+    assert len(evidence.view.jobs) == _REHEARSALS + len(plans)
     problems = [
         (plan.mishaps, found)
         for plan, job_id in zip(plans, job_ids, strict=True)
-        if (found := witnesses.problems(job_id, most_calls=_most_calls(plan)))
+        if (found := evidence.problems(job_id, most_calls=_most_calls(plan)))
     ]
     assert problems == []
 

@@ -10,12 +10,13 @@ from typing import Any
 from pydantic import SecretStr
 
 from core.domain.ids import JobId, new_job_id
+from core.domain.run_again import DONE, NOW, After, AtFront, RunAgain
 from core.queue.claims import Claims, open_claims
 from core.queue.connect import RedisClient, connect
+from core.queue.enqueue import Enqueuer, job_entry, open_enqueuer
 from core.queue.fleet import TenantCaps
 from core.queue.keys import IN_PROGRESS, JOB_LANES, PAYLOAD, Keys, Lane, job_member
 from core.queue.payload import RUN_JOB
-from core.queue.ring import Ring, open_ring, ring_job
 from core.queue.subscription import listen
 from core.queue.worker import QueueWorker
 from core.settings import RedisSettings
@@ -30,7 +31,7 @@ class Lanes:
     url: str
     keys: Keys
     redis: RedisClient
-    ring: Ring
+    enqueuer: Enqueuer
     made: list[str] = field(default_factory=list)
 
     def claims(
@@ -44,15 +45,17 @@ class Lanes:
         """What one worker would hold."""
         return open_claims(self.redis, self.keys, lanes, lease_seconds, caps=caps, worker=worker)
 
-    async def rung(self, count: int = 1, lane: Lane = Lane.STANDARD, delay: float = 0.0) -> list[str]:
-        """New jobs' members, rung in this order."""
+    async def enqueue(self, count: int = 1, lane: Lane = Lane.STANDARD, when: AtFront | After = NOW) -> list[str]:
+        """New jobs' members, enqueued in this order."""
         job_ids = [new_job_id() for _ in range(count)]
-        await self.ring_again(job_ids, lane, delay)
+        await self.enqueue_again(job_ids, lane, when)
         return [job_member(job_id) for job_id in job_ids]
 
-    async def ring_again(self, job_ids: Sequence[JobId], lane: Lane = Lane.STANDARD, delay: float = 0.0) -> None:
+    async def enqueue_again(
+        self, job_ids: Sequence[JobId], lane: Lane = Lane.STANDARD, when: AtFront | After = NOW
+    ) -> None:
         self.made += map(job_member, job_ids)
-        await self.ring.ring_now([ring_job(job_id, lane, delay) for job_id in job_ids])
+        await self.enqueuer.enqueue_now([job_entry(job_id, lane, when) for job_id in job_ids])
 
     async def members(self, lane: Lane = Lane.STANDARD) -> list[str]:
         return [member.decode() for member in await self.redis.zrange(self.keys.lane(lane), 0, -1)]
@@ -123,16 +126,16 @@ async def connected(url: str) -> AsyncIterator[RedisClient]:
 async def open_lanes(url: str, keys: Keys) -> AsyncIterator[Lanes]:
     """Emptied again at the end."""
     async with connected(url) as redis:
-        lanes = Lanes(url, keys, redis, open_ring(redis, keys, timeout=2.0))
+        lanes = Lanes(url, keys, redis, open_enqueuer(redis, keys, timeout=2.0))
         yield lanes
         ours = [f"{prefix}{member}" for member in lanes.made for prefix in (PAYLOAD, IN_PROGRESS)]
         await redis.delete(*[keys.lane(lane) for lane in Lane], *ours)
 
 
 class Runs:
-    """A task that notes what it ran. `result` says what it answers, or raises."""
+    """A task that notes what it ran. `result` says what it returns, or raises."""
 
-    def __init__(self, result: Callable[[str], float | None] = lambda _: None) -> None:
+    def __init__(self, result: Callable[[str], RunAgain] = lambda _: DONE) -> None:
         self.members: list[str] = []
         self.running: set[str] = set()
         self.may_end = asyncio.Event()
@@ -140,7 +143,7 @@ class Runs:
         self._result = result
         self._changed = asyncio.Condition()
 
-    async def task(self, _context: dict[str, object], member: str) -> float | None:
+    async def task(self, _context: dict[str, object], member: str) -> RunAgain:
         self.members.append(member)
         self.running.add(member)
         await self._tell()

@@ -39,7 +39,7 @@ class OwnValkey:
             yield client
 
     async def start(self) -> None:
-        """Answers when this returns."""
+        """Valkey answers when this returns."""
         command = [os.fspath(valkey_server()), "--port", "0", "--unixsocket", "valkey.sock", "--save", ""]
         self._process = await asyncio.create_subprocess_exec(*command, cwd=self.folder, stdout=DEVNULL)
         await eventually(self._answers, what="Valkey answers")
@@ -53,7 +53,7 @@ class OwnValkey:
         (self.folder / "valkey.sock").unlink(missing_ok=True)
 
     def pause(self) -> None:
-        """It takes connections and bytes, and answers nothing."""
+        """Valkey takes connections and bytes, and answers nothing."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -87,9 +87,9 @@ async def open_valkey() -> AsyncIterator[OwnValkey]:
             await valkey.close()
 
 
-def on_valkey(settings: Settings, valkey: OwnValkey, *, ring_timeout_seconds: float = 2.0) -> Settings:
+def on_valkey(settings: Settings, valkey: OwnValkey, *, enqueue_timeout_seconds: float = 2.0) -> Settings:
     """The same settings with this Redis, which nobody cleans: it may be dead by then."""
     redis = settings.redis.model_copy(
-        update={"url": SecretStr(valkey.url), "ring_timeout_seconds": ring_timeout_seconds}
+        update={"url": SecretStr(valkey.url), "enqueue_timeout_seconds": enqueue_timeout_seconds}
     )
     return settings.model_copy(update={"redis": redis})

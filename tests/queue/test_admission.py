@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from core.domain.ids import new_job_id
+from core.domain.run_again import DONE, After, RunAgain
 from core.queue.admission import Admission, Admitted
 from core.queue.keys import Lane, job_member
 from core.queue.payload import RUN_JOB
@@ -26,14 +27,14 @@ class Asked:
 class Claimed(Runs):
     """Tasks that are given a claim."""
 
-    async def claimed(self, context: dict[str, object], member: str, claim: object) -> float | None:
+    async def claimed(self, context: dict[str, object], member: str, claim: object) -> RunAgain:
         assert claim == "a claim"
         return await self.task(context, member)
 
 
 async def test_what_a_claim_brings_is_asked_for_at_once(lanes: Lanes) -> None:
     runs, asked = Claimed(), Asked({})
-    members = await lanes.rung(10, Lane.INTERACTIVE)
+    members = await lanes.enqueue(10, Lane.INTERACTIVE)
     async with lanes.worker(runs, tasks={RUN_JOB: runs.claimed}, admit={RUN_JOB: asked.admit}):
         await runs.until(lambda: len(runs.members) == 10 and not runs.running)
         await eventually(lambda: _is_empty(lanes))
@@ -42,8 +43,8 @@ async def test_what_a_claim_brings_is_asked_for_at_once(lanes: Lanes) -> None:
 
 async def test_what_is_not_admitted_makes_room_for_what_is(lanes: Lanes) -> None:
     runs = Claimed()
-    refused, later, again, *admitted = await lanes.rung(6, Lane.INTERACTIVE)
-    asked = Asked({refused: None, later: 3600.0, again: 0.05})
+    refused, later, again, *admitted = await lanes.enqueue(6, Lane.INTERACTIVE)
+    asked = Asked({refused: DONE, later: After(3600), again: After(0.05)})
     async with lanes.worker(runs, slots=4, tasks={RUN_JOB: runs.claimed}, admit={RUN_JOB: asked.admit}) as worker:
         await runs.until(lambda: set(runs.members) == {again, *admitted} and not runs.running)
         await eventually(lambda: worker.job_counter == 0)
@@ -53,7 +54,7 @@ async def test_what_is_not_admitted_makes_room_for_what_is(lanes: Lanes) -> None
 
 async def test_an_error_is_each_tasks_own(lanes: Lanes) -> None:
     runs = Claimed()
-    failing, fine = await lanes.rung(2, Lane.INTERACTIVE)
+    failing, fine = await lanes.enqueue(2, Lane.INTERACTIVE)
     asked = Asked({failing: ConnectionError("the store is away")})
     async with lanes.worker(runs, tasks={RUN_JOB: runs.claimed}, admit={RUN_JOB: asked.admit}) as worker:
         await runs.until(lambda: runs.members == [fine] and not runs.running)
@@ -64,22 +65,22 @@ async def test_an_error_is_each_tasks_own(lanes: Lanes) -> None:
 
 
 async def test_what_came_again_while_it_was_asked_for_is_asked_for_anew(lanes: Lanes) -> None:
-    """The first answer was of before: without a second one, what was rung since would be forgotten."""
+    """The first answer was of before: without a second one, what was enqueued since would be forgotten."""
     runs, job_id = Claimed(), new_job_id()
     member = job_member(job_id)
     may_answer = asyncio.Event()
-    asked = Asked({member: None})
+    asked = Asked({member: DONE})
 
     async def slowly(context: dict[str, object], members: Sequence[str]) -> list[Admission]:
         found = await asked.admit(context, members)
         await may_answer.wait()
         return found
 
-    await lanes.ring_again([job_id], Lane.INTERACTIVE)
+    await lanes.enqueue_again([job_id], Lane.INTERACTIVE)
     async with lanes.worker(runs, tasks={RUN_JOB: runs.claimed}, admit={RUN_JOB: slowly}) as worker:
         await eventually(lambda: asked.together == [[member]])
         first = worker.held[member].token
-        await lanes.ring_again([job_id], Lane.INTERACTIVE)
+        await lanes.enqueue_again([job_id], Lane.INTERACTIVE)
         await eventually(lambda: worker.held[member].token != first)
         may_answer.set()
         await runs.until(lambda: runs.members == [member] and not runs.running)

@@ -40,13 +40,13 @@ async def test_a_worker_leaves_a_demoted_primary(
 ) -> None:
     runs = Runs()
     async with open_lanes(switch.url, keys) as lanes, lanes.worker(runs):
-        (first,) = await lanes.rung()
+        (first,) = await lanes.enqueue()
         await runs.until(lambda: first in runs.members)
         await fail_over(switch, valkey, other)
 
         async def served() -> bool:
             try:
-                (member,) = await lanes.rung()
+                (member,) = await lanes.enqueue()
             except RedisFault:
                 return False
             await runs.until(lambda: member in runs.members)

@@ -1,4 +1,4 @@
-"""Whoever rings for a job says whose it is: the submit, the retry by hand, and the sweep that found it missing."""
+"""Whoever enqueues a job says whose it is: the submit, the retry by hand, and the sweep that found it missing."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from contextlib import suppress
 import httpx2
 import orjson
 
-from core.db.batching import Failed
+from core.db.grouping import Failed
 from core.jobs.reconcile import Reconciler
 from core.jobs.records import Inserted, KeyHeld, NewJob
 from core.queue.keys import PAYLOAD, Lane
@@ -24,10 +24,10 @@ async def flow_of(runtime: WorkerRuntime, member: str) -> str:
     return str(orjson.loads(body)["flow"])
 
 
-async def test_a_job_is_rung_although_who_submitted_it_went_away(
+async def test_a_job_is_enqueued_although_who_submitted_it_went_away(
     api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant
 ) -> None:
-    inserts = api_runtime.jobs.group_commit.inserts
+    inserts = api_runtime.jobs.group_commit._inserts
     commit, going = inserts.statement, asyncio.Event()
 
     async def told(rows: Sequence[NewJob]) -> Sequence[Inserted | KeyHeld | Failed]:
@@ -45,15 +45,15 @@ async def test_a_job_is_rung_although_who_submitted_it_went_away(
         inserts.statement = commit
     assert submitting.cancelled()
 
-    async def rung() -> list[bytes] | None:
+    async def enqueued() -> list[bytes] | None:
         members: list[bytes] = await worker_runtime.redis.zrange(worker_runtime.keys.lane(Lane.STANDARD), 0, -1)
         return members or None
 
-    (member,) = await eventually(rung)
+    (member,) = await eventually(enqueued)
     assert await flow_of(worker_runtime, member.decode()) == tenant.id.hex
 
 
-async def test_a_job_is_always_rung_in_its_tenants_flow(
+async def test_a_job_is_always_enqueued_in_its_tenants_flow(
     api: httpx2.AsyncClient, worker_runtime: WorkerRuntime, settings: Settings, tenant: Tenant
 ) -> None:
     job = (await api.post("/v1/jobs", json={"model": "echo/echo", "input": "hi"})).json()["id"]

@@ -5,6 +5,7 @@ import asyncio
 
 import pytest
 
+from core.domain.run_again import AT_FRONT, DONE
 from core.queue import connect as queue_connect
 from core.queue import worker as queue_worker
 from core.queue.keys import Keys
@@ -14,10 +15,10 @@ from tests.support.waiting import eventually
 
 
 async def served(lanes: Lanes, runs: Runs) -> None:
-    """Rings until a new member has run: a ring may fall into the fault."""
+    """Enqueues until a new member has run: an enqueue may fall into the fault."""
 
     async def one() -> bool:
-        (member,) = await lanes.rung()
+        (member,) = await lanes.enqueue()
         await runs.until(lambda: member in runs.members)
         return True
 
@@ -38,7 +39,7 @@ async def test_it_serves_again_after_a_restart(valkey: OwnValkey, keys: Keys) ->
 async def test_it_claims_at_once_when_redis_is_back(
     valkey: OwnValkey, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a tick nor a message: what was rung while it could not look is found by looking."""
+    """Neither a tick nor a message: what was enqueued while it could not look is found by looking."""
     monkeypatch.setattr(queue_worker, "_TICK_SECONDS", 3600.0)
     runs = Runs()
     async with open_lanes(valkey.url, keys) as lanes, lanes.worker(runs, listening=False) as worker:
@@ -48,16 +49,16 @@ async def test_it_claims_at_once_when_redis_is_back(
         worker.wake()
         await asyncio.wait_for(failed.wait(), 10)
         await valkey.start()
-        (member,) = await lanes.rung()
+        (member,) = await lanes.enqueue()
         await runs.until(lambda: member in runs.members)
 
 
 async def test_what_runs_goes_on_when_redis_forgets_everything(valkey: OwnValkey, keys: Keys) -> None:
     """F7: and a later run that it asks for is not lost with the rest."""
-    runs = Runs(lambda member: 0.0 if runs.members.count(member) == 1 else None)
+    runs = Runs(lambda member: AT_FRONT if runs.members.count(member) == 1 else DONE)
     runs.may_end.clear()
     async with open_lanes(valkey.url, keys) as lanes, lanes.worker(runs, slots=12):
-        members = await lanes.rung(10)
+        members = await lanes.enqueue(10)
         await runs.until(lambda: len(runs.running) == 10)
         await lanes.redis.flushall()
         runs.may_end.set()
@@ -77,7 +78,7 @@ async def test_dropped_connections_lose_no_member(valkey: OwnValkey, keys: Keys)
     ):
         members: list[str] = []
         for _ in range(30):
-            members += await lanes.rung(10)
+            members += await lanes.enqueue(10)
             for kind in ("normal", "pubsub"):
                 await axe.client_kill_filter(_type=kind, skipme=True)
         await runs.until(lambda: set(runs.members) >= set(members))
@@ -107,9 +108,9 @@ async def test_a_redis_that_hangs_does_not_hang_the_worker(
 
 async def test_a_full_redis_is_emptied_by_its_workers(valkey: OwnValkey, keys: Keys) -> None:
     """F38: a claim takes no new memory in the end, so it is not refused, and every job that ends frees some."""
-    runs = Runs(lambda member: 0.0 if runs.members.count(member) == 1 else None)
+    runs = Runs(lambda member: AT_FRONT if runs.members.count(member) == 1 else DONE)
     async with open_lanes(valkey.url, keys) as lanes, valkey.client() as client:
-        members = await lanes.rung(30)
+        members = await lanes.enqueue(30)
         await client.config_set("maxmemory", 1)
         async with lanes.worker(runs, slots=4, lease_seconds=0.5):
             await runs.until(lambda: len(runs.members) == 60)

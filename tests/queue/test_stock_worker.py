@@ -1,4 +1,4 @@
-"""A stock arq worker on the same lane: it reads what the ring writes, and nothing runs twice."""
+"""A stock arq worker on the same lane: it reads what the enqueue writes, and nothing runs twice."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ async def test_both_serve_one_lane_and_each_job_runs_once(lanes: Lanes) -> None:
     for runs in (ours, stock):
         runs.may_end.clear()
     async with stock_worker(lanes, stock) as worker, lanes.worker(ours, slots=6):
-        members = await lanes.rung(40)
+        members = await lanes.enqueue(40)
         await ours.until(lambda: len(ours.running) == 5)
         await stock.until(lambda: len(stock.running) == 5)
         for runs in (ours, stock):
@@ -62,11 +62,11 @@ async def test_both_serve_one_lane_and_each_job_runs_once(lanes: Lanes) -> None:
 async def test_it_leaves_alone_what_we_run(lanes: Lanes) -> None:
     ours, stock = Runs(), Runs()
     ours.may_end.clear()
-    (held,) = await lanes.rung()
+    (held,) = await lanes.enqueue()
     async with lanes.worker(ours, slots=1):
         await ours.until(lambda: held in ours.running)
         async with stock_worker(lanes, stock):
-            others = await lanes.rung(5)
+            others = await lanes.enqueue(5)
             await stock.until(lambda: len(stock.members) == 5)
             ours.may_end.set()
     assert (ours.members, sorted(stock.members)) == ([held], sorted(others))

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from core.domain.run_again import AT_FRONT, After
 from core.queue import worker as queue_worker
 from core.queue.claims import Finished
 from core.queue.keys import Lane
@@ -45,7 +46,7 @@ async def hearing(lanes: Lanes, *workers: str) -> AsyncIterator[list[str]]:
 
 
 async def idle(lanes: Lanes, name: str, slots: int = 10) -> None:
-    acquired, *_ = await lanes.claims(worker=name).claim([0, slots, 0])
+    acquired = (await lanes.claims(worker=name).claim([0, slots, 0])).acquired
     assert acquired == []
 
 
@@ -53,25 +54,25 @@ async def test_one_new_job_wakes_one_worker_the_freest(lanes: Lanes) -> None:
     async with hearing(lanes, "a", "b", "c") as heard:
         for name, slots in (("a", 3), ("b", 9), ("c", 5)):
             await idle(lanes, name, slots)
-        await lanes.rung(1)
-        await lanes.rung(1)
+        await lanes.enqueue(1)
+        await lanes.enqueue(1)
         await eventually(lambda: heard == ["b", "c"])
         # A claim that leaves slots open says so again.
-        acquired, *_ = await lanes.claims(worker="b").claim([0, 9, 0])
+        acquired = (await lanes.claims(worker="b").claim([0, 9, 0])).acquired
         assert len(acquired) == 2
-        await lanes.rung(5)
+        await lanes.enqueue(5)
         await eventually(lambda: sorted(heard) == ["a", "b", "b", "c"])
 
 
 async def test_a_worker_without_open_slots_is_not_woken(lanes: Lanes) -> None:
     async with hearing(lanes, "full", "free") as heard:
         await idle(lanes, "full", 20)
-        await lanes.rung(1)
+        await lanes.enqueue(1)
         await eventually(lambda: heard == ["full"])
-        acquired, *_ = await lanes.claims(worker="full").claim([0, 1, 0])
+        acquired = (await lanes.claims(worker="full").claim([0, 1, 0])).acquired
         assert len(acquired) == 1
         await idle(lanes, "free")
-        await lanes.rung(1)
+        await lanes.enqueue(1)
         await eventually(lambda: heard == ["full", "free"])
 
 
@@ -79,7 +80,7 @@ async def test_a_worker_that_died_is_passed_over(lanes: Lanes) -> None:
     async with hearing(lanes, "alive") as heard:
         await idle(lanes, "dead", 20)
         await idle(lanes, "alive", 5)
-        await lanes.rung(1)
+        await lanes.enqueue(1)
         await eventually(lambda: heard == ["alive"])
 
 
@@ -91,12 +92,12 @@ async def test_all_are_woken_once_when_redis_forgot_who_is_idle(lanes: Lanes) ->
         await asyncio.wait_for(ready.wait(), 10)
         await idle(lanes, "idle")
         await lanes.redis.flushall()
-        await lanes.rung(1)
+        await lanes.enqueue(1)
         await eventually(lambda: heard == ["all"])
         # Nobody has said since that it is idle: those that are busy are left alone.
-        await lanes.rung(1)
+        await lanes.enqueue(1)
         assert len((await lanes.claims(worker="idle").claim([0, 9, 0])).acquired) == 2
-        await lanes.rung(1)
+        await lanes.enqueue(1)
         await eventually(lambda: woken == ["idle"])
         assert heard == ["all"]
         task.cancel()
@@ -108,7 +109,7 @@ async def test_a_worker_that_leaves_is_not_woken_and_passes_its_message_on(lanes
         await idle(lanes, "leaving", 20)
         await lanes.claims(worker="leaving").leave()
         await idle(lanes, "staying")
-        await lanes.rung(1)
+        await lanes.enqueue(1)
         await eventually(lambda: heard == ["staying"])
         await lanes.claims(worker="staying").claim([0, 5, 0])
         await lanes.claims(worker="leaving").leave()
@@ -117,23 +118,23 @@ async def test_a_worker_that_leaves_is_not_woken_and_passes_its_message_on(lanes
 
 async def test_what_is_put_back_for_now_wakes_another(lanes: Lanes) -> None:
     claims = lanes.claims()
-    await lanes.rung(2)
+    await lanes.enqueue(2)
     first, second = (await claims.claim([0, 2, 0])).acquired
     async with hearing(lanes, "other") as heard:
         await idle(lanes, "other")
-        await claims.finish([Finished(first, 20.0)])
-        await claims.finish([Finished(second, 0.0)])
+        await claims.finish([Finished(first, After(20))])
+        await claims.finish([Finished(second, AT_FRONT)])
         await eventually(lambda: heard == ["other"])
 
 
 async def test_only_one_idle_worker_looks_when_the_next_time_comes(lanes: Lanes) -> None:
-    await lanes.rung(1, delay=0.5)
+    await lanes.enqueue(1, when=After(0.5))
     first, second = lanes.claims(worker="first"), lanes.claims(worker="second")
     due_in = (await first.claim([0, 1, 0])).due_in
     assert due_in is not None
     assert (await second.claim([0, 1, 0])).due_in is None
     assert (await first.claim([0, 1, 0])).due_in is not None
-    await lanes.rung(1, delay=0.05)
+    await lanes.enqueue(1, when=After(0.05))
     assert (await second.claim([0, 1, 0])).due_in is not None
 
 
@@ -144,7 +145,7 @@ async def test_submits_that_race_for_the_same_workers_leave_nothing_waiting(
     for _ in range(3):
         await stack.enter_async_context(lanes.worker(runs, slots=4))
     for turn in range(1, 31):
-        await asyncio.gather(*[lanes.rung(1, Lane.INTERACTIVE) for _ in range(5)])
+        await asyncio.gather(*[lanes.enqueue(1, Lane.INTERACTIVE) for _ in range(5)])
         await runs.until(lambda turn=turn: len(runs.members) == 5 * turn)  # type: ignore[misc]
 
 
@@ -163,7 +164,7 @@ async def test_idle_workers_cost_a_job_no_claims(lanes: Lanes, no_tick: None, st
     await eventually(lambda: _quiet(lanes))
     before = await _scripts(lanes)
     for turn in range(1, 21):
-        await lanes.rung(1)
+        await lanes.enqueue(1)
         await runs.until(lambda turn=turn: len(runs.members) == turn)  # type: ignore[misc]
     await eventually(all_idle)
     assert await _scripts(lanes) - before <= 20 * 5

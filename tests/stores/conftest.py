@@ -14,7 +14,7 @@ from tests.conftest import OwnerPool
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Here statements are tried by themselves: nobody rings for the rows that they leave."""
+    """Here statements are tried by themselves: nobody enqueues the rows that they leave."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.untidy)

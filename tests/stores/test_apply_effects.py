@@ -10,13 +10,11 @@ import pytest
 from core.db.engine import Database
 from core.db.session import hot_transaction
 from core.domain import transitions
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, new_uuid
+from core.domain.ids import new_uuid
 from core.domain.inference import Usage
-from core.domain.job_state import TERMINAL
 from core.domain.transitions import Transition
 from core.jobs import store
-from core.jobs.records import Applied, Change, ClaimedJob
+from core.jobs.records import Applied, Change, ClaimedJob, Run
 from tests.conftest import OwnerPool
 from tests.stores.conftest import Rows
 from tests.support import jobs
@@ -31,12 +29,11 @@ async def start(fleet: Database, tenant: Tenant, *, called: bool = True, **chang
         job_id = await jobs.insert(connection, tenant.id, **changes)
         (claimed,) = await jobs.claim(connection, [job_id])
         if called:
-            await store.mark_called(connection, [(job_id, tenant.id, 1)])
+            await store.mark_called(connection, [Run(job_id, tenant.id, 1)])
     return claimed
 
 
 async def end(fleet: Database, job: ClaimedJob, transition: Transition) -> Applied:
-    event = JobEnded(EventId(new_uuid()), job.id, transition.to_state, job.model, job.version + 1, jobs.NOW)
     change = Change(
         job.id,
         job.tenant_id,
@@ -44,7 +41,6 @@ async def end(fleet: Database, job: ClaimedJob, transition: Transition) -> Appli
         run_no=job.run_no,
         lease_token=job.lease_token,
         output=jobs.UNSEALED_OUTPUT if transition.result else None,
-        event=event if transition.to_state in TERMINAL else None,
     )
     async with hot_transaction(fleet, None) as connection:
         (applied,) = await store.apply(connection, [change])
@@ -152,7 +148,7 @@ async def test_of_runs_that_were_snoozed_the_last_are_kept_and_of_the_others_all
 ) -> None:
     job = await run_again(fleet, await start(fleet, tenant), transitions.retry_later(jobs.failure(), 1.0))
     async with hot_transaction(fleet, None) as connection:
-        await store.mark_called(connection, [(job.id, tenant.id, 2)])
+        await store.mark_called(connection, [Run(job.id, tenant.id, 2)])
     job = await run_again(fleet, job, transitions.snooze(jobs.failure(billed="maybe"), 1.0))
     for _ in range(25):
         job = await run_again(fleet, job, transitions.snooze(jobs.failure(), 1.0))
@@ -283,7 +279,7 @@ async def test_what_an_answer_cost_that_came_too_late_is_kept(fleet: Database, t
 
     async with hot_transaction(fleet, None) as connection:
         for job in (cancelled, succeeded):
-            await store.note_late_usage(connection, job.id, job.tenant_id, job.run_no, late)
+            await store.note_late_usage(connection, Run(job.id, job.tenant_id, job.run_no), late)
 
     (attempt,) = await rows.attempts(cancelled.id)
     assert (attempt["outcome"], attempt["billed"], attempt["provider_request_id"]) == ("cancelled", "yes", "late")

@@ -9,12 +9,11 @@ import pytest
 from core.db.engine import Database
 from core.db.session import hot_transaction
 from core.domain import transitions
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, JobId, LeaseToken, new_job_id, new_uuid
-from core.domain.job_state import TERMINAL, JobState
+from core.domain.ids import JobId, LeaseToken, new_job_id, new_uuid
+from core.domain.job_state import JobState
 from core.domain.transitions import Transition
 from core.jobs import store
-from core.jobs.records import Applied, Change, ClaimedJob, RowLocked
+from core.jobs.records import Applied, Change, ClaimedJob, RowLocked, Run
 from tests.conftest import OwnerPool
 from tests.stores.conftest import Rows
 from tests.support import jobs
@@ -36,9 +35,7 @@ FROM: dict[str, tuple[Transition, set[str]]] = {
 
 
 def change(job_id: JobId, tenant: Tenant, transition: Transition, **more: Any) -> Change:
-    """With everything that a change may write: a result when it succeeds, an event when it ends."""
-    if transition.to_state in TERMINAL:
-        more.setdefault("event", JobEnded(EventId(new_uuid()), job_id, transition.to_state, "echo/echo", 2, jobs.NOW))
+    """With everything that a change may write: a result when it succeeds."""
     if transition.result is not None:
         more.setdefault("output", jobs.UNSEALED_OUTPUT)
     return Change(job_id, tenant.id, transition, **more)
@@ -57,7 +54,7 @@ async def running(fleet: Database, tenant: Tenant) -> ClaimedJob:
             connection, tenant.id, webhook_url="https://example.com/hook", webhook_events=jobs.EVERY_EVENT
         )
         (claimed,) = await jobs.claim(connection, [job_id])
-        await store.mark_called(connection, [(job_id, tenant.id, 1)])
+        await store.mark_called(connection, [Run(job_id, tenant.id, 1)])
     return claimed
 
 
@@ -160,7 +157,7 @@ async def test_of_many_ends_at_once_exactly_one_happens(
 async def test_batches_in_any_order_do_not_deadlock(database: Database, fleet: Database, tenant: Tenant) -> None:
     async with hot_transaction(fleet, None) as connection:
         claimed = await jobs.claim(connection, [await jobs.insert(connection, tenant.id) for _ in range(60)])
-    runs = [(each.id, each.tenant_id, each.run_no) for each in claimed]
+    runs = [Run(each.id, each.tenant_id, each.run_no) for each in claimed]
 
     async def mark(backwards: bool) -> None:
         async with hot_transaction(fleet, None) as connection:

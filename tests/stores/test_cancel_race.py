@@ -5,6 +5,7 @@ import asyncio
 from core.domain import transitions
 from core.domain.ids import JobId
 from core.domain.job_state import JobState
+from core.domain.run_again import DONE
 from core.jobs.cancel import cancel_jobs
 from core.jobs.delete import delete_job
 from core.jobs.finish import finish_job
@@ -25,12 +26,12 @@ async def start(api: ApiRuntime, worker: WorkerRuntime, tenant: Tenant, count: i
             for _ in range(count)
         )
     )
-    claimed = await asyncio.gather(*(worker.jobs.group_commit.claims.submit(job.id) for job in submitted))
+    claimed = await asyncio.gather(*(worker.jobs.group_commit.claim(job.id) for job in submitted))
     return [each for each in claimed if isinstance(each, ClaimedJob)]
 
 
 async def read(api: ApiRuntime, tenant: Tenant, job_id: JobId) -> JobRecord:
-    found = await api.jobs.group_commit.reads.submit((job_id, tenant.id))
+    found = await api.jobs.group_commit.read(job_id, tenant.id)
     assert found is not None
     return found
 
@@ -66,7 +67,7 @@ async def test_after_a_cancel_no_success_can_follow(
 
     outcome = await cancel_jobs(api_runtime.jobs, tenant.id, [job.id])
     assert outcome.changed == {job.id}
-    assert await finish_job(worker_runtime.jobs, job, transitions.succeed(jobs.answer())) is None
+    assert await finish_job(worker_runtime.jobs, job, transitions.succeed(jobs.answer())) == DONE
 
     record = await read(api_runtime, tenant, job.id)
     assert (record.state, record.output) == (JobState.CANCELLED, None)
@@ -95,7 +96,7 @@ async def test_a_run_from_before_a_manual_retry_is_not_heard(
     (job,) = await start(api_runtime, worker_runtime, tenant)
     await cancel_jobs(api_runtime.jobs, tenant.id, [job.id])
     assert (await retry_jobs(api_runtime.jobs, tenant.id, [job.id])).changed == {job.id}
-    second = await worker_runtime.jobs.group_commit.claims.submit(job.id)
+    second = await worker_runtime.jobs.group_commit.claim(job.id)
     assert isinstance(second, ClaimedJob)
 
     await finish_job(worker_runtime.jobs, job, transitions.succeed(jobs.answer("the first run's")))
@@ -134,6 +135,6 @@ async def test_a_running_job_that_is_deleted_is_cancelled_and_gone_but_for_what_
 
     left = await rows.everything()
     assert {table for table, found in left.items() if found} == {"deleted_jobs", "deliveries"}
-    assert await finish_job(worker_runtime.jobs, job, transitions.succeed(jobs.answer())) is None
+    assert await finish_job(worker_runtime.jobs, job, transitions.succeed(jobs.answer())) == DONE
     assert not await delete_job(api_runtime.jobs, tenant.id, job.id)
     assert await rows.everything() == left

@@ -11,7 +11,7 @@ from core.db.session import hot_transaction
 from core.domain.ids import JobId, new_job_id
 from core.domain.job_state import Priority
 from core.jobs import store
-from core.jobs.records import ClaimedJob, NotDue
+from core.jobs.records import ClaimedJob, NotDue, Run
 from tests.conftest import OwnerPool
 from tests.stores.conftest import Rows
 from tests.support import jobs
@@ -65,7 +65,7 @@ async def test_of_many_at_once_exactly_one_gets_each_job(
     )
 
     got = Counter(each.id for answer in answers for each in answer if each is not None and isinstance(each, ClaimedJob))
-    # A row that is being claimed is skipped, not waited for; who skipped it would be rung again.
+    # A row that is being claimed is skipped, not waited for; who skipped it would be enqueued again.
     assert got == Counter(job_ids)
     assert await rows.count("attempts") == len(job_ids)
     assert await owner.fetchval("SELECT bool_and(run_no = 1 AND state = 'running') FROM jobs")
@@ -158,7 +158,8 @@ async def test_a_call_is_marked_while_its_run_lasts(fleet: Database, tenant: Ten
 
         marked = await store.mark_called(
             connection,
-            [(running, tenant.id, 1), (over, tenant.id, 1), (running, tenant.id, 2), (new_job_id(), tenant.id, 1)],
+            [Run(*run, 1) for run in ((running, tenant.id), (over, tenant.id), (new_job_id(), tenant.id))]
+            + [Run(running, tenant.id, 2)],
         )
 
     assert marked == [True, False, False, False]

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from core.db.batching import BatcherClosed
+from core.db.grouping import GrouperClosed
 from core.domain import transitions
 from core.domain.ids import new_job_id
 from core.jobs.records import Applied, Change, ClaimedJob, Inserted, JobRecord, KeyHeld, RowLocked
@@ -19,20 +19,20 @@ from tests.support import jobs
 from tests.support.tenants import Tenant
 
 
-async def test_tenants_share_a_batch_and_see_their_own(
+async def test_tenants_share_a_group_and_see_their_own(
     api_runtime: ApiRuntime, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    inserts, reads = api_runtime.jobs.group_commit.inserts, api_runtime.jobs.group_commit.reads
+    insert, read = api_runtime.jobs.group_commit.insert, api_runtime.jobs.group_commit.read
     owned_by = [tenant.id if number % 2 else other_tenant.id for number in range(40)]
     new = [
         jobs.new_job(tenant_id, idempotency_key=str(number), fingerprint=b"x")
         for number, tenant_id in enumerate(owned_by)
     ]
 
-    inserted = await asyncio.gather(*map(inserts.submit, new))
-    own = await asyncio.gather(*(reads.submit((job.id, job.tenant_id)) for job in new))
+    inserted = await asyncio.gather(*map(insert, new))
+    own = await asyncio.gather(*(read(job.id, job.tenant_id) for job in new))
     swapped = await asyncio.gather(
-        *(reads.submit((job.id, tenant.id if job.tenant_id == other_tenant.id else other_tenant.id)) for job in new)
+        *(read(job.id, tenant.id if job.tenant_id == other_tenant.id else other_tenant.id) for job in new)
     )
 
     assert all(isinstance(each, Inserted) for each in inserted)
@@ -54,7 +54,7 @@ async def test_a_row_that_postgresql_refuses_fails_alone(
     given = [jobs.new_job(tenant.id) for _ in range(20)]
     given[7] = replace(given[7], **broken[bad])
 
-    outcomes = await asyncio.gather(*map(api_runtime.jobs.group_commit.inserts.submit, given), return_exceptions=True)
+    outcomes = await asyncio.gather(*map(api_runtime.jobs.group_commit.insert, given), return_exceptions=True)
 
     assert isinstance(outcomes[7], asyncpg.DataError | asyncpg.IntegrityConstraintViolationError)
     assert [type(each) for number, each in enumerate(outcomes) if number != 7] == [Inserted] * 19
@@ -64,7 +64,7 @@ async def test_a_row_that_postgresql_refuses_fails_alone(
 async def test_many_submits_of_one_key_make_one_job(api_runtime: ApiRuntime, tenant: Tenant, rows: Rows) -> None:
     given = [jobs.new_job(tenant.id, idempotency_key="key", fingerprint=b"x") for _ in range(300)]
 
-    outcomes = await asyncio.gather(*map(api_runtime.jobs.group_commit.inserts.submit, given))
+    outcomes = await asyncio.gather(*map(api_runtime.jobs.group_commit.insert, given))
 
     assert sum(isinstance(each, Inserted) for each in outcomes) == 1
     assert {each.job_id for each in outcomes if isinstance(each, KeyHeld)} == {given[0].id}
@@ -76,7 +76,7 @@ async def test_a_job_asked_for_by_many_is_claimed_by_one(
 ) -> None:
     job = await jobs.submit(api_runtime.jobs, tenant.id)
 
-    outcomes = await asyncio.gather(*(worker_runtime.jobs.group_commit.claims.submit(job.id) for _ in range(50)))
+    outcomes = await asyncio.gather(*(worker_runtime.jobs.group_commit.claim(job.id) for _ in range(50)))
 
     assert sum(isinstance(each, ClaimedJob) for each in outcomes) == 1
     assert (await rows.job(job.id))["worker_id"] == worker_runtime.jobs.leases.worker.id
@@ -86,22 +86,22 @@ async def test_a_database_that_sees_single_tenants_can_not_claim(api_runtime: Ap
     job = await jobs.submit(api_runtime.jobs, tenant.id)
 
     with pytest.raises(RuntimeError, match="fleet"):
-        await api_runtime.jobs.group_commit.claims.submit(job.id)
+        await api_runtime.jobs.group_commit.claim(job.id)
 
 
 async def test_a_runtime_that_closes_finishes_what_it_took(
     settings: Settings, api_runtime: ApiRuntime, tenant: Tenant
 ) -> None:
     async with open_api(settings) as closing:
-        reads = closing.jobs.group_commit.reads
+        group_commit = closing.jobs.group_commit
         submits = [asyncio.create_task(jobs.submit(closing.jobs, tenant.id)) for _ in range(100)]
         await asyncio.sleep(0)
 
     taken: list[JobRecord] = await asyncio.gather(*submits)
-    found = await asyncio.gather(*(api_runtime.jobs.group_commit.reads.submit((job.id, tenant.id)) for job in taken))
+    found = await asyncio.gather(*(api_runtime.jobs.group_commit.read(job.id, tenant.id) for job in taken))
     assert all(found)
-    with pytest.raises(BatcherClosed):
-        await reads.submit((taken[0].id, tenant.id))
+    with pytest.raises(GrouperClosed):
+        await group_commit.read(taken[0].id, tenant.id)
 
 
 async def test_a_row_that_somebody_holds_holds_up_nobody_else(
@@ -111,18 +111,18 @@ async def test_a_row_that_somebody_holds_holds_up_nobody_else(
     claimed = []
     for _ in range(20):
         job = await jobs.submit(api_runtime.jobs, tenant.id)
-        claimed.append(await worker_runtime.jobs.group_commit.claims.submit(job.id))
+        claimed.append(await worker_runtime.jobs.group_commit.claim(job.id))
     runs = [each for each in claimed if isinstance(each, ClaimedJob)]
     ends = [
         Change(each.id, tenant.id, transitions.fail(jobs.failure()), each.run_no, each.lease_token) for each in runs
     ]
-    changes = worker_runtime.jobs.group_commit.changes
+    group_commit = worker_runtime.jobs.group_commit
 
     async with owner.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM jobs WHERE id = $1 FOR UPDATE", runs[7].id)
-        outcomes = await asyncio.gather(*map(changes.submit, ends), return_exceptions=True)
+        outcomes = await asyncio.gather(*map(group_commit.apply, ends), return_exceptions=True)
 
     assert isinstance(outcomes.pop(7), RowLocked)
     assert all(isinstance(outcome, Applied) for outcome in outcomes)
-    assert isinstance(await changes.submit(ends[7]), Applied)
-    assert await changes.submit(ends[7]) is None
+    assert isinstance(await group_commit.apply(ends[7]), Applied)
+    assert await group_commit.apply(ends[7]) is None

@@ -25,7 +25,7 @@ from worker.tasks.beat import look_forever, renew_forever
 @pytest.fixture
 async def claimed(api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant) -> ClaimedJob:
     job = await jobs.submit(api_runtime.jobs, tenant.id)
-    found = await worker_runtime.jobs.group_commit.claims.submit(job.id)
+    found = await worker_runtime.jobs.group_commit.claim(job.id)
     assert isinstance(found, ClaimedJob)
     return found
 
@@ -235,7 +235,7 @@ async def test_a_run_is_given_back_once(
     """By the time of it the job may run again: that run is left alone."""
     unheld = frozenset({(claimed.id, claimed.run_no)})
     await rescue_jobs(worker_runtime.jobs, unheld)
-    again = await worker_runtime.jobs.group_commit.claims.submit(claimed.id)
+    again = await worker_runtime.jobs.group_commit.claim(claimed.id)
     assert isinstance(again, ClaimedJob)
 
     assert await rescue_jobs(worker_runtime.jobs, unheld) == 0

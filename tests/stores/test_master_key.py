@@ -90,7 +90,7 @@ async def test_a_worker_with_a_wrong_key_ends_with_2(make_settings: MakeSettings
     right, wrong = make_settings(master_key=new_key()), make_settings(master_key=new_key())
     assert await starts(open_worker, right)
     async with run_process(wrong) as worker:
-        assert await worker.process.wait() == 2
+        assert await worker.ended() == 2
 
 
 async def test_a_database_that_goes_away_between_the_first_connection_and_the_check_is_waited_for(

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -20,14 +21,17 @@ from bench.seed import fill
 from core.access.tenants import create_tenant
 from core.db.engine import Database, driver_url, hot_settings, open_database
 from core.db.sealed import make_sealer
+from core.db.statements import Statement
 from core.db.tables import JobRow
 from core.domain import transitions
 from core.domain.ids import JobId, TenantId
 from core.domain.job_state import JobState
 from core.jobs import queries, store
+from core.jobs.prune import PRUNE_JOBS
 from core.jobs.queries import JobFilter
-from core.jobs.records import Change, ClaimedJob
-from core.jobs.statements import statement
+from core.jobs.reconcile import DUE
+from core.jobs.records import Change, ClaimedJob, JobKey, NewJob, Run
+from core.jobs.sweep import LOST_RUNS, PASSED_DEADLINES
 from core.settings import DatabaseSettings
 from tests.support.jobs import UNSEALED_OUTPUT, answer, new_job
 from tests.support.servers import Servers, open_database_copy, owner_url
@@ -54,8 +58,8 @@ class Filled:
 
     fleet: Database
     tenant_id: TenantId
-    queued: Sequence[tuple[JobId, TenantId]]
-    finished: Sequence[tuple[JobId, TenantId]]
+    queued: Sequence[JobKey]
+    finished: Sequence[JobKey]
     claimed: Sequence[ClaimedJob]
 
 
@@ -98,8 +102,9 @@ async def grown(servers: Servers, template: str) -> AsyncIterator[Grown]:
             await _fill(settings, queued=5, finished=20, analyze=True)
             for table in ("jobs", "attempts", "results"):
                 await _owner(settings, f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
-            for name in (*BY_KEY, *BY_INDEX):
-                await connection.execute(f"PREPARE {name} AS {statement(name)}")
+            for statement in (*BY_KEY, *BY_INDEX):
+                name = name_of(statement)
+                await connection.execute(f"PREPARE {name} AS {statement.text}")
                 nulls = ", ".join(f"NULL::{each}" for each in await _types(connection, name))
                 await connection.execute(f"EXPLAIN EXECUTE {name} ({nulls})")
             await _fill(settings, analyze=False, keep_indexes=True)
@@ -157,20 +162,20 @@ async def _claim_some(fleet: Database) -> Filled:
     async with fleet.pool.acquire() as connection:
         sampled = {
             state: [
-                (JobId(row["id"]), TenantId(row["tenant_id"]))
+                JobKey(JobId(row["id"]), TenantId(row["tenant_id"]))
                 for row in await connection.fetch(
                     "SELECT id, tenant_id FROM jobs WHERE state = $1 ORDER BY id DESC LIMIT 1000", state
                 )
             ]
             for state in ("queued", "succeeded")
         }
-        ids = [job_id for job_id, _ in sampled["queued"][:BATCH]]
+        ids = [job.id for job in sampled["queued"][:BATCH]]
         await keep_alive(connection, "worker")
         claimed = await store.claim(connection, ids, worker_id="worker")
         assert all(isinstance(each, ClaimedJob) for each in claimed)
     return Filled(
         fleet=fleet,
-        tenant_id=sampled["queued"][0][1],
+        tenant_id=sampled["queued"][0].tenant_id,
         queued=sampled["queued"][BATCH:],
         finished=sampled["succeeded"],
         claimed=[each for each in claimed if isinstance(each, ClaimedJob)],
@@ -222,79 +227,82 @@ async def most_touched(filled: Filled, sql: str, *arguments: object) -> tuple[st
     return max(touched(explained["Plan"]), key=lambda node: node[1])
 
 
-def changes(filled: Filled, row: Callable[[Change], tuple[object, ...]] = store._change_row) -> list[list[object]]:
-    """What a batch of successes is written with."""
+def successes(filled: Filled) -> list[Change]:
     succeeded = transitions.succeed(answer())
-    rows = [
-        row(Change(job.id, job.tenant_id, succeeded, job.run_no, job.lease_token, UNSEALED_OUTPUT))
-        for job in filled.claimed
+    return [
+        Change(job.id, job.tenant_id, succeeded, job.run_no, job.lease_token, UNSEALED_OUTPUT) for job in filled.claimed
     ]
-    return store._columns(rows, len(rows[0]))
 
 
-def pairs(jobs: Sequence[tuple[JobId, TenantId]]) -> list[list[object]]:
-    return store._columns(jobs[:BATCH], 2)
-
-
-def inserts(filled: Filled) -> list[list[object]]:
-    rows = [
-        store._insert_row(new_job(filled.tenant_id, idempotency_key=f"key-{number}", fingerprint=b"x"))
-        for number in range(BATCH)
-    ]
-    return store._columns(rows, len(rows[0]))
+def inserts(filled: Filled) -> list[NewJob]:
+    return [new_job(filled.tenant_id, idempotency_key=f"key-{number}", fingerprint=b"x") for number in range(BATCH)]
 
 
 # Each statement with its arguments for BATCH jobs.
-BY_KEY: dict[str, Callable[[Filled], Sequence[object]]] = {
-    "insert": lambda filled: [*inserts(filled), 3600.0],
-    "held_keys": lambda filled: [[filled.tenant_id] * BATCH, [f"key-{number}" for number in range(BATCH)]],
-    "claim": lambda filled: [[job_id for job_id, _ in filled.queued[:BATCH]], "worker"],
-    "called": lambda filled: store._columns([(job.id, job.tenant_id, job.run_no) for job in filled.claimed], 3),
-    "runs_of_worker": lambda _: ["worker", None],
-    "unchanged": lambda filled: changes(filled)[:5],
-    "apply": changes,
-    "succeed": lambda filled: changes(filled, store._success_row),
-    "get": lambda filled: pairs(filled.finished),
-    "delete": lambda filled: pairs(filled.finished),
-    "held_jobs": lambda filled: [filled.tenant_id, [job_id for job_id, _ in filled.queued[:BATCH]]],
+BY_KEY: dict[Statement[Any], Callable[[Filled], Sequence[object]]] = {
+    store.INSERT: lambda filled: store.INSERT.arguments(inserts(filled), key_seconds=3600.0),
+    store.HELD_KEYS: lambda filled: store.HELD_KEYS.arguments(
+        [store.IdempotencyKey(filled.tenant_id, f"key-{number}") for number in range(BATCH)]
+    ),
+    store.CLAIM: lambda filled: store.CLAIM.arguments(
+        job_ids=[job.id for job in filled.queued[:BATCH]], worker_id="worker"
+    ),
+    store.CALLED: lambda filled: store.CALLED.arguments(
+        [Run(job.id, job.tenant_id, job.run_no) for job in filled.claimed]
+    ),
+    store.RUNS_OF_WORKER: lambda _: store.RUNS_OF_WORKER.arguments(worker_id="worker", job_ids=None),
+    store.UNCHANGED: lambda filled: store.UNCHANGED.arguments([store._guard(each) for each in successes(filled)]),
+    store.APPLY: lambda filled: store.APPLY.arguments([store._changed_row(each) for each in successes(filled)]),
+    store.SUCCEED: lambda filled: store.SUCCEED.arguments([store._succeeded_row(each) for each in successes(filled)]),
+    queries.GET: lambda filled: queries.GET.arguments(filled.finished[:BATCH]),
+    store.DELETE: lambda filled: store.DELETE.arguments(filled.finished[:BATCH]),
+    store.HELD_JOBS: lambda filled: store.HELD_JOBS.arguments(
+        tenant_id=filled.tenant_id, job_ids=[job.id for job in filled.queued[:BATCH]]
+    ),
 }
 # Each statement that looks for rows by itself, at most BATCH of them.
-BY_INDEX: dict[str, Sequence[object]] = {
-    "due": ["standard", BATCH, *BEGINNING],
-    "lost_runs": [BATCH, [], [], ""],
-    "passed_deadlines": [BATCH],
-    "prune_jobs": ["succeeded", 3600.0, BATCH],
+BY_INDEX: dict[Statement[Any], Sequence[object]] = {
+    DUE: DUE.arguments(lane="standard", most=BATCH, after_time=BEGINNING[0], after_id=BEGINNING[1]),
+    LOST_RUNS: LOST_RUNS.arguments([], most=BATCH, worker_id=""),
+    PASSED_DEADLINES: PASSED_DEADLINES.arguments(most=BATCH),
+    PRUNE_JOBS: PRUNE_JOBS.arguments(state="succeeded", seconds=3600.0, most=BATCH),
 }
 
 
-@pytest.mark.parametrize("name", BY_KEY)
-async def test_rows_are_found_by_their_keys(filled: Filled, name: str) -> None:
-    node, rows = await most_touched(filled, statement(name), *BY_KEY[name](filled))
+def name_of(statement: Statement[Any]) -> str:
+    return PurePosixPath(statement.path).stem
+
+
+@pytest.mark.parametrize("statement", BY_KEY, ids=name_of)
+async def test_rows_are_found_by_their_keys(filled: Filled, statement: Statement[Any]) -> None:
+    node, rows = await most_touched(filled, statement.text, *BY_KEY[statement](filled))
 
     assert rows <= MOST, node
 
 
-@pytest.mark.parametrize("name", BY_KEY)
-async def test_rows_are_found_by_their_keys_without_statistics(unknown: Filled, name: str) -> None:
-    node, rows = await most_touched(unknown, statement(name), *BY_KEY[name](unknown))
+@pytest.mark.parametrize("statement", BY_KEY, ids=name_of)
+async def test_rows_are_found_by_their_keys_without_statistics(unknown: Filled, statement: Statement[Any]) -> None:
+    node, rows = await most_touched(unknown, statement.text, *BY_KEY[statement](unknown))
 
     assert rows <= MOST, node
 
 
-@pytest.mark.parametrize("name", [*BY_KEY, *BY_INDEX])
-async def test_a_plan_that_was_made_for_empty_tables_is_good_for_full_ones(grown: Grown, name: str) -> None:
+@pytest.mark.parametrize("statement", [*BY_KEY, *BY_INDEX], ids=name_of)
+async def test_a_plan_that_was_made_for_empty_tables_is_good_for_full_ones(
+    grown: Grown, statement: Statement[Any]
+) -> None:
     """So that no statement has to be prepared anew: its generic plan goes by the indexes, whatever the tables held."""
-    arguments = BY_KEY[name](grown.filled) if name in BY_KEY else BY_INDEX[name]
-    nodes = await touched_by_plan(grown, name, *arguments)
+    arguments = BY_KEY[statement](grown.filled) if statement in BY_KEY else BY_INDEX[statement]
+    nodes = await touched_by_plan(grown, name_of(statement), *arguments)
 
     assert max(rows for _, rows in nodes) <= MOST, nodes
     # A handful of workers is all that may be read as a whole.
     assert {node for node, _ in nodes if node.startswith("Seq Scan")} <= {"Seq Scan workers"}
 
 
-@pytest.mark.parametrize("name", BY_INDEX)
-async def test_rows_are_found_by_an_index_of_their_own(filled: Filled, name: str) -> None:
-    node, rows = await most_touched(filled, statement(name), *BY_INDEX[name])
+@pytest.mark.parametrize("statement", BY_INDEX, ids=name_of)
+async def test_rows_are_found_by_an_index_of_their_own(filled: Filled, statement: Statement[Any]) -> None:
+    node, rows = await most_touched(filled, statement.text, *BY_INDEX[statement])
 
     assert rows <= MOST, node
 

@@ -4,14 +4,18 @@ Autovacuum looks at a table again when a tenth of it has changed, and what runs 
 """
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
 from core.db.engine import driver_url, hot_settings, open_database
-from core.jobs.statements import statement
-from tests.stores.test_plans import Filled, Grown, _fill, _owner, touched_by_plan
+from core.db.statements import Statement
+from core.domain.job_state import JobState
+from core.jobs.reconcile import DUE_HEADS
+from core.jobs.sweep import ADOPT_UNKNOWN_WORKERS, LOST_RUNS
+from tests.stores.test_plans import Filled, Grown, _fill, _owner, name_of, touched_by_plan
 from tests.support.servers import Servers, open_database_copy, owner_url
 
 RUNNING, WORKERS, BATCH = 3_000, 30, 100
@@ -28,12 +32,17 @@ WHERE jobs.id = chosen.id
 """
 
 # What each is given, and how many rows a node of its plan may touch.
-STATEMENTS: dict[str, tuple[Sequence[object], int]] = {
+STATEMENTS: dict[Statement[Any], tuple[Sequence[object], int]] = {
     # Those of the dead worker.
-    "lost_runs": ([BATCH, [], [], ""], 2 * BATCH),
+    LOST_RUNS: (LOST_RUNS.arguments([], most=BATCH, worker_id=""), 2 * BATCH),
     # What runs is counted once, for all tenants together.
-    "due_heads": (["standard", UUID(int=0), 200, BATCH, "running"], RUNNING + BATCH),
-    "adopt_unknown_workers": ([], WORKERS**2),
+    DUE_HEADS: (
+        DUE_HEADS.arguments(
+            lane="standard", after_tenant=UUID(int=0), tenants=200, jobs_each=BATCH, running=JobState.RUNNING
+        ),
+        RUNNING + BATCH,
+    ),
+    ADOPT_UNKNOWN_WORKERS: ([], WORKERS**2),
 }
 
 
@@ -54,19 +63,19 @@ async def crowded(servers: Servers, template: str) -> AsyncIterator[Grown]:
             server_settings=hot_settings(settings, name="plans", fleet=True),
         )
         try:
-            for name in STATEMENTS:
-                await hot.execute(f"PREPARE {name} AS {statement(name)}")
+            for statement in STATEMENTS:
+                await hot.execute(f"PREPARE {name_of(statement)} AS {statement.text}")
             async with await open_database(settings, name="plans", fleet=True) as fleet:
                 yield Grown(Filled(fleet, tenant_id, [], [], []), hot)
         finally:
             await hot.close()
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
-async def test_what_runs_is_not_read_for_each_row(crowded: Grown, name: str) -> None:
+@pytest.mark.parametrize("statement", STATEMENTS, ids=name_of)
+async def test_what_runs_is_not_read_for_each_row(crowded: Grown, statement: Statement[Any]) -> None:
     """By the generic plan, which is what a worker's prepared statements have."""
-    arguments, most = STATEMENTS[name]
+    arguments, most = STATEMENTS[statement]
 
-    nodes = await touched_by_plan(crowded, name, *arguments)
+    nodes = await touched_by_plan(crowded, name_of(statement), *arguments)
 
     assert max(rows for _, rows in nodes) <= most, nodes

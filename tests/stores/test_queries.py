@@ -17,8 +17,8 @@ from core.domain.ids import JobId, new_job_id, uuid_at
 from core.domain.job_state import JobState, Priority
 from core.jobs import queries, store
 from core.jobs.delete import delete_job
-from core.jobs.queries import JobFilter, JobSummary
-from core.jobs.records import Change, JobRecord
+from core.jobs.queries import JobFilter
+from core.jobs.records import Change, JobKey, JobRecord, JobSummary
 from core.runtime import ApiRuntime
 from tests.conftest import OwnerPool
 from tests.support import jobs
@@ -36,7 +36,9 @@ async def listed(
     limit: int = 100,
 ) -> list[JobSummary]:
     async with reading(database, tenant.id) as session:
-        return await queries.list_jobs(session, tenant.id, wanted, before=before, limit=limit)
+        page = await queries.list_jobs(session, tenant.id, wanted, before=before, limit=limit)
+    assert len(page.items) == limit or not page.has_more
+    return list(page.items)
 
 
 async def insert(database: Database, tenant: Tenant, count: int = 1, **changes: object) -> list[JobId]:
@@ -156,7 +158,7 @@ async def test_whole_jobs_come_in_the_order_asked_and_for_their_tenant(
     ]
 
     async with hot_transaction(database, [tenant.id, other_tenant.id]) as connection:
-        found = await queries.get_many(connection, make_sealer(None), wanted)
+        found = await queries.get_many(connection, make_sealer(None), [JobKey(*each) for each in wanted])
 
     assert [job.id if isinstance(job, JobRecord) else job for job in found] == [second, None, first, None, second]
 
@@ -169,10 +171,10 @@ async def test_a_row_that_can_not_be_read_is_nobody_elses_trouble(
     theirs = (await jobs.submit(api_runtime.jobs, other_tenant.id)).id
     await owner.execute("UPDATE jobs SET request = $1 WHERE id = $2", bytes([1]) * 40, sealed)
     await owner.execute("UPDATE jobs SET request = $1 WHERE id = $2", b"\x00{", damaged)
-    reads = api_runtime.jobs.group_commit.reads
+    read = api_runtime.jobs.group_commit.read
     wanted = [(sealed, tenant.id), (damaged, tenant.id), (good, tenant.id), (theirs, other_tenant.id)]
 
-    found = await asyncio.gather(*(reads.submit(each) for each in wanted), return_exceptions=True)
+    found = await asyncio.gather(*(read(*each) for each in wanted), return_exceptions=True)
 
     assert [each.code if isinstance(each, JobUnreadable) else each and each.id for each in found] == [  # type: ignore[union-attr]
         "job_unreadable", "job_unreadable", good, theirs,
@@ -209,7 +211,7 @@ async def test_what_was_just_submitted_reads_as_it_was_answered(api_runtime: Api
     answered = await asyncio.gather(*(jobs.submit(api_runtime.jobs, tenant.id, **each) for each in given))
 
     for job in answered:
-        assert await api_runtime.jobs.group_commit.reads.submit((job.id, tenant.id)) == job
+        assert await api_runtime.jobs.group_commit.read(job.id, tenant.id) == job
 
 
 async def test_all_that_one_request_reads_is_of_one_moment(database: Database, tenant: Tenant) -> None:
@@ -218,4 +220,4 @@ async def test_all_that_one_request_reads_is_of_one_moment(database: Database, t
         before = await queries.list_jobs(session, tenant.id, EVERYTHING, before=None, limit=10)
         await insert(database, tenant)
         after = await queries.list_jobs(session, tenant.id, EVERYTHING, before=None, limit=10)
-    assert [job.id for job in before] == [job.id for job in after] == [job_id]
+    assert [job.id for job in before.items] == [job.id for job in after.items] == [job_id]

@@ -1,4 +1,4 @@
-"""PostgreSQL is the truth and Redis a doorbell: whatever stands in Redis, or nothing, what is due is rung again."""
+"""PostgreSQL is the truth and Redis a hint: whatever stands in Redis, or nothing, what is due is enqueued again."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,8 +16,8 @@ from core.jobs.cancel import cancel_jobs
 from core.jobs.reconcile import Reconciler
 from core.queue.claims import open_claims
 from core.queue.connect import connect
+from core.queue.enqueue import open_enqueuer
 from core.queue.keys import IN_PROGRESS, Lane, delivery_member, job_member
-from core.queue.ring import open_ring
 from core.runtime import ApiRuntime, WorkerRuntime
 from core.settings import RedisSettings
 from tests.conftest import OwnerPool
@@ -29,7 +29,7 @@ from tests.support.waiting import eventually
 @pytest.fixture
 async def reconciler(worker_runtime: WorkerRuntime) -> Reconciler:
     """Of a Redis that has its memory."""
-    await worker_runtime.jobs.ring.mark_epoch()
+    await worker_runtime.jobs.enqueuer.mark_epoch()
     return Reconciler(worker_runtime.jobs)
 
 
@@ -38,14 +38,14 @@ async def members(worker: WorkerRuntime, lane: Lane = Lane.STANDARD) -> set[str]
 
 
 async def submit(api: ApiRuntime, worker: WorkerRuntime, tenant: Tenant, count: int = 1, **changes: Any) -> list[JobId]:
-    """Jobs that have been rung for."""
+    """Jobs that have been enqueued."""
     made = [(await jobs.submit(api.jobs, tenant.id, **changes)).id for _ in range(count)]
     lane = Lane(str(changes.get("priority", "standard")))
 
-    async def all_rung() -> bool:
+    async def all_enqueued() -> bool:
         return {job_member(job_id) for job_id in made} <= await members(worker, lane)
 
-    await eventually(all_rung, what="the submits have rung")
+    await eventually(all_enqueued, what="the submits are enqueued")
     return made
 
 
@@ -57,7 +57,7 @@ def shown(job_ids: Sequence[JobId]) -> set[str]:
     return {job_member(job_id) for job_id in job_ids}
 
 
-async def test_what_redis_knows_is_not_rung_again(
+async def test_what_redis_knows_is_not_enqueued_again(
     api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, reconciler: Reconciler
 ) -> None:
     await submit(api_runtime, worker_runtime, tenant, 3)
@@ -66,7 +66,7 @@ async def test_what_redis_knows_is_not_rung_again(
 
 
 @pytest.mark.parametrize("priority", Priority, ids=lambda each: each.value)
-async def test_what_redis_forgot_is_rung_in_its_lane(
+async def test_what_redis_forgot_is_enqueued_in_its_lane(
     api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, reconciler: Reconciler, priority: Priority
 ) -> None:
     made = await submit(api_runtime, worker_runtime, tenant, 3, priority=priority)
@@ -78,19 +78,19 @@ async def test_what_redis_forgot_is_rung_in_its_lane(
     assert await reconciler.reconcile() == 0
 
 
-async def test_only_what_is_due_and_queued_is_rung(
+async def test_only_what_is_due_and_queued_is_enqueued(
     api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, reconciler: Reconciler
 ) -> None:
     (later,) = await submit(api_runtime, worker_runtime, tenant, run_at=datetime.now(UTC) + timedelta(hours=1))
     running, cancelled = await submit(api_runtime, worker_runtime, tenant, 2)
-    await worker_runtime.jobs.group_commit.claims.submit(running)
+    await worker_runtime.jobs.group_commit.claim(running)
     await cancel_jobs(api_runtime.jobs, tenant.id, [cancelled])
     await forget(worker_runtime, later, running, cancelled)
 
     assert await reconciler.reconcile() == 0
 
 
-async def test_webhooks_that_are_due_are_rung_too(
+async def test_webhooks_that_are_due_are_enqueued_too(
     worker_runtime: WorkerRuntime, tenant: Tenant, reconciler: Reconciler, owner: OwnerPool
 ) -> None:
     add = (
@@ -121,10 +121,10 @@ async def test_a_backlog_is_compared_window_by_window_and_then_from_the_start(
         monkeypatch.setattr(reconcile, heads, 0)
     monkeypatch.setattr(reconcile, "_WINDOWS_A_SWEEP", windows)
 
-    rung = [await reconciler.reconcile() for _ in range(4)]
+    enqueued = [await reconciler.reconcile() for _ in range(4)]
 
-    assert sum(rung) == 11
-    assert max(rung) == min(3 * windows, 11)
+    assert sum(enqueued) == 11
+    assert max(enqueued) == min(3 * windows, 11)
     assert await members(worker_runtime) == shown(made)
     # Round again: what is forgotten behind its back is found at the next pass.
     await forget(worker_runtime, made[0])
@@ -151,7 +151,7 @@ async def test_a_redis_that_lost_its_memory_gets_the_whole_backlog_at_once(
     assert await worker_runtime.redis.exists(worker_runtime.keys.epoch)
 
 
-async def test_a_job_that_redis_put_off_is_rung_again(
+async def test_a_job_that_redis_put_off_is_enqueued_again(
     api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, reconciler: Reconciler
 ) -> None:
     """A score that says 'next year' for a job that is due would otherwise hide it for a year."""
@@ -174,7 +174,7 @@ async def test_a_job_that_nobody_holds_in_truth_is_claimed_again(
 
     async def claimed() -> str | None:
         await worker_runtime.redis.zadd(lane, {member: 0})
-        acquired, *_ = await claims.claim([1])
+        acquired = (await claims.claim([1])).acquired
         return acquired[0].member if acquired else None
 
     assert await claimed() is None
@@ -183,8 +183,8 @@ async def test_a_job_that_nobody_holds_in_truth_is_claimed_again(
 
 async def test_without_redis_it_says_so(worker_runtime: WorkerRuntime) -> None:
     nowhere = connect(RedisSettings.model_validate({"url": "redis://127.0.0.1:1/0"}))
-    ring = open_ring(nowhere, worker_runtime.keys, 1.0)
+    enqueuer = open_enqueuer(nowhere, worker_runtime.keys, 1.0)
 
     with pytest.raises((RedisError, OSError)):
-        await Reconciler(replace(worker_runtime.jobs, ring=ring)).reconcile()
+        await Reconciler(replace(worker_runtime.jobs, enqueuer=enqueuer)).reconcile()
     await nowhere.aclose(close_connection_pool=True)

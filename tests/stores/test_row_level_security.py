@@ -13,14 +13,14 @@ from sqlalchemy.exc import DBAPIError
 from core.access.tenants import list_keys, revoke_key
 from core.db.engine import APP_ROLE, Database, open_database
 from core.db.sealed import make_sealer
-from core.db.session import NoTenant, hot_transaction, reading, transaction
+from core.db.session import Connection, NoTenant, hot_transaction, reading, transaction
 from core.db.tables import TENANT_TABLES
 from core.domain import transitions
 from core.domain.errors import Gone, NotFound
 from core.domain.ids import JobId, TenantId, new_uuid
 from core.jobs import queries, store
 from core.jobs.queries import JobFilter
-from core.jobs.records import Change
+from core.jobs.records import Change, JobKey, Run
 from core.runtime import ApiRuntime
 from core.settings import DatabaseSettings
 from tests.conftest import OwnerPool
@@ -50,10 +50,11 @@ INSERT INTO webhook_recoveries (id, tenant_id, endpoint_id, since, until, status
 async def seeded(owner: OwnerPool, tenant: Tenant, other_tenant: Tenant) -> dict[TenantId, UUID]:
     """A row of each tenant's in every table; tenant → the id of its rows."""
     made = {tenant.id: new_uuid(), other_tenant.id: new_uuid()}
-    for tenant_id, row_id in made.items():
-        for statement in SEED.split(";")[:-1]:
-            given = [each for number, each in ((1, row_id), (2, tenant_id)) if f"${number}" in statement]
-            await owner.execute(statement, *given)
+    async with owner.acquire() as connection, connection.transaction():
+        for tenant_id, row_id in made.items():
+            for statement in SEED.split(";")[:-1]:
+                given = [each for number, each in ((1, row_id), (2, tenant_id)) if f"${number}" in statement]
+                await connection.execute(statement, *given)
     return made
 
 
@@ -73,31 +74,30 @@ async def by_driver(database: Database, tenant_id: TenantId, query: str) -> list
 
 Ask = Callable[[Database, TenantId, str], Awaitable[list[UUID]]]
 each_way = pytest.mark.parametrize("ask", [by_session, by_driver])
-each_table = pytest.mark.parametrize("table", TABLES)
 
 
 @each_way
-@each_table
 async def test_a_query_without_where_sees_the_tenants_own_rows_alone(
-    database: Database, tenant: Tenant, other_tenant: Tenant, table: str, ask: Ask
+    database: Database, tenant: Tenant, other_tenant: Tenant, ask: Ask
 ) -> None:
     for each in (tenant, other_tenant):
-        assert await ask(database, each.id, f"SELECT {column(table)} FROM {table}") == [each.id]
+        seen = {table: await ask(database, each.id, f"SELECT {column(table)} FROM {table}") for table in TABLES}
+        assert seen == {table: [each.id] for table in TABLES}
 
 
-@each_table
 async def test_a_batch_sees_the_tenants_that_are_in_it(
-    database: Database, tenant: Tenant, other_tenant: Tenant, owner: OwnerPool, table: str
+    database: Database, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    query = f"SELECT {column(table)} FROM {table}"
-
-    async def seen(tenant_ids: Collection[UUID] | None, database: Database = database) -> set[UUID]:
+    async def seen(tenant_ids: Collection[UUID]) -> dict[str, set[UUID]]:
         async with hot_transaction(database, tenant_ids) as connection:
-            return {row[0] for row in await connection.fetch(query)}
+            return {
+                table: {row[0] for row in await connection.fetch(f"SELECT {column(table)} FROM {table}")}
+                for table in TABLES
+            }
 
-    assert await seen([tenant.id, other_tenant.id, tenant.id]) == {tenant.id, other_tenant.id}
-    assert await seen([other_tenant.id]) == {other_tenant.id}
-    assert await seen([]) == set()
+    both = [tenant.id, other_tenant.id, tenant.id]
+    for tenant_ids in (both, [other_tenant.id], []):
+        assert await seen(tenant_ids) == {table: set(tenant_ids) for table in TABLES}
 
 
 async def test_the_fleet_sees_everybody(fleet: Database, tenant: Tenant, other_tenant: Tenant) -> None:
@@ -115,20 +115,21 @@ async def test_a_fleet_that_names_a_tenant_still_sees_everybody_so_its_queries_s
     assert count == 2
 
 
-@each_table
 async def test_without_a_tenant_there_is_nothing_on_a_fresh_and_on_a_used_connection(
-    database: Database, tenant: Tenant, table: str
+    database: Database, tenant: Tenant
 ) -> None:
-    query = f"SELECT * FROM {table}"
+    async def counts(connection: Connection) -> dict[str, int]:
+        return {table: len(await connection.fetch(f"SELECT * FROM {table}")) for table in TABLES}
+
     async with database.pool.acquire() as connection:
-        assert await connection.fetch(query) == []
+        assert await counts(connection) == dict.fromkeys(TABLES, 0)
         async with connection.transaction():
             await connection.execute("SELECT set_config('app.tenant_id', $1, true)", str(tenant.id))
             await connection.execute("SELECT set_config('app.tenant_ids', $1, true)", f"{{{tenant.id}}}")
             await connection.execute("SELECT set_config('app.key_id', 'x', true)")
-            assert len(await connection.fetch(query)) == 1
+            assert await counts(connection) == dict.fromkeys(TABLES, 1)
         # The settings are '' now, not NULL: still nothing, and no error.
-        assert await connection.fetch(query) == []
+        assert await counts(connection) == dict.fromkeys(TABLES, 0)
 
 
 async def test_nobody_in_particular_is_refused_before_the_database_is_asked(database: Database) -> None:
@@ -155,39 +156,44 @@ async def test_no_connection_carries_a_tenant_to_its_next_borrower(database: Dat
     assert all(value in (None, "") for row in held for value in row)
 
 
-@each_table
 async def test_a_change_without_where_changes_the_tenants_own_rows_alone(
-    database: Database, owner: OwnerPool, tenant: Tenant, other_tenant: Tenant, table: str
+    database: Database, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    async with hot_transaction(database, [tenant.id]) as connection:
-        assert await connection.execute(f"UPDATE {table} SET {column(table)} = {column(table)}") == "UPDATE 1"
-        assert await connection.execute(f"DELETE FROM {table}") == "DELETE 1"
+    for table in TABLES:
+        async with hot_transaction(database, [tenant.id]) as connection:
+            await connection.execute("SAVEPOINT before")
+            assert await connection.execute(f"UPDATE {table} SET {column(table)} = {column(table)}") == "UPDATE 1"
+            assert await connection.execute(f"DELETE FROM {table}") == "DELETE 1"
+            await connection.execute("SET LOCAL app.fleet = 'on'")
+            left = await connection.fetch(f"SELECT {column(table)} FROM {table}")
+            assert [row[0] for row in left] == [other_tenant.id], table
+            # The next table has all its rows again: deleting a tenant or a job deletes what belongs to it.
+            await connection.execute("ROLLBACK TO before")
 
-    assert [row[0] for row in await owner.fetch(f"SELECT {column(table)} FROM {table}")] == [other_tenant.id]
 
-
-@each_table
 async def test_nothing_can_be_written_for_somebody_else(
-    database: Database, owner: OwnerPool, tenant: Tenant, other_tenant: Tenant, table: str
+    database: Database, owner: OwnerPool, tenant: Tenant, other_tenant: Tenant
 ) -> None:
-    columns = ", ".join(
-        row["name"]
-        for row in await owner.fetch(
-            "SELECT column_name::text AS name FROM information_schema.columns"
-            " WHERE table_name = $1 AND is_generated = 'NEVER'",
-            table,
+    for table in TABLES:
+        columns = ", ".join(
+            row["name"]
+            for row in await owner.fetch(
+                "SELECT column_name::text AS name FROM information_schema.columns"
+                " WHERE table_name = $1 AND is_generated = 'NEVER'",
+                table,
+            )
         )
-    )
-    copy = f"""
-        INSERT INTO {table} ({columns}) SELECT {columns}
-        FROM (
-            SELECT (jsonb_populate_record(own, jsonb_build_object('{column(table)}', $1::uuid))).* FROM {table} AS own
-        ) AS theirs
-    """
-    for statement in (copy, f"UPDATE {table} SET {column(table)} = $1"):
-        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
-            async with hot_transaction(database, [tenant.id]) as connection:
-                await connection.execute(statement, new_uuid() if table == "tenants" else other_tenant.id)
+        copy = f"""
+            INSERT INTO {table} ({columns}) SELECT {columns}
+            FROM (
+                SELECT (jsonb_populate_record(own, jsonb_build_object('{column(table)}', $1::uuid))).*
+                FROM {table} AS own
+            ) AS theirs
+        """
+        for statement in (copy, f"UPDATE {table} SET {column(table)} = $1"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+                async with hot_transaction(database, [tenant.id]) as connection:
+                    await connection.execute(statement, new_uuid() if table == "tenants" else other_tenant.id)
 
 
 async def test_sessions_are_refused_alike(database: Database, tenant: Tenant, other_tenant: Tenant) -> None:
@@ -250,19 +256,19 @@ async def test_the_callers_queries_name_their_tenant_and_do_not_need_the_net(
     mine, theirs = JobId(seeded[tenant.id]), JobId(seeded[other_tenant.id])
     async with reading(fleet, None) as session:
         for listed in (
-            [job.id for job in await queries.list_jobs(session, tenant.id, JobFilter(), before=None, limit=9)],
+            [job.id for job in (await queries.list_jobs(session, tenant.id, JobFilter(), before=None, limit=9)).items],
             await queries.list_ids(session, tenant.id, JobFilter(), before=None, limit=9),
         ):
             assert listed == [mine]
         assert isinstance(await queries.why_missing(session, tenant.id, theirs), NotFound)
         assert isinstance(await queries.why_missing(session, tenant.id, mine), Gone)
     async with hot_transaction(fleet, None) as connection:
-        assert await queries.get_many(connection, make_sealer(None), [(theirs, tenant.id)]) == [None]
+        assert await queries.get_many(connection, make_sealer(None), [JobKey(theirs, tenant.id)]) == [None]
         assert set(await store.hold(connection, tenant.id, [mine, theirs])) == {mine}
-        assert await store.delete(connection, [(theirs, tenant.id)]) == 0
+        assert await store.delete(connection, [JobKey(theirs, tenant.id)]) == 0
         cancel = Change(theirs, tenant.id, transitions.cancel())
         assert await store.apply(connection, [cancel]) == [None]
-        assert await store.mark_called(connection, [(theirs, tenant.id, 1)]) == [False]
+        assert await store.mark_called(connection, [Run(theirs, tenant.id, 1)]) == [False]
     assert [row.tenant_id for row in await list_keys(fleet, tenant.id)] == [tenant.id]
     with pytest.raises(NotFound):
         await revoke_key(fleet, tenant.id, other_tenant.key.split("_")[2])

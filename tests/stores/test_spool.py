@@ -12,6 +12,7 @@ from core.domain import transitions
 from core.domain.ids import TenantId, new_job_id, new_uuid
 from core.domain.inference import Usage
 from core.domain.job_state import JobState
+from core.domain.run_again import DONE
 from core.jobs.cancel import cancel_jobs
 from core.jobs.finish import finish_job
 from core.jobs.records import ClaimedJob
@@ -31,7 +32,7 @@ ANSWER = jobs.answer("an answer", usage=Usage(input_tokens=1, cached_tokens=2))
 @pytest.fixture
 async def claimed(api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant) -> ClaimedJob:
     job = await jobs.submit(api_runtime.jobs, tenant.id)
-    claimed = await worker_runtime.jobs.group_commit.claims.submit(job.id)
+    claimed = await worker_runtime.jobs.group_commit.claim(job.id)
     assert isinstance(claimed, ClaimedJob)
     return claimed
 
@@ -116,7 +117,7 @@ async def test_an_answer_is_spooled_while_its_write_waits_and_dropped_once_it_is
         await lock.rollback()
     await finishing
 
-    job = await api_runtime.jobs.group_commit.reads.submit((claimed.id, tenant.id))
+    job = await api_runtime.jobs.group_commit.read(claimed.id, tenant.id)
     assert job is not None
     assert job.state is JobState.SUCCEEDED
     assert await worker_runtime.jobs.spool.take(claimed) is None
@@ -127,9 +128,9 @@ async def test_an_answer_that_postgresql_refuses_fails_the_job_and_says_so(
 ) -> None:
     unstorable = jobs.answer(provider_request_id="a\x00b")
 
-    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(unstorable)) is None
+    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(unstorable)) == DONE
 
-    job = await api_runtime.jobs.group_commit.reads.submit((claimed.id, tenant.id))
+    job = await api_runtime.jobs.group_commit.read(claimed.id, tenant.id)
     assert job is not None
     assert (job.state, job.error_code, job.output) == (JobState.FAILED, "answer_not_storable", None)
     assert job.attempts[0].outcome == "failed"
@@ -140,5 +141,5 @@ async def test_a_run_that_was_superseded_keeps_nothing(
 ) -> None:
     await cancel_jobs(api_runtime.jobs, tenant.id, [claimed.id])
 
-    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(ANSWER)) is None
+    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(ANSWER)) == DONE
     assert await worker_runtime.jobs.spool.take(claimed) is None

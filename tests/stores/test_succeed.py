@@ -11,9 +11,10 @@ from core.db.session import hot_transaction
 from core.domain import transitions
 from core.domain.ids import JobId, LeaseToken, new_uuid
 from core.domain.inference import Usage
+from core.domain.run_again import DONE
 from core.jobs import store
 from core.jobs.finish import finish_job
-from core.jobs.records import Applied, Change, ClaimedJob
+from core.jobs.records import Applied, Change, ClaimedJob, Run
 from core.runtime import ApiRuntime, WorkerRuntime
 from tests.conftest import OwnerPool
 from tests.stores.conftest import Rows
@@ -34,7 +35,7 @@ async def start(fleet: Database, tenant: Tenant, *, called: bool = True) -> Clai
         job_id = await jobs.insert(connection, tenant.id)
         (claimed,) = await jobs.claim(connection, [job_id])
         if called:
-            await store.mark_called(connection, [(job_id, tenant.id, 1)])
+            await store.mark_called(connection, [Run(job_id, tenant.id, 1)])
     return claimed
 
 
@@ -103,12 +104,12 @@ async def test_who_began_to_listen_during_the_run_hears_of_its_end(
     api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, owner: OwnerPool, rows: Rows
 ) -> None:
     job_id = (await jobs.submit(api_runtime.jobs, tenant.id)).id
-    claimed = await worker_runtime.jobs.group_commit.claims.submit(job_id)
+    claimed = await worker_runtime.jobs.group_commit.claim(job_id)
     assert isinstance(claimed, ClaimedJob)
     assert not claimed.has_listeners
     await owner.execute(ENDPOINT, tenant.id)
 
-    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(jobs.answer())) is None
+    assert await finish_job(worker_runtime.jobs, claimed, transitions.succeed(jobs.answer())) == DONE
 
     (delivery,) = await rows.deliveries(job_id)
     assert delivery["event_type"] == "job.succeeded"
@@ -119,7 +120,7 @@ async def test_the_claim_says_whether_somebody_listens(
 ) -> None:
     async def listeners(**changes: Any) -> bool:
         job_id = (await jobs.submit(api_runtime.jobs, tenant.id, **changes)).id
-        claimed = await worker_runtime.jobs.group_commit.claims.submit(job_id)
+        claimed = await worker_runtime.jobs.group_commit.claim(job_id)
         assert isinstance(claimed, ClaimedJob)
         return claimed.has_listeners
 

@@ -9,7 +9,7 @@ from core.domain import transitions
 from core.domain.ids import JobId
 from core.jobs import sweep
 from core.jobs.finish import finish_job
-from core.jobs.records import ClaimedJob
+from core.jobs.records import ClaimedJob, Run
 from core.jobs.sweep import declare_dead, expire_jobs, rescue_jobs
 from core.queue.keys import Lane, job_member
 from core.runtime import ApiRuntime, WorkerRuntime
@@ -28,18 +28,18 @@ async def start(
 ) -> ClaimedJob:
     """A job that a worker runs; `called` says whether its call has gone out."""
     job = await jobs.submit(api.jobs, tenant.id, **changes)
-    claimed = await worker.jobs.group_commit.claims.submit(job.id)
+    claimed = await worker.jobs.group_commit.claim(job.id)
     assert isinstance(claimed, ClaimedJob)
     if called:
-        assert await worker.jobs.group_commit.calls.submit((job.id, tenant.id, claimed.run_no))
+        assert await worker.jobs.group_commit.mark_called(Run(job.id, tenant.id, claimed.run_no))
     return claimed
 
 
-async def rung(worker: WorkerRuntime, job_id: JobId, lane: Lane = Lane.STANDARD) -> bool:
+async def enqueued(worker: WorkerRuntime, job_id: JobId, lane: Lane = Lane.STANDARD) -> bool:
     return await worker.redis.zscore(worker.keys.lane(lane), job_member(job_id)) is not None
 
 
-async def test_a_dead_workers_job_goes_back_to_the_queue_and_is_rung(
+async def test_a_dead_workers_job_goes_back_to_the_queue_and_is_enqueued(
     api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant, owner: OwnerPool, rows: Rows
 ) -> None:
     job = await start(api_runtime, worker_runtime, tenant)
@@ -54,8 +54,8 @@ async def test_a_dead_workers_job_goes_back_to_the_queue_and_is_rung(
     (attempt,) = await rows.attempts(job.id)
     assert (attempt["outcome"], attempt["error_code"], attempt["billed"]) == ("unknown", "worker_lost", "maybe")
     assert (await rows.job(alive.id))["state"] == "running"
-    await eventually(lambda: rung(worker_runtime, job.id), what="the job is rung")
-    assert not await rung(worker_runtime, alive.id)
+    await eventually(lambda: enqueued(worker_runtime, job.id), what="the job is enqueued")
+    assert not await enqueued(worker_runtime, alive.id)
     assert await rescue_jobs(worker_runtime.jobs) == 0
 
 
@@ -65,10 +65,10 @@ async def test_a_job_that_loses_two_workers_fails_and_says_so(
     job = await start(api_runtime, worker_runtime, tenant, **HOOK)
     await lose_worker(owner, job.id)
     await rescue_jobs(worker_runtime.jobs)
-    second = await worker_runtime.jobs.group_commit.claims.submit(job.id)
+    second = await worker_runtime.jobs.group_commit.claim(job.id)
     assert isinstance(second, ClaimedJob)
     assert (second.run_no, second.follows_lost_run) == (2, True)
-    await worker_runtime.jobs.group_commit.calls.submit((job.id, tenant.id, 2))
+    await worker_runtime.jobs.group_commit.mark_called(Run(job.id, tenant.id, 2))
     await lose_worker(owner, job.id)
 
     assert await rescue_jobs(worker_runtime.jobs) == 1
@@ -89,7 +89,7 @@ async def test_a_job_whose_call_had_not_gone_out_pays_nothing_for_its_worker(
         assert await rescue_jobs(worker_runtime.jobs) == 1
         row = await rows.job(job.id)
         assert (row["state"], row["worker_losses"], row["attempts_used"]) == ("queued", 0, 0)
-        again = await worker_runtime.jobs.group_commit.claims.submit(job.id)
+        again = await worker_runtime.jobs.group_commit.claim(job.id)
         assert isinstance(again, ClaimedJob)
         assert (again.run_no, again.attempts_used) == (run_no + 1, 1)
     assert {attempt["billed"] for attempt in await rows.attempts(job.id)} == {"no"}
@@ -102,7 +102,7 @@ async def test_a_job_that_kills_every_worker_before_its_call_is_no_bystander_for
     for _ in range(sweep._MAX_BYSTANDER_LOSSES + 2):
         await lose_worker(owner, job.id)
         await rescue_jobs(worker_runtime.jobs)
-        await worker_runtime.jobs.group_commit.claims.submit(job.id)
+        await worker_runtime.jobs.group_commit.claim(job.id)
 
     assert (await rows.job(job.id))["state"] == "failed"
 
@@ -142,7 +142,7 @@ async def test_a_job_whose_deadline_passed_expires(
     await jobs.submit(api_runtime.jobs, tenant.id, deadline_seconds=60.0)
     await jobs.submit(api_runtime.jobs, tenant.id)
     if running:
-        await worker_runtime.jobs.group_commit.claims.submit(late.id)
+        await worker_runtime.jobs.group_commit.claim(late.id)
     await owner.execute("UPDATE jobs SET deadline_at = now() WHERE id = $1", late.id)
 
     assert await expire_jobs(worker_runtime.jobs) == 1

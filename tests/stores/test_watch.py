@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import pytest
 
-from core.db.batching import Batcher
 from core.domain.ids import JobId, TenantId, new_job_id, show_job
 from core.domain.job_state import JobState
 from core.jobs import watch
 from core.jobs.cancel import cancel_jobs
-from core.jobs.group_commit import Wanted
+from core.jobs.group_commit import GroupCommit
 from core.jobs.records import JobRecord
 from core.jobs.watch import Watch
 from core.runtime import ApiRuntime
@@ -35,7 +34,7 @@ async def started(
     waiters = [asyncio.create_task(api.watch.until_ended(job_id, tenant.id, 50)) for _ in range(count)]
     await eventually(lambda: len(api.watch._waiting.get(job_id, ())) == count)
     await eventually(lambda: api.database.pool.get_idle_size() == api.database.pool.get_size())
-    await api.jobs.group_commit.reads.submit((job_id, tenant.id))
+    await api.jobs.group_commit.read(job_id, tenant.id)
     return waiters
 
 
@@ -83,16 +82,15 @@ class Reads:
     after: Callable[[JobId, TenantId], Awaitable[None]] | None = None
     count: int = 0
 
-    async def submit(self, wanted: Wanted) -> JobRecord | None:
-        found = await self.api.jobs.group_commit.reads.submit(wanted)
+    async def read(self, job_id: JobId, tenant_id: TenantId) -> JobRecord | None:
+        found = await self.api.jobs.group_commit.read(job_id, tenant_id)
         self.count += 1
         if self.after is not None:
-            await self.after(*wanted)
+            await self.after(job_id, tenant_id)
         return found
 
     def watch(self) -> Watch:
-        reads = cast(Batcher[Wanted, JobRecord | None], self)
-        return Watch(replace(self.api.jobs.group_commit, reads=reads))
+        return Watch(cast(GroupCommit, self))
 
 
 async def test_a_change_during_the_look_is_not_missed(
@@ -126,7 +124,7 @@ async def test_a_change_that_is_no_end_costs_one_look_and_is_waited_through(
     for looks in (1, 2, 3):
         await looked(looks)
         # As long as a look takes; another one would be counted.
-        await api_runtime.jobs.group_commit.reads.submit((waiting.id, tenant.id))
+        await api_runtime.jobs.group_commit.read(waiting.id, tenant.id)
         assert reads.count == looks
         watching.changed(show_job(waiting.id))
     assert not waiter.done()

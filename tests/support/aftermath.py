@@ -12,14 +12,14 @@ import asyncpg
 
 from core.domain.ids import JobId
 from core.domain.job_state import Priority
-from core.queue.connect import RedisClient, connect
+from core.queue.connect import RedisClient
 from core.queue.keys import IN_PROGRESS, PAYLOAD, Keys, Lane, job_member, lane_of
-from core.settings import Settings
+from tests.support.invariants import keys_without_end
 
-# A ring is not waited for by who submits: it may still be on its way.
-_RING_SECONDS: Final = 2.0
+# A submit does not wait for its enqueue, which may still be on its way.
+_ENQUEUE_SECONDS: Final = 2.0
 _PAUSE_SECONDS: Final = 0.05
-# What is not due yet has its place in PostgreSQL alone: the sweep rings for it in time.
+# What is not due yet has its place in PostgreSQL alone: the sweep enqueues it in time.
 _ROWS: Final = """
 SELECT id, state, priority FROM jobs
 WHERE state = 'queued' AND run_at <= now() OR state = 'running' AND NOT EXISTS (
@@ -28,47 +28,42 @@ WHERE state = 'queued' AND run_at <= now() OR state = 'running' AND NOT EXISTS (
 )
 ORDER BY id
 """
+_EMPTY: Final = """
+for i = 2, #KEYS do
+    for _, member in ipairs(redis.call('ZRANGE', KEYS[i], 0, -1)) do
+        redis.call('DEL', ARGV[1] .. member, ARGV[2] .. member)
+    end
+end
+redis.call('DEL', unpack(KEYS))
+"""
 
 
-async def aftermath(owner: "asyncpg.Pool[asyncpg.Record]", used: Sequence[Settings]) -> list[str]:
-    """Every problem in words. `used` are the settings whose Redis may have the jobs."""
-    clients = [(connect(settings.redis), Keys(settings.redis.prefix)) for settings in used]
-    try:
-        left = await _nobodys_jobs(owner, clients)
-        for _ in range(int(_RING_SECONDS / _PAUSE_SECONDS)):
-            if not left:
-                break
-            await asyncio.sleep(_PAUSE_SECONDS)
-            left = await _nobodys_jobs(owner, clients)
-        return left + [problem for client in clients for problem in await _keys_for_ever(*client)]
-    finally:
-        for redis, _ in clients:
-            await redis.aclose(close_connection_pool=True)
+async def aftermath(owner: "asyncpg.Pool[asyncpg.Record]", redis: RedisClient, used: Sequence[Keys]) -> list[str]:
+    """Every problem in words. `used` are the keys under which the jobs may wait."""
+    left = await _nobodys_jobs(owner, redis, used)
+    for _ in range(int(_ENQUEUE_SECONDS / _PAUSE_SECONDS)):
+        if not left:
+            break
+        await asyncio.sleep(_PAUSE_SECONDS)
+        left = await _nobodys_jobs(owner, redis, used)
+    return left + [f"{name} has no TTL" for keys in used for name in sorted(await keys_without_end(redis, keys))]
 
 
-async def _nobodys_jobs(
-    owner: "asyncpg.Pool[asyncpg.Record]", clients: Collection[tuple[RedisClient, Keys]]
-) -> list[str]:
+async def empty_queue(redis: RedisClient, keys: Keys) -> None:
+    """Forgets what waits and what is held in its lanes."""
+    await redis.register_script(_EMPTY)(
+        keys=[keys.epoch, *(keys.lane(lane) for lane in Lane)], args=[PAYLOAD, IN_PROGRESS]
+    )
+
+
+async def _nobodys_jobs(owner: "asyncpg.Pool[asyncpg.Record]", redis: RedisClient, used: Collection[Keys]) -> list[str]:
     """Jobs that have not ended, and have neither a live lease nor a place in the queue."""
     found = []
     for row in await owner.fetch(_ROWS):
         member, lane = job_member(JobId(row["id"])), lane_of(Priority(row["priority"]))
-        places = [await redis.zscore(keys.lane(lane), member) for redis, keys in clients]
+        places = [await redis.zscore(keys.lane(lane), member) for keys in used]
         if row["state"] == "running":
             found.append(f"{member} is running, and its worker is dead")
         elif all(place is None for place in places):
             found.append(f"{member} is queued, and has no place in {lane}")
     return found
-
-
-async def _keys_for_ever(redis: RedisClient, keys: Keys) -> list[str]:
-    """Keys without a TTL, but for those that core/queue/keys.py says have none."""
-    documented = {keys.epoch.encode(), *(keys.lane(lane).encode() for lane in Lane)}
-    members = [member for lane in Lane for member in await redis.zrange(keys.lane(lane), 0, -1)]
-    names = [name async for name in redis.scan_iter(match=f"{keys.prefix}:*", count=1000)]
-    names += [prefix.encode() + member for member in members for prefix in (PAYLOAD, IN_PROGRESS)]
-    return [
-        f"{name.decode(errors='replace')} has no TTL"
-        for name in names
-        if name not in documented and await redis.pttl(name) == -1
-    ]

@@ -65,7 +65,8 @@ def new_job(tenant_id: TenantId, **changes: Any) -> NewJob:
         "idempotency_key": None,
         "fingerprint": None,
     }
-    return NewJob(**(given | changes))
+    given |= changes
+    return NewJob(**(given | {"webhook_events": " ".join(given["webhook_events"]) or None}))
 
 
 async def insert(connection: Connection, tenant_id: TenantId, **changes: Any) -> JobId:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.webhooks.addresses import Network, is_allowed
+from core.webhooks.egress.addresses import Network, is_allowed
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.215.14", "172.15.255.255", "172.32.0.1", "100.63.255.255", "100.128.0.1",
           "192.167.255.255", "169.253.255.255", "11.0.0.1", "223.255.255.255",

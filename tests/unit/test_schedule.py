@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.webhooks.schedule import MAX_ATTEMPTS, next_wait
+from core.webhooks.deliveries.schedule import MAX_ATTEMPTS, next_wait
 
 MINUTE, HOUR = 60, 3600
 # After attempt n, in seconds.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from core.access.webhook_secrets import new_secret
-from core.webhooks.signing import sign
+from core.webhooks.egress.signing import sign
 
 BODY = b'{"type":"job.succeeded","data":{"text":"gr\xc3\xbc\xc3\x9fe \xf0\x9f\x98\x80"}}'
 

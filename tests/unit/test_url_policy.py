@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from core.domain.errors import InvalidParameter
 from core.settings import WebhookSettings
-from core.webhooks.url_policy import check_url
+from core.webhooks.egress.url_policy import check_url
 
 STRICT = WebhookSettings()
 OPENED = WebhookSettings.model_validate({"allow_http": True, "allow_cidrs": ["127.0.0.0/8", "::1/128"]})

@@ -7,9 +7,10 @@ import httpx2
 import openai
 import pytest
 
-from core.settings import Settings
-from tests.conftest import MakeSettings
+from core.settings import DatabaseSettings, Settings
+from tests.conftest import settings_of
 from tests.support.processes import RunningApi, RunningWorker, run_worker, serve_api
+from tests.support.servers import Servers
 from tests.support.tenants import Tenant
 
 # Connects on this machine take no time, and a receiver that is not there is known after this.
@@ -22,13 +23,24 @@ LOCAL = {
 }
 
 
-@pytest.fixture
-def settings(make_settings: MakeSettings) -> Settings:
-    return make_settings(webhook=LOCAL, worker={"sweep_seconds": 0.3})
+@pytest.fixture(scope="session")
+async def shared_running(shared_database: DatabaseSettings, servers: Servers) -> AsyncIterator[RunningApi]:
+    """The API of all tests that have no settings of their own."""
+    settings = settings_of(shared_database, servers, webhook=LOCAL, worker={"sweep_seconds": 0.3})
+    async with serve_api(settings) as opened:
+        yield opened
 
 
 @pytest.fixture
-async def running(settings: Settings, stack: AsyncExitStack) -> RunningApi:
+def settings(clean: list[Settings], shared_running: RunningApi) -> Settings:
+    clean.append(shared_running.settings)
+    return shared_running.settings
+
+
+@pytest.fixture
+async def running(settings: Settings, shared_running: RunningApi, stack: AsyncExitStack) -> RunningApi:
+    if settings is shared_running.settings:
+        return shared_running
     return await stack.enter_async_context(serve_api(settings))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx2
 
-from core.webhooks.signing import new_signing_secret
+from core.webhooks.egress.signing import new_signing_secret
 from tests.support.waiting import eventually
 from tests.webhooks.forgeries import FORGERIES, good
 

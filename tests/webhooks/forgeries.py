@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from core.webhooks.signing import new_signing_secret, sign
+from core.webhooks.egress.signing import new_signing_secret, sign
 
 BODY = b'{"id":"evt_1","type":"webhook.ping","data":{"id":"we_1"}}'
 Request = tuple[dict[str, str], bytes]

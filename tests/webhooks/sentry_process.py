@@ -17,7 +17,7 @@ from core.observability.sentry import configure_sentry
 from core.providers.faults import Fault
 from core.providers.openai_compatible import Endpoint, OpenAICompatible
 from core.settings import SentrySettings, WebhookSettings
-from core.webhooks.egress import Egress
+from core.webhooks.egress.post import Egress
 
 
 async def main(dsn: str, webhook_url: str, provider_url: str) -> None:

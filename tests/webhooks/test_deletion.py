@@ -11,18 +11,16 @@ from aiohttp import web
 
 from core.db.session import hot_statement
 from core.domain import transitions
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, new_uuid, parse_job
-from core.domain.job_state import JobState
+from core.domain.ids import parse_job
 from core.jobs import store
 from core.jobs.prune import prune
-from core.jobs.records import Change
+from core.jobs.records import Change, JobKey
 from core.runtime import WorkerRuntime
 from core.settings import RetentionSettings, Settings
-from core.webhooks.endpoints import SETTLED_AT_ONCE
-from core.webhooks.prune import BATCH, GoneEndpoints
-from core.webhooks.settle import settle_endpoints
-from core.webhooks.store import MOST_ATTEMPTS
+from core.webhooks.deliveries.prune import BATCH, GoneEndpoints
+from core.webhooks.deliveries.store import MOST_ATTEMPTS
+from core.webhooks.endpoints.settle import settle_endpoints
+from core.webhooks.endpoints.update import SETTLED_AT_ONCE
 from tests.conftest import MakeSettings, OwnerPool
 from tests.support import jobs
 from tests.support.processes import RunningApi, run_worker
@@ -62,7 +60,7 @@ async def test_the_webhooks_of_a_deleted_job_are_sent(
         assert (await api.delete(f"/v1/jobs/{job_id}")).status_code in (200, 204)
         assert (await api.get(f"/v1/jobs/{job_id}")).status_code == 410
     waiting = (await api.get(f"/v1/jobs/{ids[0]}/deliveries")).json()["data"]
-    assert [each["state"] for each in waiting] == ["pending", "pending"]
+    assert [each["status"] for each in waiting] == ["pending", "pending"]
     worker = await stack.enter_async_context(run_worker(settings))
     await eventually(lambda: len(own.received) == len(registered.received) == 10, what="all were told")
     for receiver in (own, registered):
@@ -72,7 +70,7 @@ async def test_the_webhooks_of_a_deleted_job_are_sent(
     sent = "SELECT count(*) = 20 FROM deliveries WHERE state = 'delivered'"
     await eventually(lambda: owner.fetchval(sent), what="all were recorded")
     assert len((await api.get(f"/v1/jobs/{ids[0]}/deliveries")).json()["data"]) == 2
-    assert (await detail(api, waiting[0]["id"]))["state"] == "delivered"
+    assert (await detail(api, waiting[0]["id"]))["status"] == "delivered"
     # They go with the memory of their job, one that is still to be sent keeps it.
     await owner.execute(
         "UPDATE deliveries SET state = 'pending', delivered_at = NULL, next_attempt_at = now() + interval '1 h'"
@@ -101,7 +99,7 @@ async def test_what_was_sent_goes_with_its_job(worker_runtime: WorkerRuntime, te
     )
     await owner.execute("UPDATE jobs SET state = 'cancelled', finished_at = now() - interval '9 days'")
     async with hot_statement(worker_runtime.database) as connection:
-        assert await store.delete(connection, [(ids[0], tenant.id)]) == 1
+        assert await store.delete(connection, [JobKey(ids[0], tenant.id)]) == 1
     assert await owner.fetchval("SELECT array_agg(job_id) FROM deliveries") == [ids[1]]
     await prune(worker_runtime.jobs, RetentionSettings(failed_days=1))
     assert await owner.fetchval("SELECT count(*) FROM deliveries") == 0
@@ -128,7 +126,7 @@ async def test_a_result_that_went_with_its_job_is_said_to_be_left_out(
 
 async def _tried(api: httpx2.AsyncClient, endpoint: dict[str, Any]) -> list[Any] | None:
     found = (await api.get(f"/v1/webhook_endpoints/{endpoint['id']}/deliveries")).json()["data"]
-    return found if found and found[0]["status"] == 500 else None
+    return found if found and found[0]["http_status"] == 500 else None
 
 
 async def test_nothing_is_sent_for_an_endpoint_that_is_gone(
@@ -195,13 +193,12 @@ async def test_a_jobs_end_does_not_wait_for_who_deletes_an_endpoint(
     async with hot_statement(worker_runtime.database) as connection:
         job_id = await jobs.insert(connection, tenant.id)
         (job,) = await jobs.claim(connection, [job_id])
-    ended = JobEnded(EventId(new_uuid()), job.id, JobState.SUCCEEDED, job.model, 3, datetime.now(UTC))
     change = Change(
-        job.id, tenant.id, transitions.succeed(jobs.answer()), job.run_no, job.lease_token, jobs.UNSEALED_OUTPUT, ended
+        job.id, tenant.id, transitions.succeed(jobs.answer()), job.run_no, job.lease_token, jobs.UNSEALED_OUTPUT
     )
     async with owner.acquire() as deleting, deleting.transaction():
         await deleting.execute("DELETE FROM webhook_endpoints WHERE id = $1", endpoint)
-        applied = await asyncio.wait_for(worker_runtime.jobs.group_commit.changes.submit(change), 5)
+        applied = await asyncio.wait_for(worker_runtime.jobs.group_commit.apply(change), 5)
     assert applied is not None
     (delivery_id,) = applied.delivery_ids
     assert await worker_runtime.deliveries.claims.submit(delivery_id) is None

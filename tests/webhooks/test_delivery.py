@@ -39,7 +39,7 @@ async def _run(api: httpx2.AsyncClient, receiver: Receiver, **fields: object) ->
 async def _delivery(api: httpx2.AsyncClient, job_id: str, state: str) -> dict[str, Any]:
     async def look() -> dict[str, Any] | None:
         webhook = (await api.get(f"/v1/jobs/{job_id}")).json()["webhook"]
-        found = [each for each in webhook["deliveries"] if each["state"] == state]
+        found = [each for each in webhook["deliveries"] if each["status"] == state]
         return found[0] if found else None
 
     return await eventually(look, what=f"the delivery is {state}")
@@ -55,7 +55,7 @@ async def test_a_finished_job_calls_back_once_with_a_good_signature(api: httpx2.
     assert event["data"]["job_id"] == job["id"]
     assert event["data"]["status"] == "succeeded"
     assert event["id"] == receiver.received[0].id
-    assert (delivery["event"], delivery["attempts"], delivery["status"]) == ("job.succeeded", 1, 204)
+    assert (delivery["event"], delivery["attempts"], delivery["http_status"]) == ("job.succeeded", 1, 204)
 
 
 async def test_each_end_has_its_event(api: httpx2.AsyncClient, tenant: Tenant) -> None:
@@ -91,5 +91,5 @@ async def test_a_redirect_is_not_followed(api: httpx2.AsyncClient, tenant: Tenan
         async with receive(tenant.webhook_secret, answer) as receiver:
             job = await _run(api, receiver)
             ended = await _delivery(api, job["id"], "exhausted")
-    assert (ended["status"], ended["error"], ended["attempts"]) == (307, "redirect", 10)
+    assert (ended["http_status"], ended["error"], ended["attempts"]) == (307, "redirect", 10)
     assert target.received == []

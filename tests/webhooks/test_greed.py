@@ -9,20 +9,19 @@ import pytest
 
 from core.db.session import hot_statement
 from core.domain.ids import DeliveryId, TenantId, new_uuid
-from core.jobs.due_deliveries import DeliveryWalk
-from core.jobs.statements import statement
+from core.jobs.due_deliveries import DUE_DELIVERIES, DeliveryWalk
 from core.queue.claims import open_claims
+from core.queue.enqueue import delivery_entry
 from core.queue.keys import Lane, delivery_member
-from core.queue.ring import ring_delivery
 from core.runtime import WorkerRuntime
 from core.settings import WebhookSettings
-from core.webhooks.context import tenant_cap
-from core.webhooks.crowds import Crowds
-from core.webhooks.egress import Egress
-from core.webhooks.exchange import Answered, Crowded
-from core.webhooks.health import MOST_HOSTS, MOST_OF_A_TENANT, Health
-from core.webhooks.records import ClaimedDelivery
-from core.webhooks.store import CLAIM_ALONE
+from core.webhooks.deliveries.context import tenant_cap
+from core.webhooks.deliveries.records import ClaimedDelivery
+from core.webhooks.deliveries.store import CLAIM_ALONE
+from core.webhooks.egress.crowds import Crowds
+from core.webhooks.egress.exchange import Answered, Crowded
+from core.webhooks.egress.health import MOST_HOSTS, MOST_OF_A_TENANT, Health
+from core.webhooks.egress.post import Egress
 from tests.conftest import MakeSettings, MakeTenant, OwnerPool
 from tests.support.nameserver import serve_names
 from tests.support.processes import run_worker, serve_api
@@ -68,10 +67,10 @@ async def test_hanging_receivers_of_one_tenant_do_not_delay_another(
 
 
 async def test_deliveries_take_turns_by_tenant(worker_runtime: WorkerRuntime) -> None:
-    ring, keys = worker_runtime.jobs.ring, worker_runtime.keys
-    await ring.ring_now([ring_delivery(DeliveryId(new_uuid()), A) for _ in range(50)])
+    enqueuer, keys = worker_runtime.jobs.enqueuer, worker_runtime.keys
+    await enqueuer.enqueue_now([delivery_entry(DeliveryId(new_uuid()), A) for _ in range(50)])
     late = DeliveryId(new_uuid())
-    await ring.ring_now([ring_delivery(late, B)])
+    await enqueuer.enqueue_now([delivery_entry(late, B)])
     claims = open_claims(worker_runtime.redis, keys, [Lane.DELIVERIES], 10)
     acquired = (await claims.claim([2])).acquired
     assert delivery_member(late) in {each.member for each in acquired}
@@ -228,10 +227,14 @@ async def test_a_fairness_walk_reads_no_more_than_it_takes(
     """One target with a long backlog is looked at twice, however long it is."""
     await owner.execute(MAKE, tenant.id, ["https://a.example/hook"], 2000)
     async with hot_statement(worker_runtime.database) as connection:
-        rows = await connection.fetch(statement("due_deliveries"), 100, UUID(int=0), 100, [], [], [])
+        rows = await DUE_DELIVERIES.fetch(connection, tenants=100, after_tenant=UUID(int=0), targets=100)
     (row,) = rows
     assert (row["looked_at"], len(row["delivery_ids"])) == (1, 2)
-    plan = await _explain(worker_runtime, statement("due_deliveries"), 100, UUID(int=0), 100, [], [], [])
+    plan = await _explain(
+        worker_runtime,
+        DUE_DELIVERIES.text,
+        *DUE_DELIVERIES.arguments(tenants=100, after_tenant=UUID(int=0), targets=100),
+    )
     assert "Seq Scan on deliveries" not in plan
     assert "ix_deliveries_turns" in plan
 

@@ -16,8 +16,8 @@ from core.domain.ids import DeliveryId, TenantId, new_uuid
 from core.queue.keys import Lane
 from core.runtime import WorkerRuntime
 from core.settings import Settings
-from core.webhooks.health import Health
-from core.webhooks.store import CLAIM_ALONE
+from core.webhooks.deliveries.store import CLAIM_ALONE
+from core.webhooks.egress.health import Health
 from tests.conftest import MakeSettings, MakeTenant, OwnerPool
 from tests.support.processes import RunningApi, run_worker, serve_api
 from tests.support.tenants import Tenant

@@ -32,10 +32,10 @@ async def test_each_attempt_is_a_line_of_the_log(api: httpx2.AsyncClient) -> Non
 
     first, second = found["log"]
     assert [(each["attempt"], each["trigger"]) for each in found["log"]] == [(1, "scheduled"), (2, "scheduled")]
-    assert (first["status"], first["error"], first["next_attempt_at"] is None) == (500, "status", False)
+    assert (first["http_status"], first["error"], first["next_attempt_at"] is None) == (500, "status", False)
     # What an address that is not public refused with is not shown, and what is shown is printable.
     assert first["excerpt"] is None
-    assert (second["status"], second["error"], second["excerpt"]) == (200, None, "ok\\x07 gr\u00fc\u00dfe")
+    assert (second["http_status"], second["error"], second["excerpt"]) == (200, None, "ok\\x07 gr\u00fc\u00dfe")
     assert first["timing"]["connect_ms"] is not None
     assert first["timing"]["total_ms"] >= first["timing"]["first_byte_ms"] > 0
 
@@ -51,8 +51,14 @@ async def test_a_jobs_deliveries_are_those_to_its_own_url_and_to_endpoints(
         page = (await api.get(f"/v1/jobs/{job['id']}/deliveries")).json()
     assert {each["webhook_endpoint_id"] for each in page["data"]} == {endpoint["id"], None}
     assert {each["url"] for each in page["data"]} == {registered.url, own.url}
-    # One event told twice: the same id.
+    # One event for two recipients: the same id.
     assert len({each["webhook_id"] for each in page["data"]}) == 1
+    path = f"/v1/jobs/{job['id']}/deliveries"
+    first = (await api.get(path, params={"limit": 1})).json()
+    second = (await api.get(path, params={"limit": 1, "after": first["next_cursor"]})).json()
+    assert (first["has_more"], second["has_more"], second["next_cursor"]) == (True, False, None)
+    assert first["data"] + second["data"] == page["data"]
+    assert (await api.get(path, params={"status": "exhausted"})).json()["data"] == []
     quiet = (await api.post("/v1/jobs", json={"model": "echo/slow", "input": "hi"})).json()
     assert (await api.get(f"/v1/jobs/{quiet['id']}/deliveries")).json()["data"] == []
     assert (await api.get(f"/v1/jobs/job_{'0' * 32}/deliveries")).status_code == 404
@@ -88,7 +94,7 @@ async def test_a_redelivery_keeps_the_id_and_uses_up_no_attempt(api: httpx2.Asyn
         # By hand, it fails; then its schedule begins anew, and the second of that is well.
         receiver.answer = lambda n: web.Response(status=204 if n == 12 else 503)
         answer = await api.post(f"/v1/webhook_deliveries/{exhausted['id']}/redeliver")
-        assert (answer.status_code, answer.json()["state"]) == (202, "pending")
+        assert (answer.status_code, answer.json()["status"]) == (202, "pending")
         await deliveries_in(api, endpoint, "delivered", 1)
         receiver.answer = lambda _: web.Response(status=204)
         again = await api.post(f"/v1/webhook_deliveries/{exhausted['id']}/redeliver")

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
+from tests.conftest import OwnerPool
 from tests.support.processes import RunningApi, RunningWorker
 from tests.support.receiver import receive
 from tests.support.tenants import Tenant
@@ -40,6 +41,26 @@ async def test_an_endpoint_is_made_read_changed_and_deleted(sdk: openai.AsyncOpe
     assert (deleted.id, deleted.deleted, deleted.object) == (made.id, True, "webhook_endpoint.deleted")
     with pytest.raises(openai.NotFoundError, match="There is no webhook endpoint"):
         await sdk.webhooks.retrieve(made.id)
+
+
+async def test_an_update_is_made_as_a_whole_or_not_at_all(sdk: openai.AsyncOpenAI, owner: OwnerPool) -> None:
+    made = await _create(sdk)
+    await owner.execute(
+        f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE check_violation; END';
+        CREATE TRIGGER refuse BEFORE UPDATE ON webhook_endpoints FOR EACH ROW
+            WHEN (NEW.id = '{made.id.removeprefix("we_")}' AND NOT NEW.enabled) EXECUTE FUNCTION refuse()
+        """
+    )
+    try:
+        with pytest.raises(openai.InternalServerError):
+            await sdk.with_options(max_retries=0).webhooks.update(
+                made.id, name="other", url="https://example.com/other", extra_body={"enabled": False}
+            )
+    finally:
+        await owner.execute("DROP FUNCTION refuse CASCADE")
+    read = await sdk.webhooks.retrieve(made.id)
+    assert (read.name, read.url, read.updated_at) == ("mine", URL, made.updated_at)
 
 
 async def test_the_list_is_paged_newest_first(sdk: openai.AsyncOpenAI) -> None:

@@ -11,13 +11,13 @@ import pytest
 from aiohttp import web
 
 from core.domain.ids import DeliveryId, EndpointId, EventId, JobId, LeaseToken, TenantId, new_uuid
-from core.queue.ring import ring_delivery
+from core.queue.enqueue import delivery_entry
 from core.runtime import WorkerRuntime
 from core.settings import Settings
-from core.webhooks import deliver
-from core.webhooks.exchange import Answered, NoAnswer, Problem, Timing
-from core.webhooks.records import ClaimedDelivery, Ended
-from core.webhooks.schedule import WAITS
+from core.webhooks.deliveries import deliver
+from core.webhooks.deliveries.records import ClaimedDelivery, Ended
+from core.webhooks.deliveries.schedule import WAITS
+from core.webhooks.egress.exchange import Answered, NoAnswer, Problem, Timing
 from tests.conftest import MakeSettings, OwnerPool
 from tests.support.processes import RunningWorker, run_worker
 from tests.support.receiver import receive
@@ -146,7 +146,7 @@ async def test_ten_attempts_at_the_published_times(
         for number in range(1, 11):
             await eventually(partial(_with_log, api, made["id"], number), what=f"attempt {number}")
             await owner.execute("UPDATE deliveries SET next_attempt_at = now() WHERE id = $1", row)
-            worker.runtime.jobs.ring.ring(ring_delivery(DeliveryId(row), tenant.id))
+            worker.runtime.jobs.enqueuer.enqueue(delivery_entry(DeliveryId(row), tenant.id))
         (exhausted,) = await deliveries_in(api, endpoint, "exhausted", 1)
         log = (await detail(api, exhausted["id"]))["log"]
     assert len({each.id for each in receiver.received}) == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from core.webhooks.signing import new_signing_secret
+from core.webhooks.egress.signing import new_signing_secret
 from tests.support.processes import RunningApi, RunningWorker
 from tests.support.tenants import Tenant
 from tests.webhooks.documented import check_receiver, code_of, run_receiver

@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import Webhook
 
-from core.webhooks.signing import PUBLIC_PREFIX, hint_of, new_signing_secret, sign, verifying_secret
+from core.webhooks.egress.signing import PUBLIC_PREFIX, hint_of, new_signing_secret, sign, verifying_secret
 from tests.support.processes import RunningWorker
 from tests.support.receiver import Received
 from tests.support.waiting import eventually

@@ -19,9 +19,9 @@ import pytest
 from core.domain.errors import InvalidParameter
 from core.domain.ids import TenantId, new_uuid
 from core.settings import WebhookSettings
-from core.webhooks.egress import Egress
-from core.webhooks.exchange import Answered, Crowded, NoAnswer
-from core.webhooks.url_policy import check_url
+from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer
+from core.webhooks.egress.post import Egress
+from core.webhooks.egress.url_policy import check_url
 from tests.support.nameserver import Says, serve_names
 
 TENANT = TenantId(new_uuid())

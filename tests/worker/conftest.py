@@ -11,7 +11,7 @@ from tests.conftest import MakeSettings, OwnerPool
 from tests.queue.own_valkey import OwnValkey, open_valkey
 from tests.support.tenants import Tenant
 from tests.worker.proxy import Proxy, open_proxy
-from tests.worker.scene import Scene
+from tests.worker.stage import WorkerStage
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def quick(make_settings: MakeSettings, fake: FakeProvider) -> Settings:
 
 
 @pytest.fixture
-async def scene(quick: Settings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider) -> AsyncIterator[Scene]:
+async def stage(quick: Settings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider) -> AsyncIterator[WorkerStage]:
     """The API of `quick`."""
     async with open_api(quick) as api:
-        yield Scene(api, tenant, owner, fake)
+        yield WorkerStage(api, tenant, owner, fake)
 
 
 @pytest.fixture

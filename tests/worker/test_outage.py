@@ -16,7 +16,7 @@ from tests.conftest import MakeSettings, OwnerPool
 from tests.support.processes import run_worker
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
-from tests.worker.scene import Scene
+from tests.worker.stage import WorkerStage
 
 
 def free_port() -> int:
@@ -39,8 +39,8 @@ async def test_three_hundred_jobs_wait_for_a_provider_that_refuses_connections(
     port = free_port()
     settings = fake_settings(make_settings, f"http://127.0.0.1:{port}/v1")
     fake = FakeProvider(port=port)
-    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
-    job_ids = await asyncio.gather(*[scene.submit("fake/ok", max_attempts=2) for _ in range(300)])
+    stage = WorkerStage(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
+    job_ids = await asyncio.gather(*[stage.submit("fake/ok", max_attempts=2) for _ in range(300)])
     await stack.enter_async_context(run_worker(settings))
 
     async def all_were_put_off() -> bool:
@@ -53,7 +53,7 @@ async def test_three_hundred_jobs_wait_for_a_provider_that_refuses_connections(
     await stack.enter_async_context(fake)
     done = "SELECT count(*) = 300 FROM jobs WHERE finished_at IS NOT NULL"
     await eventually(lambda: owner.fetchval(done), seconds=40, what="every job ends")
-    jobs = await scene.all_ended(job_ids)
+    jobs = await stage.all_ended(job_ids)
 
     assert {job.state for job in jobs} == {JobState.SUCCEEDED}
     assert {job.attempts_used for job in jobs} == {1}
@@ -67,12 +67,12 @@ async def test_a_server_that_restarts_costs_no_attempt(
     make_settings: MakeSettings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider, stack: AsyncExitStack, model: str
 ) -> None:
     settings = fake_settings(make_settings, fake.base_url)
-    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
-    job_id = await scene.submit(model, max_attempts=1)
+    stage = WorkerStage(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
+    job_id = await stage.submit(model, max_attempts=1)
     await stack.enter_async_context(run_worker(settings))
     await fake.call(2)
     await owner.execute("UPDATE jobs SET model = 'fake/ok' WHERE id = $1", job_id)
-    job = await scene.ended(job_id)
+    job = await stage.ended(job_id)
     assert (job.state, job.attempts_used) == (JobState.SUCCEEDED, 1)
 
 
@@ -82,14 +82,14 @@ async def test_a_server_that_throttles_for_ever_ends_in_a_failure_that_says_so(
     settings = fake_settings(
         make_settings, fake.base_url, patience_seconds=1.0, retry_initial_seconds=0.01, retry_max_seconds=0.02
     )
-    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
-    job_id = await scene.submit("fake/rate-limited:0.001")
+    stage = WorkerStage(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
+    job_id = await stage.submit("fake/rate-limited:0.001")
     await stack.enter_async_context(run_worker(settings))
-    job = await scene.ended(job_id)
+    job = await stage.ended(job_id)
     assert (job.state, job.error_class, job.error_code) == (JobState.FAILED, "throttled", "waited_too_long")
     assert job.error_message is not None
     assert job.error_message.startswith("Given up: the provider answered 429 for 1")
-    assert (await scene.row(job_id))["run_no"] == len(fake.calls) > 1
+    assert (await stage.row(job_id))["run_no"] == len(fake.calls) > 1
     assert [each.outcome for each in job.attempts[:-1]] == ["snoozed"] * (len(job.attempts) - 1)
     assert job.attempts[-1].outcome == "failed"
 
@@ -98,20 +98,20 @@ async def test_snoozes_grow_by_their_number_and_an_attempt_that_counts_ends_them
     make_settings: MakeSettings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider, stack: AsyncExitStack
 ) -> None:
     settings = fake_settings(make_settings, fake.base_url, retry_initial_seconds=0.02, retry_max_seconds=60.0)
-    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
-    job_id = await scene.submit("fake/rate-limited:0.001")
+    stage = WorkerStage(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
+    job_id = await stage.submit("fake/rate-limited:0.001")
     worker = await stack.enter_async_context(run_worker(settings))
     await fake.call(5)
     await owner.execute("UPDATE jobs SET model = 'fake/error' WHERE id = $1", job_id)
     await fake.call(6)
 
     async def counted() -> bool:
-        row = await scene.row(job_id)
+        row = await stage.row(job_id)
         return (row["state"], row["snoozes"], row["snoozed_since"]) == ("queued", 0, None)
 
     await eventually(counted, what="the attempt that failed ended the snoozes")
     await worker.stop()
-    waits = [each.wait_seconds or 0.0 for each in (await scene.job(job_id)).attempts if each.outcome == "snoozed"]
+    waits = [each.wait_seconds or 0.0 for each in (await stage.job(job_id)).attempts if each.outcome == "snoozed"]
     assert all(0.01 * 2**nth <= wait <= 0.001 + 0.02 * 2**nth for nth, wait in enumerate(waits[:6]))
 
 
@@ -134,12 +134,12 @@ async def test_a_job_that_wants_no_waits_does_not_call_in_a_loop(
 ) -> None:
     """Snoozes cost no attempt: without waits one job called a provider that throttles 12 times a second, for a day."""
     settings = fake_settings(make_settings, fake.base_url, retry_initial_seconds=0.4)
-    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
-    job_id = await scene.submit(model, retry=own)
+    stage = WorkerStage(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
+    job_id = await stage.submit(model, retry=own)
     worker = await stack.enter_async_context(run_worker(settings))
     await fake.call(3)
     await worker.stop()
-    waits = [each.wait_seconds or 0.0 for each in (await scene.job(job_id)).attempts if each.outcome == "snoozed"]
+    waits = [each.wait_seconds or 0.0 for each in (await stage.job(job_id)).attempts if each.outcome == "snoozed"]
     assert len(waits) >= 2
     assert min(waits) >= 0.2
 
@@ -149,13 +149,13 @@ async def test_a_worker_without_the_provider_leaves_jobs_to_others(
 ) -> None:
     right = fake_settings(make_settings, fake.base_url)
     wrong = right.model_copy(update={"providers": {}})
-    scene = Scene(await stack.enter_async_context(open_api(right)), tenant, owner, fake)
-    job_id = await scene.submit("fake/ok", max_attempts=1)
+    stage = WorkerStage(await stack.enter_async_context(open_api(right)), tenant, owner, fake)
+    job_id = await stage.submit("fake/ok", max_attempts=1)
     before = REGISTRY.get_sample_value("inferd_worker_misconfigured_total", {"reason": "provider"}) or 0
     async with run_worker(wrong):
-        await scene.in_state(job_id, JobState.QUEUED, run_no=2)
+        await stage.in_state(job_id, JobState.QUEUED, run_no=2)
     await stack.enter_async_context(run_worker(right))
-    job = await scene.ended(job_id)
+    job = await stage.ended(job_id)
     assert (job.state, job.attempts_used) == (JobState.SUCCEEDED, 1)
     assert (REGISTRY.get_sample_value("inferd_worker_misconfigured_total", {"reason": "provider"}) or 0) >= before + 2
     first = job.attempts[0]
@@ -168,17 +168,17 @@ async def test_a_job_that_no_worker_can_run_ends_with_a_reason(
     make_settings: MakeSettings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider, stack: AsyncExitStack
 ) -> None:
     settings = fake_settings(make_settings, fake.base_url, patience_seconds=0.5)
-    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
-    job_id = await scene.submit("fake/ok")
+    stage = WorkerStage(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
+    job_id = await stage.submit("fake/ok")
     await owner.execute("UPDATE jobs SET request = $2 WHERE id = $1", job_id, b"\x01sealed with another key")
     await stack.enter_async_context(run_worker(settings))
 
     async def ended() -> str | None:
-        row = await scene.row(job_id)
+        row = await stage.row(job_id)
         return row["finished_at"] and f"{row['state']} {row['error_code']}: {row['error_message']}"
 
     said = await eventually(ended)
-    assert said.startswith("failed waited_too_long: Given up: no run of it was possible for 0.")
+    assert said.startswith("failed waited_too_long: Given up: the job could not run for 0.")
     assert "jobs.request: sealed, and INFERD_MASTER_KEY is not set" in said
 
 
@@ -186,10 +186,10 @@ async def test_a_deadline_wins_over_patience(
     make_settings: MakeSettings, tenant: Tenant, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
     settings = fake_settings(make_settings, f"http://127.0.0.1:{free_port()}/v1")
-    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, FakeProvider())
-    job_id = await scene.submit("fake/ok", deadline_seconds=1.5)
+    stage = WorkerStage(await stack.enter_async_context(open_api(settings)), tenant, owner, FakeProvider())
+    job_id = await stage.submit("fake/ok", deadline_seconds=1.5)
     await stack.enter_async_context(run_worker(settings))
-    job = await scene.ended(job_id)
+    job = await stage.ended(job_id)
     assert (job.state, job.error_code) in {
         (JobState.EXPIRED, "deadline_exceeded"),
         (JobState.FAILED, "provider_unreachable"),
@@ -204,11 +204,11 @@ async def test_limits_are_the_jobs_then_its_providers_then_the_settings(
         providers={"fake": {"base_url": fake.base_url, "retry": {"max_attempts": 2, "initial_seconds": 0.01}}},
         job={"max_attempts": 4, "retry_initial_seconds": 0.02, "retry_max_seconds": 0.02},
     )
-    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
+    stage = WorkerStage(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
     await stack.enter_async_context(run_worker(settings))
-    of_provider = await scene.submit("fake/error")
-    own = await scene.submit("fake/error", retry=RetryLimits(3, max_seconds=0.015))
-    jobs = await scene.all_ended([of_provider, own])
+    of_provider = await stage.submit("fake/error")
+    own = await stage.submit("fake/error", retry=RetryLimits(3, max_seconds=0.015))
+    jobs = await stage.all_ended([of_provider, own])
     assert [(job.state, len(job.attempts)) for job in jobs] == [(JobState.FAILED, 2), (JobState.FAILED, 3)]
     assert [(job.max_attempts, job.retry_initial_seconds, job.retry_max_seconds) for job in jobs] == [
         (2, 0.01, 0.02),
@@ -223,11 +223,11 @@ async def test_a_job_of_an_older_release_is_retried_as_the_settings_say(
     make_settings: MakeSettings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider, stack: AsyncExitStack
 ) -> None:
     settings = fake_settings(make_settings, fake.base_url)
-    scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
-    job_id = await scene.submit("fake/flaky:1")
+    stage = WorkerStage(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
+    job_id = await stage.submit("fake/flaky:1")
     await owner.execute("UPDATE jobs SET retry_initial_seconds = NULL, retry_max_seconds = NULL")
     await stack.enter_async_context(run_worker(settings))
-    job = await scene.ended(job_id)
+    job = await stage.ended(job_id)
     assert (job.state, job.attempts_used) == (JobState.SUCCEEDED, 2)
     assert 0.025 <= (job.attempts[0].wait_seconds or 0.0) <= 0.05
 

@@ -9,8 +9,8 @@ import pytest
 from core.domain.ids import new_job_id
 from core.domain.job_state import JobState, Priority
 from core.jobs.reconcile import Reconciler
+from core.queue.enqueue import job_entry
 from core.queue.keys import PAYLOAD, Lane, job_member
-from core.queue.ring import ring_job
 from core.runtime import open_api, open_worker
 from core.settings import Settings
 from tests.conformance.fake_provider import FakeProvider
@@ -19,30 +19,32 @@ from tests.queue.own_valkey import OwnValkey, on_valkey
 from tests.support.processes import run_worker
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
-from tests.worker.scene import Scene
+from tests.worker.stage import WorkerStage
 
 
 @pytest.fixture
 def settings_here(quick: Settings, valkey: OwnValkey) -> Settings:
     """With a Redis that this test may break."""
-    return on_valkey(quick, valkey, ring_timeout_seconds=0.2)
+    return on_valkey(quick, valkey, enqueue_timeout_seconds=0.2)
 
 
 @pytest.fixture
-async def here(settings_here: Settings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider) -> AsyncIterator[Scene]:
+async def here(
+    settings_here: Settings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider
+) -> AsyncIterator[WorkerStage]:
     async with open_api(settings_here) as api:
-        yield Scene(api, tenant, owner, fake)
+        yield WorkerStage(api, tenant, owner, fake)
 
 
-async def each_asked_once(scene: Scene, count: int) -> None:
-    assert sorted(call.run_no for call in scene.fake.calls) == [1] * count
-    assert len({call.job_id for call in scene.fake.calls}) == count
+async def each_asked_once(stage: WorkerStage, count: int) -> None:
+    assert sorted(call.run_no for call in stage.fake.calls) == [1] * count
+    assert len({call.job_id for call in stage.fake.calls}) == count
 
 
 async def test_redis_forgets_everything_while_jobs_run_and_wait(
-    here: Scene, settings_here: Settings, valkey: OwnValkey, stack: AsyncExitStack
+    here: WorkerStage, settings_here: Settings, valkey: OwnValkey, stack: AsyncExitStack
 ) -> None:
-    """F7, F35: what runs is not started again, what waits is rung again."""
+    """F7, F35: what runs is not started again, what waits is enqueued again."""
     few = settings_here.model_copy(update={"worker": settings_here.worker.model_copy(update={"concurrency": 10})})
     for _ in range(2):
         await stack.enter_async_context(run_worker(few))
@@ -58,7 +60,7 @@ async def test_redis_forgets_everything_while_jobs_run_and_wait(
 
 
 async def test_redis_is_down_while_jobs_are_submitted(
-    here: Scene, settings_here: Settings, valkey: OwnValkey, stack: AsyncExitStack
+    here: WorkerStage, settings_here: Settings, valkey: OwnValkey, stack: AsyncExitStack
 ) -> None:
     """F6: and comes back empty."""
     await valkey.kill()
@@ -72,7 +74,7 @@ async def test_redis_is_down_while_jobs_are_submitted(
 
 
 async def test_redis_is_restarted_while_jobs_run(
-    here: Scene, settings_here: Settings, valkey: OwnValkey, stack: AsyncExitStack
+    here: WorkerStage, settings_here: Settings, valkey: OwnValkey, stack: AsyncExitStack
 ) -> None:
     """What ended meanwhile ended in PostgreSQL, and what was to be retried is."""
     await stack.enter_async_context(run_worker(settings_here))
@@ -88,32 +90,36 @@ async def test_redis_is_restarted_while_jobs_run(
     await emptied(here)
 
 
-async def test_what_postgresql_does_not_know_is_dropped(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
-    """F4: rung, but never committed."""
+async def test_what_postgresql_does_not_know_is_dropped(
+    stage: WorkerStage, quick: Settings, stack: AsyncExitStack
+) -> None:
+    """F4: enqueued, but never committed."""
     await stack.enter_async_context(run_worker(quick))
-    await scene.api.jobs.ring.ring_now([ring_job(new_job_id(), Lane.STANDARD) for _ in range(5)])
-    await emptied(scene)
-    assert scene.fake.calls == []
+    await stage.api.jobs.enqueuer.enqueue_now([job_entry(new_job_id(), Lane.STANDARD) for _ in range(5)])
+    await emptied(stage)
+    assert stage.fake.calls == []
 
 
-async def test_what_has_ended_is_not_run_again(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
-    """F14, F21: a stale id, rung fifty times."""
+async def test_what_has_ended_is_not_run_again(stage: WorkerStage, quick: Settings, stack: AsyncExitStack) -> None:
+    """F14, F21: a stale id, enqueued fifty times."""
     await stack.enter_async_context(run_worker(quick))
-    job_id = await scene.submit()
-    await scene.ended(job_id)
+    job_id = await stage.submit()
+    await stage.ended(job_id)
     for _ in range(50):
-        await scene.api.jobs.ring.ring_now([ring_job(job_id, lane) for lane in (Lane.STANDARD, Lane.BATCH)])
-    await emptied(scene)
-    assert (len(scene.fake.calls), (await scene.job(job_id)).state) == (1, JobState.SUCCEEDED)
+        await stage.api.jobs.enqueuer.enqueue_now([job_entry(job_id, lane) for lane in (Lane.STANDARD, Lane.BATCH)])
+    await emptied(stage)
+    assert (len(stage.fake.calls), (await stage.job(job_id)).state) == (1, JobState.SUCCEEDED)
 
 
 @pytest.mark.parametrize("damage", ["no member", "no payload", "another day"])
-async def test_a_damaged_queue_is_mended(scene: Scene, quick: Settings, stack: AsyncExitStack, damage: str) -> None:
+async def test_a_damaged_queue_is_mended(
+    stage: WorkerStage, quick: Settings, stack: AsyncExitStack, damage: str
+) -> None:
     """F8, F22: part of what Redis knew of a waiting job is gone or wrong."""
     runtime = await stack.enter_async_context(open_worker(quick))
     await Reconciler(runtime.jobs).reconcile()
-    job_id = await scene.submit()
-    redis, lane, member = scene.api.redis, scene.api.keys.lane(Lane.STANDARD), job_member(job_id)
+    job_id = await stage.submit()
+    redis, lane, member = stage.api.redis, stage.api.keys.lane(Lane.STANDARD), job_member(job_id)
     await eventually(lambda: redis.zscore(lane, member))
     match damage:
         case "no member":
@@ -123,18 +129,20 @@ async def test_a_damaged_queue_is_mended(scene: Scene, quick: Settings, stack: A
         case "another day":
             await redis.zadd(lane, {member: 4e12})
     await stack.enter_async_context(run_worker(quick))
-    assert (await scene.ended(job_id)).state == JobState.SUCCEEDED
-    await each_asked_once(scene, 1)
+    assert (await stage.ended(job_id)).state == JobState.SUCCEEDED
+    await each_asked_once(stage, 1)
 
 
-async def test_a_rebuilt_queue_has_every_job_in_its_lane(scene: Scene, quick: Settings, stack: AsyncExitStack) -> None:
+async def test_a_rebuilt_queue_has_every_job_in_its_lane(
+    stage: WorkerStage, quick: Settings, stack: AsyncExitStack
+) -> None:
     """F35: once the epoch is marked, what is there is left alone."""
     runtime = await stack.enter_async_context(open_worker(quick))
-    redis, keys = scene.api.redis, scene.api.keys
-    wanted = {priority: {await scene.submit(priority=priority) for _ in range(3)} for priority in Priority}
-    await scene.submit(run_at=(await scene.owner.fetchval("SELECT now() + interval '1 hour'")))
+    redis, keys = stage.api.redis, stage.api.keys
+    wanted = {priority: {await stage.submit(priority=priority) for _ in range(3)} for priority in Priority}
+    await stage.submit(run_at=(await stage.owner.fetchval("SELECT now() + interval '1 hour'")))
 
-    await eventually(lambda: has_members(scene, 10))
+    await eventually(lambda: has_members(stage, 10))
     await redis.delete(*[keys.lane(lane) for lane in Lane])
     assert await Reconciler(runtime.jobs).reconcile() == 9
     for priority, job_ids in wanted.items():
@@ -144,10 +152,10 @@ async def test_a_rebuilt_queue_has_every_job_in_its_lane(scene: Scene, quick: Se
     assert await Reconciler(runtime.jobs).reconcile() == 0
 
 
-async def has_members(scene: Scene, count: int) -> bool:
-    redis, keys = scene.api.redis, scene.api.keys
+async def has_members(stage: WorkerStage, count: int) -> bool:
+    redis, keys = stage.api.redis, stage.api.keys
     return sum([int(await redis.zcard(keys.lane(lane))) for lane in Lane]) == count
 
 
-async def emptied(scene: Scene) -> None:
-    await eventually(lambda: has_members(scene, 0), what="the lanes are empty")
+async def emptied(stage: WorkerStage) -> None:
+    await eventually(lambda: has_members(stage, 0), what="the lanes are empty")

@@ -14,7 +14,7 @@ from core.providers.echo import Echo
 from core.settings import Settings
 from tests.support.processes import RunningWorker, run_worker
 from tests.support.waiting import eventually
-from tests.worker.scene import Scene
+from tests.worker.stage import WorkerStage
 
 
 async def run(api: httpx2.AsyncClient, model: str, **body: Any) -> Any:
@@ -130,16 +130,16 @@ async def test_a_bug_in_an_adapter_costs_an_attempt_and_no_worker(
 
 @pytest.mark.parametrize("request_bytes", [b"", b"\x00not json", b"\x00{}"])
 async def test_a_request_that_nobody_can_read_fails_with_a_reason(
-    scene: Scene, quick: Settings, stack: AsyncExitStack, request_bytes: bytes
+    stage: WorkerStage, quick: Settings, stack: AsyncExitStack, request_bytes: bytes
 ) -> None:
     """F24: and its neighbour runs."""
-    broken, fine = await scene.submit("echo/echo"), await scene.submit("echo/echo")
-    await scene.owner.execute("UPDATE jobs SET request = $2 WHERE id = $1", broken, request_bytes)
+    broken, fine = await stage.submit("echo/echo"), await stage.submit("echo/echo")
+    await stage.owner.execute("UPDATE jobs SET request = $2 WHERE id = $1", broken, request_bytes)
     await stack.enter_async_context(run_worker(quick))
-    await scene.ended(fine)
+    await stage.ended(fine)
 
     async def ended() -> str | None:
-        row = await scene.row(broken)
+        row = await stage.row(broken)
         return row["finished_at"] and f"{row['state']}: {row['error_code']}"
 
     assert await eventually(ended) == "failed: request_unusable"

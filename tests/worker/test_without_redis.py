@@ -22,7 +22,7 @@ from tests.support.jobs import claim, insert
 from tests.support.processes import run_worker
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
-from tests.worker.scene import Scene
+from tests.worker.stage import WorkerStage
 
 pytestmark = pytest.mark.untidy
 
@@ -32,13 +32,15 @@ def settings_here(quick: Settings, valkey: OwnValkey, monkeypatch: pytest.Monkey
     """With a Redis that this test may break."""
     monkeypatch.setattr(fallback, "_PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(fallback, "_PACE_SECONDS", 0.2)
-    return on_valkey(quick, valkey, ring_timeout_seconds=0.2)
+    return on_valkey(quick, valkey, enqueue_timeout_seconds=0.2)
 
 
 @pytest.fixture
-async def here(settings_here: Settings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider) -> AsyncIterator[Scene]:
+async def here(
+    settings_here: Settings, tenant: Tenant, owner: OwnerPool, fake: FakeProvider
+) -> AsyncIterator[WorkerStage]:
     async with open_api(settings_here) as api:
-        yield Scene(api, tenant, owner, fake)
+        yield WorkerStage(api, tenant, owner, fake)
 
 
 async def fill(client: Redis) -> None:
@@ -49,14 +51,14 @@ async def demote(client: Redis) -> None:
     await client.replicaof("127.0.0.1", "1")
 
 
-async def mend(client: Redis) -> None:
+async def repair(client: Redis) -> None:
     await client.config_set("maxmemory", 0)
     await client.replicaof("NO", "ONE")
 
 
 @pytest.mark.parametrize("refuse_writes", [fill, demote])
 async def test_jobs_start_while_redis_takes_no_writes(
-    here: Scene,
+    here: WorkerStage,
     settings_here: Settings,
     valkey: OwnValkey,
     stack: AsyncExitStack,
@@ -72,19 +74,19 @@ async def test_jobs_start_while_redis_takes_no_writes(
         job_ids += [await here.submit("fake/flaky:1")]
         assert {job.state for job in await here.all_ended(job_ids)} == {JobState.SUCCEEDED}
         await eventually(lambda: attempted(here, 10), what="their webhooks are sent")
-        await mend(client)
+        await repair(client)
     assert len(here.fake.calls) == 12
     (last,) = [await here.submit()]
     await here.ended(last)
 
 
-async def attempted(scene: Scene, count: int) -> bool:
+async def attempted(stage: WorkerStage, count: int) -> bool:
     """Their receiver is an address that may not be called; an attempt is an attempt."""
-    return int(await scene.owner.fetchval("SELECT count(*) FROM delivery_attempts")) >= count
+    return int(await stage.owner.fetchval("SELECT count(*) FROM delivery_attempts")) >= count
 
 
 async def test_jobs_start_while_redis_is_gone_and_are_not_run_again_after(
-    here: Scene, settings_here: Settings, valkey: OwnValkey, stack: AsyncExitStack
+    here: WorkerStage, settings_here: Settings, valkey: OwnValkey, stack: AsyncExitStack
 ) -> None:
     await stack.enter_async_context(run_worker(settings_here))
     await here.ended(await here.submit())

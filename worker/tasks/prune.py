@@ -12,7 +12,7 @@ import structlog
 from core.db.faults import STORE_FAULTS
 from core.jobs.prune import BATCH, prune
 from core.runtime import WorkerRuntime
-from core.webhooks.prune import GoneEndpoints, prune_deliveries
+from core.webhooks.deliveries.prune import GoneEndpoints, prune_deliveries
 
 _PERIOD_SECONDS: Final = 60.0
 _BREATH_SECONDS: Final = 0.2

@@ -1,12 +1,13 @@
-"""Stop 4 of 9 · from core/queue/ring.py · to core/jobs/execute.py
+"""Stop 4 of 9 · from core/queue/enqueue.py · to core/jobs/execute.py
 
-The arq task that a job's ring starts: claimed with the others that came with it, run by itself.
+The arq task that an enqueued job starts: claimed with the others that came with it, run by itself.
 """
 
 from collections.abc import Sequence
 from typing import cast
 
 from core.domain.ids import InvalidId, JobId, parse_job
+from core.domain.run_again import RunAgain
 from core.jobs.execute import ClaimedRun, claim_jobs, run_claimed
 from core.queue.admission import Admission, Admitted
 from core.runtime import WorkerRuntime
@@ -23,8 +24,8 @@ async def admit_jobs(ctx: dict[str, object], members: Sequence[str]) -> list[Adm
     ]
 
 
-async def run_job(ctx: dict[str, object], member: str, claimed: object) -> float | None:  # noqa: ARG001 - arq's way
-    """Runs the job that was claimed for `member`. Returns after how many seconds to run it again, or None."""
+async def run_job(ctx: dict[str, object], member: str, claimed: object) -> RunAgain:  # noqa: ARG001 - arq's way
+    """Runs the job that was claimed for `member`."""
     runtime = cast(WorkerRuntime, ctx["runtime"])
     return await run_claimed(runtime.jobs, cast(ClaimedRun, claimed))
 
@@ -36,5 +37,5 @@ def _job_id(member: str) -> JobId | InvalidId:
         return error
 
 
-def _admission(found: ClaimedRun | float | BaseException | None) -> Admission:
+def _admission(found: ClaimedRun | RunAgain | BaseException) -> Admission:
     return Admitted(found) if isinstance(found, ClaimedRun) else found

@@ -17,8 +17,8 @@ from core.jobs.reconcile import Reconciler
 from core.jobs.sweep import BATCH, declare_dead, expire_jobs, rescue_jobs
 from core.jobs.sweep_turns import SweepTurns
 from core.runtime import WorkerRuntime
-from core.webhooks.recover import advance_recoveries
-from core.webhooks.settle import settle_endpoints
+from core.webhooks.deliveries.recover import advance_recoveries
+from core.webhooks.endpoints.settle import settle_endpoints
 
 # A turn outlasts the pause until its holder's next round; otherwise it would change hands each time.
 _TURN_PERIODS: Final = 2.5
@@ -40,7 +40,7 @@ class Sweep:
         steps: dict[str, Callable[[], Awaitable[int]]] = {
             "judge": lambda: judge(runtime),
             "rescue": lambda: repair(runtime),
-            "recover": lambda: advance_recoveries(runtime.database, runtime.jobs.ring),
+            "recover": lambda: advance_recoveries(runtime.database, runtime.jobs.enqueuer),
             "settle": lambda: settle_endpoints(runtime.database),
             "reconcile": reconciler.reconcile,
         }
@@ -78,7 +78,9 @@ async def judge(runtime: WorkerRuntime) -> int:
 async def repair(runtime: WorkerRuntime) -> int:
     """Takes back the jobs of dead workers, and ends jobs past their deadlines. Never raises."""
     # One's fault must not stop the other.
+    # guard: sweep-rescues
     await _step("rescue", lambda: _all(lambda: rescue_jobs(runtime.jobs)))
+    # guard: sweep-expires
     await _step("expire", lambda: _all(lambda: expire_jobs(runtime.jobs)))
     return 0
 

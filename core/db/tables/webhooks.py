@@ -7,12 +7,14 @@ from sqlalchemy import CheckConstraint, Computed, Float, ForeignKeyConstraint, I
 from sqlmodel import Field, SQLModel
 
 from core.db.columns import BYTES, SMALL, TEXT, TEXT_LIST, instant, one_of, optional_instant, uuid_key
+from core.domain.events import PROGRESS_EVENT_TYPES
 
 DELIVERY_STATES = ("pending", "delivered", "exhausted", "skipped")
 DELIVERY_TRIGGERS = ("scheduled", "manual", "recovery", "test")
 DISABLED_REASONS = ("caller", "gone", "failing")
 SIGNATURES = ("v1", "v1a")
-_FOLLOWS = "event_types && ARRAY['job.queued'::text, 'job.running'::text, 'job.retrying'::text]"
+_FOLLOWED = ", ".join(f"'{each}'::text" for each in PROGRESS_EVENT_TYPES)
+_FOLLOWS = f"event_types && ARRAY[{_FOLLOWED}]"
 RECOVERY_STATES = ("running", "completed")
 
 
@@ -20,7 +22,7 @@ class WebhookEndpointRow(SQLModel, table=True):
     """A URL that a tenant registered for some event types. `secret` is sealed.
 
     `failures` counts failed attempts since the last success; `send_after` is when the endpoint may be called again, for
-    one with a rate; `follows` says that it asked for steps before a job's end; `unsettled_at` is when it was disabled
+    one with a rate; `follows` says that it asks for events before a job's end; `unsettled_at` is when it was disabled
     or moved, until its waiting deliveries are as it is.
     """
 
@@ -29,9 +31,9 @@ class WebhookEndpointRow(SQLModel, table=True):
         one_of("signature", SIGNATURES),
         one_of("disabled_reason", DISABLED_REASONS),
         CheckConstraint("enabled <= (disabled_reason IS NULL)", name="reason_is_of_disabled"),
-        # the list of a tenant's endpoints, newest first; who is told of an event
+        # the list of a tenant's endpoints, newest first; the recipients of an event
         Index("ix_webhook_endpoints_list", "tenant_id", "id"),
-        # who is told of the steps before a job's end: nobody, most of the time
+        # the recipients of events before a job's end: usually none
         Index("ix_webhook_endpoints_following", "tenant_id", postgresql_where=text("follows")),
         # settle: those whose waiting deliveries are not yet as the endpoint is
         Index("ix_webhook_endpoints_unsettled", "unsettled_at", postgresql_where=text("unsettled_at IS NOT NULL")),
@@ -84,7 +86,8 @@ class DeliveryRow(SQLModel, table=True):
     `host` and `target` are what the caps on deliveries in flight count by: where it goes, and on whose behalf.
     `slots_used` counts the attempts that the schedule made; `trigger` is what makes the next one.
     No foreign key names the job or the endpoint: what is to be sent outlives its job, and a job's end must not wait for
-    whoever deletes an endpoint. What is left of either goes in batches (core/jobs/prune.py, core/webhooks/prune.py).
+    whoever deletes an endpoint. What is left of either goes in batches (core/jobs/prune.py,
+    core/webhooks/deliveries/prune.py).
     """
 
     __tablename__ = "deliveries"
@@ -152,7 +155,7 @@ class DeliveryRow(SQLModel, table=True):
 
 
 class DeliveryAttemptRow(SQLModel, table=True):
-    """How one attempt went. Milliseconds are None for what did not happen, or is not told."""
+    """How one attempt went. Milliseconds are None for what did not happen or is not shown."""
 
     __tablename__ = "delivery_attempts"
     __table_args__ = (

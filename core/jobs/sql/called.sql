@@ -6,8 +6,9 @@ WITH unhurried AS (
     SELECT set_config('synchronous_commit', 'off', true)
 ), run AS (
     SELECT attempt.job_id, attempt.tenant_id, attempt.run_no
-    FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS run (job_id, tenant_id, run_no)
+    FROM :rows AS run
     JOIN attempts AS attempt USING (job_id, tenant_id, run_no)
+    -- guard: call-open-attempt
     WHERE attempt.outcome = 'running'
     FOR UPDATE OF attempt SKIP LOCKED
 )

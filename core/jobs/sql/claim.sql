@@ -1,14 +1,18 @@
 -- The claim edge for many jobs, with the attempt row that stands before every call.
--- SKIP LOCKED: a row that somebody else is changing right now is not ours to wait for; the sweep rings it again.
+-- SKIP LOCKED: a row that somebody else is changing right now is not ours to wait for; the sweep enqueues it again.
 -- Only a worker with a valid lease claims: the jobs of one that was never registered would never be rescued.
 WITH wanted AS (
     -- One lookup by the primary key for each. Without statistics the planner would rather read the whole index of what
     -- is queued for each id (a skip scan), so the state is written as no index has it.
     SELECT job.*
-    FROM unnest($1::uuid[]) AS asked (id) CROSS JOIN LATERAL (
+    FROM unnest(:job_ids::uuid[]) AS named (id) CROSS JOIN LATERAL (
         SELECT id, tenant_id, run_at, deadline_at FROM jobs
-        WHERE jobs.id = asked.id AND state || '' = 'queued'
-            AND EXISTS (SELECT FROM workers WHERE id = $2 AND dead_at IS NULL AND lease_expires_at > now())
+        WHERE jobs.id = named.id
+            -- guard: claim-queued-only
+            AND state || '' = 'queued'
+            -- guard: claim-live-lease
+            AND EXISTS (SELECT FROM workers WHERE id = :worker_id AND dead_at IS NULL AND lease_expires_at > now())
+        -- guard: claim-row-lock
         FOR UPDATE SKIP LOCKED
     ) AS job
 ), claimed AS (
@@ -18,41 +22,32 @@ WITH wanted AS (
         run_no = job.run_no + 1,
         attempts_used = job.attempts_used + 1,
         lease_token = gen_random_uuid(),
-        worker_id = $2,
+        worker_id = :worker_id,
         started_at = coalesce(job.started_at, now()),
         queue_ms = coalesce(
             job.queue_ms, least(extract(epoch FROM now() - greatest(job.run_at, job.created_at)) * 1000, 2147483647)::int
         )
     FROM wanted
     WHERE job.id = wanted.id AND job.tenant_id = wanted.tenant_id
-        AND wanted.run_at <= now() AND (wanted.deadline_at IS NULL OR wanted.deadline_at > now())
+        -- guard: claim-run-at
+        AND wanted.run_at <= now()
+        -- guard: claim-deadline
+        AND (wanted.deadline_at IS NULL OR wanted.deadline_at > now())
     RETURNING job.*
 ), recorded AS (
     INSERT INTO attempts (job_id, tenant_id, run_no, attempt, worker_id, provider)
-    SELECT id, tenant_id, run_no, attempts_used, $2, split_part(model, '/', 1) FROM claimed
-), step AS (
-    -- Seldom any: only who asked for it hears of more than a job's end.
-    SELECT claimed.*, inferd_uuid7() AS event_id
+    SELECT id, tenant_id, run_no, attempts_used, :worker_id, split_part(model, '/', 1) FROM claimed
+), progress AS (
+    SELECT
+        id, tenant_id, 'job.running' AS event_type, state AS status, model, version, '{}'::jsonb AS more, webhook_url,
+        webhook_events
     FROM claimed
-    WHERE 'job.running' = ANY (claimed.webhook_events)
-        OR claimed.tenant_id IN (SELECT tenant_id FROM webhook_endpoints WHERE follows)
-), told AS (
-    SELECT step.id, step.tenant_id, NULL::uuid AS endpoint_id, step.webhook_url AS url, 'pending' AS delivery_state
-    FROM step WHERE 'job.running' = ANY (step.webhook_events)
-    UNION ALL
-    SELECT
-        step.id, step.tenant_id, endpoint.id, endpoint.url, CASE WHEN endpoint.enabled THEN 'pending' ELSE 'skipped' END
-    FROM step JOIN webhook_endpoints AS endpoint ON endpoint.tenant_id = step.tenant_id
-    WHERE endpoint.follows AND 'job.running' = ANY (endpoint.event_types)
-), announced AS (
-    INSERT INTO deliveries (id, tenant_id, job_id, endpoint_id, event_id, event_type, url, state, body)
-    SELECT
-        inferd_uuid7(), step.tenant_id, step.id, told.endpoint_id, step.event_id, 'job.running', told.url,
-        told.delivery_state,
-        inferd_job_event(step.event_id, 'job.running', step.id, 'running', step.model, step.version, '{}')
-    FROM told JOIN step USING (id, tenant_id)
-    RETURNING id, job_id, state
-)
+),
+-- include: core/webhooks/sql/progress_events.sql
+event AS (
+    SELECT * FROM progress_event
+),
+-- include: core/webhooks/sql/publish.sql
 SELECT
     wanted.id, extract(epoch FROM wanted.run_at - now())::float8 AS seconds_until_due,
     claimed.tenant_id, claimed.model, claimed.request, claimed.priority, claimed.version, claimed.run_no,
@@ -70,6 +65,6 @@ SELECT
     claimed.timeout_seconds, extract(epoch FROM claimed.deadline_at - now())::float8 AS seconds_left,
     extract(epoch FROM now() - greatest(claimed.run_at, claimed.created_at))::float8 AS queue_seconds,
     array(
-        SELECT announced.id FROM announced WHERE announced.job_id = wanted.id AND announced.state = 'pending'
+        SELECT published.id FROM published WHERE published.job_id = wanted.id AND published.state = 'pending'
     ) AS delivery_ids
 FROM wanted LEFT JOIN claimed USING (id)

@@ -2,8 +2,10 @@
 -- the memory goes (prune_deleted.sql); those that have ended go at once.
 WITH gone AS (
     DELETE FROM jobs
-    USING unnest($1::uuid[], $2::uuid[]) AS wanted (id, tenant_id)
-    WHERE jobs.id = wanted.id AND jobs.tenant_id = wanted.tenant_id AND jobs.finished_at IS NOT NULL
+    USING :rows AS wanted
+    WHERE jobs.id = wanted.id AND jobs.tenant_id = wanted.tenant_id
+        -- guard: delete-ended-only
+        AND jobs.finished_at IS NOT NULL
     RETURNING jobs.id, jobs.tenant_id
 ), sent AS (
     DELETE FROM deliveries USING gone

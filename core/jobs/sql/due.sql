@@ -1,6 +1,7 @@
--- Queued jobs of one lane that are due, by when they became so; goes on behind ($3, $4). Read-only: Redis is asked next.
+-- Queued jobs of one lane that are due, in the order in which they became due, after (:after_time, :after_id).
+-- Read-only: Redis is compared next.
 SELECT id, tenant_id, run_at AS due_at
 FROM jobs
-WHERE state = 'queued' AND priority = $1 AND run_at <= now() AND (run_at, id) > ($3, $4)
+WHERE state = 'queued' AND priority = :lane AND run_at <= now() AND (run_at, id) > (:after_time, :after_id)
 ORDER BY run_at, id
-LIMIT $2
+LIMIT :most

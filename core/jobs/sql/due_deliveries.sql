@@ -1,10 +1,10 @@
--- Due deliveries that no worker has, of the next $1 tenants behind $2: two for each target, which enqueue
--- the rest as they end. Of each tenant $3 targets are looked at, behind where the last look at it ended ($4 to $6), so
--- that no tenant's backlog delays another's, however many hosts it has. Read-only: Redis is asked next.
+-- Due deliveries that no worker has, of the next :tenants after :after_tenant: two for each target, which enqueue the rest
+-- as they end. Of each tenant so many :targets are looked at, after the place where the last look at it ended (:rows), so
+-- that no tenant's backlog delays another's, however many hosts it has. Read-only: Redis is compared next.
 WITH RECURSIVE known AS (
     (
         SELECT tenant_id FROM deliveries
-        WHERE state = 'pending' AND lease_token IS NULL AND tenant_id > $2
+        WHERE state = 'pending' AND lease_token IS NULL AND tenant_id > :after_tenant
         ORDER BY tenant_id
         LIMIT 1
     )
@@ -19,8 +19,8 @@ WITH RECURSIVE known AS (
 ), tenant AS (
     SELECT known.tenant_id, coalesce(last.target, '00000000-0000-0000-0000-000000000000') AS target,
         coalesce(last.host, '') AS host
-    FROM (SELECT tenant_id FROM known LIMIT $1) AS known
-    LEFT JOIN unnest($4::uuid[], $5::uuid[], $6::text[]) AS last (tenant_id, target, host) USING (tenant_id)
+    FROM (SELECT tenant_id FROM known LIMIT :tenants) AS known
+    LEFT JOIN :rows AS last USING (tenant_id)
 )
 SELECT tenant.tenant_id, look.*
 FROM tenant CROSS JOIN LATERAL (
@@ -41,7 +41,7 @@ FROM tenant CROSS JOIN LATERAL (
             ORDER BY target, host
             LIMIT 1
         ) AS next
-        WHERE turn.step < $3
+        WHERE turn.step < :targets
     )
     SELECT
         count(*) AS looked_at,

@@ -1,6 +1,6 @@
--- Whole jobs for their callers: the row, the answer, the attempts and the webhook's state, in one round trip.
+-- Whole jobs for their callers: the row, the output, the attempts and the deliveries, in one round trip.
 SELECT
-    job.id, job.tenant_id, job.state, job.version, job.model, job.request, job.meta::text AS meta, job.priority,
+    job.id, job.tenant_id, job.state, job.version, job.model, job.request, job.meta::text AS metadata, job.priority,
     job.request_id, job.created_at, job.run_at, job.started_at, job.finished_at, job.queue_ms,
     job.deadline_at, job.timeout_seconds,
     job.max_attempts, job.retry_initial_seconds, job.retry_max_seconds, job.attempts_used, job.run_no, job.webhook_url, job.webhook_events,
@@ -25,6 +25,6 @@ SELECT
         ) ORDER BY delivery.id)::text
         FROM deliveries AS delivery WHERE delivery.tenant_id = job.tenant_id AND delivery.job_id = job.id
     ) AS deliveries
-FROM unnest($1::uuid[], $2::uuid[]) AS wanted (id, tenant_id)
+FROM :rows AS wanted
 JOIN jobs AS job USING (id, tenant_id)
 LEFT JOIN results AS result ON result.job_id = job.id AND result.tenant_id = job.tenant_id

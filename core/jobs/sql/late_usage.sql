@@ -1,5 +1,5 @@
--- What an answer cost that came after its run was given up. The job itself is not touched.
+-- The cost of an answer that came after its run was given up. The job itself is not touched.
 UPDATE attempts
-SET usage = $4::jsonb, billed = 'yes', provider_request_id = $5
-WHERE job_id = $1 AND tenant_id = $2 AND run_no = $3
+SET usage = :usage::jsonb, billed = 'yes', provider_request_id = :provider_request_id
+WHERE job_id = :job_id AND tenant_id = :tenant_id AND run_no = :run_no
     AND outcome IN ('unknown', 'cancelled', 'expired') AND usage IS NULL

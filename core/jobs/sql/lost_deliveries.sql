@@ -1,4 +1,4 @@
--- Deliveries whose sender died: its lease ran out. Read-only: Redis is asked next.
+-- Deliveries whose sender died: its lease ran out. Read-only: Redis is compared next.
 SELECT id, tenant_id FROM deliveries
 WHERE lease_token IS NOT NULL AND lease_expires_at < now() AND state = 'pending'
-LIMIT $1
+LIMIT :most

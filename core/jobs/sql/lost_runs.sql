@@ -1,13 +1,14 @@
--- Runs that nothing carries on: of dead workers, of workers of the previous release whose lease for the job is over, and
--- the named runs ($2, $3) of a worker ($4) that does not know of them itself. Whether each call had gone out, how many
--- runs were lost before their calls, and whether the loss counts against the job.
--- Never by way of all that runs: how much that is, statistics seldom know. So each step is a lookup for the one before,
+-- Runs that no process works on: of dead workers, of workers of the previous release whose lease for the job is over, and
+-- the runs (:rows) of the worker :worker_id that it does not know of itself. Whether each call had gone out, how many runs
+-- were lost before their calls, and whether the loss counts against the job.
+-- Never by reading all that runs: statistics seldom know how much that is. So each step is a lookup for the one before,
 -- and where a job's id is known the state is written as no index has it.
 WITH lost AS (
     SELECT run.id, run.tenant_id, run.run_no, NOT worker.lost_alone AS counts
     FROM workers AS worker CROSS JOIN LATERAL (
         SELECT id, tenant_id, run_no FROM jobs WHERE worker_id = worker.id AND state = 'running' OFFSET 0
     ) AS run
+    -- guard: rescue-dead-only
     WHERE worker.dead_at IS NOT NULL
     UNION ALL
     SELECT id, tenant_id, run_no, true
@@ -19,9 +20,9 @@ WITH lost AS (
     ) AS overdue
     UNION ALL
     SELECT job.id, job.tenant_id, run.run_no, false
-    FROM unnest($2::uuid[], $3::int[]) AS run (id, run_no) CROSS JOIN LATERAL (
+    FROM :rows AS run CROSS JOIN LATERAL (
         SELECT id, tenant_id FROM jobs
-        WHERE jobs.id = run.id AND jobs.run_no = run.run_no AND worker_id || '' = $4 AND state || '' = 'running'
+        WHERE jobs.id = run.id AND jobs.run_no = run.run_no AND worker_id || '' = :worker_id AND state || '' = 'running'
         OFFSET 0
     ) AS job
 )
@@ -31,6 +32,7 @@ SELECT
     EXISTS (
         SELECT FROM attempts AS attempt
         WHERE attempt.job_id = job.id AND attempt.tenant_id = job.tenant_id AND attempt.run_no = job.run_no
+            -- guard: rescue-call-went-out
             AND attempt.called_at IS NOT NULL
     ) AS call_went_out,
     (
@@ -45,4 +47,4 @@ FROM lost CROSS JOIN LATERAL (
         AND state || '' = 'running'
     FOR UPDATE SKIP LOCKED
 ) AS job
-LIMIT $1
+LIMIT :most

@@ -2,13 +2,14 @@
 -- still being delivered stays until that has ended.
 WITH old AS (
     SELECT id, tenant_id FROM jobs
-    WHERE state = $1 AND finished_at < now() - make_interval(secs => $2)
+    WHERE state = :state AND finished_at < now() - make_interval(secs => :seconds)
+        -- guard: prune-waits-for-webhooks
         AND NOT EXISTS (
             SELECT FROM deliveries AS delivery
             WHERE delivery.tenant_id = jobs.tenant_id AND delivery.job_id = jobs.id AND delivery.state = 'pending'
         )
     ORDER BY finished_at
-    LIMIT $3
+    LIMIT :most
     FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM jobs USING old WHERE jobs.id = old.id AND jobs.tenant_id = old.tenant_id

@@ -1,3 +1,3 @@
--- A new worker, alive for $4 seconds.
+-- A new worker, alive for :lease_seconds.
 INSERT INTO workers (id, slots, version, lease_expires_at)
-VALUES ($1, $2, $3, now() + make_interval(secs => $4))
+VALUES (:worker_id, :slots, :version, now() + make_interval(secs => :lease_seconds))

@@ -1,3 +1,3 @@
--- The runs that PostgreSQL believes a worker to have; of the jobs $2 only, where they are named.
+-- The runs that PostgreSQL believes a worker to have; of :job_ids only, unless that is NULL.
 SELECT id, run_no FROM jobs
-WHERE worker_id = $1 AND state = 'running' AND ($2::uuid[] IS NULL OR id = ANY ($2))
+WHERE worker_id = :worker_id AND state = 'running' AND (:job_ids::uuid[] IS NULL OR id = ANY (:job_ids))

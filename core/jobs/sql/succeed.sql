@@ -1,18 +1,21 @@
--- The common end of a run, an answer that nobody hears of: a part of apply.sql, under the same guards, at half its price.
--- A row is left alone, and not returned, where somebody listens: its events are made by apply.sql.
+-- The common end of a run, an answer that is sent to nobody: a part of apply.sql, under the same guards, at half its
+-- cost. A row whose end has recipients is left alone, and not returned: apply.sql publishes its events.
 WITH held AS (
     SELECT input.*
-    FROM unnest(
-        $1::uuid[], $2::uuid[], $3::int[], $4::uuid[], $5::int[], $6::int[], $7::text[], $8::text[], $9::bytea[]
-    ) AS input (id, tenant_id, run_no, token, input_tokens, output_tokens, usage, provider_request_id, output)
+    FROM :rows AS input
     JOIN jobs AS job USING (id, tenant_id)
     WHERE job.state = 'running'
+        -- guard: success-run-no
         AND job.run_no = input.run_no
-        AND job.lease_token = input.token
+        -- guard: success-lease-token
+        AND job.lease_token = input.lease_token
+        -- guard: success-no-webhook
         AND job.webhook_url IS NULL
+        -- guard: success-no-endpoint
         AND NOT EXISTS (SELECT FROM webhook_endpoints AS endpoint WHERE endpoint.tenant_id = input.tenant_id)
     ORDER BY job.id
     -- Nobody waits for a neighbour's row: one that is locked is left to apply.sql, which says so.
+    -- guard: success-row-lock
     FOR UPDATE OF job SKIP LOCKED
 ), changed AS (
     UPDATE jobs AS job
@@ -39,6 +42,7 @@ WITH held AS (
         provider_request_id = held.provider_request_id
     FROM held
     WHERE attempt.job_id = held.id AND attempt.tenant_id = held.tenant_id
+        -- guard: success-open-attempt
         AND attempt.run_no = held.run_no AND attempt.outcome = 'running'
 ), stored AS (
     INSERT INTO results (job_id, tenant_id, run_no, output)

@@ -1,1 +1,1 @@
-"""The statements of core/webhooks/store.py, one a file."""
+"""The statements of core/webhooks, one a file."""

@@ -1,13 +1,15 @@
 -- Leases due deliveries, with what signing them needs. A lease that ran out is taken over: its sender died.
 -- Where a delivery goes, and whether at all, is the endpoint's to say as it is now: nothing is sent for one that is
 -- disabled or gone, and what was made for an older URL goes to the present one.
--- How many are in flight is counted here, over all workers: to a target ($3), to a host ($4), and of this worker's to
--- hosts that it found dead ($5: one each, $6 in all) and of one tenant ($7, with $9 of each of $8 now). Claims are one
--- at a time (store.claim), so the counts are exact.
+-- How many are in flight is counted here, over all workers: to a target (:per_target), to a host (:per_host), and of this
+-- worker's to hosts that it found dead (:suspects: one each, :suspect_room in all) and of one tenant (:per_tenant, with
+-- those that it is sending now in :rows). Claims are one at a time (store.claim), so the counts are exact.
 WITH wanted AS (
     SELECT id, tenant_id, endpoint_id, host, target, trigger, next_attempt_at
     FROM deliveries
-    WHERE id = ANY ($1::uuid[]) AND state = 'pending' AND (lease_token IS NULL OR lease_expires_at < now())
+    WHERE id = ANY (:delivery_ids::uuid[]) AND state = 'pending'
+        -- guard: delivery-lease
+        AND (lease_token IS NULL OR lease_expires_at < now())
     FOR UPDATE SKIP LOCKED
 ), receiver AS (
     SELECT
@@ -27,7 +29,7 @@ WITH wanted AS (
 ), judged AS (
     SELECT
         wanted.*, receiver.max_per_second, receiver.url AS present_url, coalesce(receiver.clear_at, now()) AS clear_at,
-        wanted.host IN (SELECT unnest($5::text[])) AS suspect,
+        wanted.host IN (SELECT unnest(:suspects::text[])) AS suspect,
         CASE
             WHEN wanted.endpoint_id IS NULL THEN 'send'
             WHEN receiver.id IS NULL OR (NOT receiver.enabled AND wanted.trigger <> 'test') THEN 'skip'
@@ -59,7 +61,7 @@ WITH wanted AS (
     FROM due LEFT JOIN busy USING (host, target)
     WHERE (
         due.trigger = 'test'
-        OR due.place + coalesce(busy.sending, 0) <= CASE WHEN due.suspect THEN 1 ELSE $3 END
+        OR due.place + coalesce(busy.sending, 0) <= CASE WHEN due.suspect THEN 1 ELSE :per_target END
     ) AND due.clear_at + make_interval(secs => coalesce((due.place - 1) / due.max_per_second, 0))
         <= now() + interval '0.1 s'
 ), welcome AS (
@@ -68,15 +70,15 @@ WITH wanted AS (
         row_number() OVER (PARTITION BY fitting.tenant_id ORDER BY fitting.place, fitting.next_attempt_at)
             AS tenant_place
     FROM fitting LEFT JOIN (SELECT host, sum(sending) AS sending FROM busy GROUP BY host) AS crowd USING (host)
-    WHERE fitting.host_place + coalesce(crowd.sending, 0) <= $4 AND (NOT fitting.suspect OR fitting.suspect_place <= $6)
+    WHERE fitting.host_place + coalesce(crowd.sending, 0) <= :per_host AND (NOT fitting.suspect OR fitting.suspect_place <= :suspect_room)
 ), admitted AS (
     SELECT welcome.*
-    FROM welcome LEFT JOIN unnest($8::uuid[], $9::int[]) AS here (tenant_id, sending) USING (tenant_id)
-    WHERE welcome.tenant_place + coalesce(here.sending, 0) <= $7
+    FROM welcome LEFT JOIN :rows AS here USING (tenant_id)
+    WHERE welcome.tenant_place + coalesce(here.sending, 0) <= :per_tenant
 ), claimed AS (
     UPDATE deliveries AS delivery
     SET lease_token = gen_random_uuid(),
-        lease_expires_at = now() + make_interval(secs => $2),
+        lease_expires_at = now() + make_interval(secs => :lease_seconds),
         attempts = delivery.attempts + 1,
         slots_used = delivery.slots_used + (delivery.trigger = 'scheduled')::int,
         url = coalesce(admitted.present_url, delivery.url)

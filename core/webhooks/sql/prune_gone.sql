@@ -1,10 +1,10 @@
--- What deleted endpoints leave: goes from endpoint to endpoint of those that have deliveries, $3 of them behind
--- ($1, $2), and deletes $4 deliveries at most, with their log, of the first that is gone. Whoever goes on with it, and after
--- whatever crash, finds what is left. What is being sent right now is left to the next time.
+-- What deleted endpoints leave: goes from endpoint to endpoint of those that have deliveries, :endpoints of them after
+-- (:after_tenant, :after_endpoint), and deletes at most :most deliveries, with their log, of the first that is gone. Whoever
+-- goes on with it, and after whatever crash, finds what is left. What is being sent right now is left to the next time.
 WITH RECURSIVE known AS (
     (
         SELECT tenant_id, endpoint_id, 1 AS step FROM deliveries
-        WHERE endpoint_id IS NOT NULL AND (tenant_id, endpoint_id) > ($1::uuid, $2::uuid)
+        WHERE endpoint_id IS NOT NULL AND (tenant_id, endpoint_id) > (:after_tenant::uuid, :after_endpoint::uuid)
         ORDER BY tenant_id, endpoint_id
         LIMIT 1
     )
@@ -16,7 +16,7 @@ WITH RECURSIVE known AS (
         ORDER BY tenant_id, endpoint_id
         LIMIT 1
     ) AS next
-    WHERE known.step < $3
+    WHERE known.step < :endpoints
 ), gone AS (
     SELECT tenant_id, endpoint_id FROM known
     WHERE NOT EXISTS (
@@ -30,7 +30,7 @@ WITH RECURSIVE known AS (
     FROM gone JOIN deliveries AS delivery USING (tenant_id, endpoint_id)
     WHERE delivery.lease_token IS NULL OR delivery.lease_expires_at < now()
     ORDER BY delivery.id
-    LIMIT $4
+    LIMIT :most
     FOR UPDATE OF delivery SKIP LOCKED
 ), deleted AS (
     DELETE FROM deliveries USING doomed

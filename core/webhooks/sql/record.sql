@@ -1,16 +1,8 @@
 -- How attempts ended: the log, the delivery if it is still its sender's, and what it means for the endpoint.
--- 410 disables the endpoint at once; so do 20 failures over 5 days without a success. Answers what was written, and the
+-- 410 disables the endpoint at once; so do 20 failures over 5 days without a success. Returns what was written, and the
 -- endpoints that were disabled by it.
 WITH ended AS (
-    SELECT * FROM unnest(
-        $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::float8[], $9::int[],
-        $10::text[], $11::float8[], $12::timestamptz[], $13::float8[], $14::float8[], $15::float8[], $16::float8[],
-        $17::float8[], $18::float8[], $19::text[]
-    ) AS row (
-        id, tenant_id, endpoint_id, token, attempt, trigger, state, delay, status,
-        error, pause, started_at, dns_ms, connect_ms, tls_ms, first_byte_ms,
-        total_ms, retry_after, excerpt
-    )
+    SELECT * FROM :rows AS attempt
 ), tally AS (
     SELECT
         endpoint_id, tenant_id, count(*) FILTER (WHERE state <> 'delivered') AS failed,
@@ -19,7 +11,7 @@ WITH ended AS (
     WHERE endpoint_id IS NOT NULL AND trigger <> 'test'
     GROUP BY endpoint_id, tenant_id
 ), held AS (
-    -- In id order, so that two batches can't deadlock; and only those that this changes.
+    -- In id order, so that two groups can't deadlock; and only those that this changes.
     SELECT endpoint.id, endpoint.tenant_id, endpoint.enabled AS was_enabled
     FROM webhook_endpoints AS endpoint
     JOIN tally ON tally.endpoint_id = endpoint.id AND tally.tenant_id = endpoint.tenant_id
@@ -31,8 +23,8 @@ WITH ended AS (
         held.*, tally.pause, tally.succeeded, tally.failed,
         CASE
             WHEN tally.gone THEN 'gone'
-            WHEN NOT tally.succeeded AND endpoint.failures + tally.failed >= $21
-                AND endpoint.failing_since < now() - make_interval(secs => $22) THEN 'failing'
+            WHEN NOT tally.succeeded AND endpoint.failures + tally.failed >= :disabling_failures
+                AND endpoint.failing_since < now() - make_interval(secs => :disabling_seconds) THEN 'failing'
         END AS verdict
     FROM held
     JOIN webhook_endpoints AS endpoint USING (id, tenant_id)
@@ -69,7 +61,9 @@ WITH ended AS (
         last_error = ended.error
     FROM ended
     WHERE delivery.id = ended.id AND delivery.tenant_id = ended.tenant_id
-        AND delivery.lease_token = ended.token AND delivery.state = 'pending'
+        AND delivery.state = 'pending'
+        -- guard: delivery-lease-token
+        AND delivery.lease_token = ended.lease_token
     RETURNING delivery.id, delivery.tenant_id, delivery.host, delivery.target, delivery.next_attempt_at, delivery.state
 ), logged AS (
     -- Also an attempt whose lease was lost: it did go out.
@@ -80,11 +74,11 @@ WITH ended AS (
     SELECT
         ended.id, ended.tenant_id, ended.attempt, ended.trigger, ended.started_at, ended.status, ended.error,
         ended.dns_ms, ended.connect_ms, ended.tls_ms, ended.first_byte_ms, ended.total_ms, ended.retry_after,
-        ended.excerpt, CASE WHEN written.state = 'pending' THEN written.next_attempt_at END, $20
+        ended.excerpt, CASE WHEN written.state = 'pending' THEN written.next_attempt_at END, :worker_id
     FROM ended
     JOIN deliveries AS delivery ON delivery.id = ended.id AND delivery.tenant_id = ended.tenant_id
     LEFT JOIN written ON written.id = ended.id
-    -- A commit whose answer was lost is written again.
+    -- A commit whose reply was lost is written again.
     ON CONFLICT DO NOTHING
 )
 SELECT id, tenant_id, host, target, NULL AS reason, NULL::int AS failures FROM written

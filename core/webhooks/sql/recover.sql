@@ -1,5 +1,5 @@
--- The next $1 deliveries of one recovery's endpoint: those in its range are sent again as by hand, the older ones first,
--- unless they had $2 attempts already. The recovery remembers how far it is, so whoever goes on with it, and after
+-- The next :page_size deliveries of one recovery's endpoint: those in its range are sent again as by hand, the older ones first,
+-- unless they had :most_attempts already. The recovery remembers how far it is, so whoever goes on with it, and after
 -- whatever crash, no delivery is taken twice and none is left out.
 WITH recovery AS (
     SELECT * FROM webhook_recoveries WHERE state = 'running' ORDER BY id LIMIT 1
@@ -18,16 +18,16 @@ WITH recovery AS (
     SELECT delivery.id, delivery.tenant_id
     FROM recovery CROSS JOIN bounds JOIN deliveries AS delivery
         ON delivery.tenant_id = recovery.tenant_id AND delivery.endpoint_id = recovery.endpoint_id
-    -- An id tells when it was made, nearly: an hour is more than any transaction takes.
+    -- An id has the time when it was made, nearly: an hour is more than any transaction takes.
     WHERE delivery.id > bounds.first
         AND delivery.id < bounds.last
     ORDER BY delivery.id
-    LIMIT $1
+    LIMIT :page_size
 ), batch AS (
     SELECT delivery.id, delivery.tenant_id
     FROM recovery, page JOIN deliveries AS delivery USING (id, tenant_id)
     WHERE delivery.created_at >= recovery.since AND delivery.created_at < recovery.until
-        AND delivery.state = ANY (recovery.statuses) AND delivery.trigger <> 'test' AND delivery.attempts < $2
+        AND delivery.state = ANY (recovery.statuses) AND delivery.trigger <> 'test' AND delivery.attempts < :most_attempts
     ORDER BY delivery.id
     FOR UPDATE OF delivery
 ), requeued AS (
@@ -49,8 +49,8 @@ UPDATE webhook_recoveries AS row
 SET requeued = recovery.requeued + (SELECT count(*) FROM requeued),
     total = greatest(recovery.total, recovery.requeued + (SELECT count(*) FROM requeued)),
     position = coalesce((SELECT id FROM page ORDER BY id DESC LIMIT 1), recovery.position),
-    state = CASE WHEN (SELECT count(*) FROM page) < $1 THEN 'completed' ELSE 'running' END,
-    finished_at = CASE WHEN (SELECT count(*) FROM page) < $1 THEN now() END
+    state = CASE WHEN (SELECT count(*) FROM page) < :page_size THEN 'completed' ELSE 'running' END,
+    finished_at = CASE WHEN (SELECT count(*) FROM page) < :page_size THEN now() END
 FROM recovery
 WHERE row.id = recovery.id AND row.tenant_id = recovery.tenant_id
 RETURNING

@@ -12,4 +12,4 @@ SET state = 'pending',
         SELECT endpoint.url FROM webhook_endpoints AS endpoint
         WHERE endpoint.id = delivery.endpoint_id AND endpoint.tenant_id = delivery.tenant_id
     ), delivery.url)
-WHERE delivery.id = $1 AND delivery.tenant_id = $2
+WHERE delivery.id = :id AND delivery.tenant_id = :tenant_id

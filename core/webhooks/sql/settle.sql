@@ -1,9 +1,9 @@
--- After an endpoint was disabled or has another URL: the next of its deliveries that wait, $1 at most, are skipped, or go
+-- After an endpoint was disabled or has another URL: the next of its deliveries that wait, at most :most, are skipped, or go
 -- to the new host. The claim would do the same to each; this makes the list say so, and the caps count them where they
--- go. Of one endpoint ($2), or of whichever is next.
+-- go. Of one endpoint (:endpoint_id), or of whichever is next.
 WITH endpoint AS (
     SELECT id, tenant_id, enabled, url, inferd_url_host(url) AS host FROM webhook_endpoints
-    WHERE unsettled_at IS NOT NULL AND ($2::uuid IS NULL OR id = $2)
+    WHERE unsettled_at IS NOT NULL AND (:endpoint_id::uuid IS NULL OR id = :endpoint_id)
     ORDER BY unsettled_at
     LIMIT 1
     FOR NO KEY UPDATE SKIP LOCKED
@@ -15,7 +15,7 @@ WITH endpoint AS (
             WHERE tenant_id = endpoint.tenant_id AND target = endpoint.id AND host < endpoint.host
                 AND state = 'pending' AND lease_token IS NULL
             ORDER BY host
-            LIMIT $1
+            LIMIT :most
         )
         UNION ALL
         (
@@ -23,7 +23,7 @@ WITH endpoint AS (
             WHERE tenant_id = endpoint.tenant_id AND target = endpoint.id AND host > endpoint.host
                 AND state = 'pending' AND lease_token IS NULL
             ORDER BY host
-            LIMIT $1
+            LIMIT :most
         )
         UNION ALL
         (
@@ -31,9 +31,9 @@ WITH endpoint AS (
             WHERE tenant_id = endpoint.tenant_id AND target = endpoint.id AND host = endpoint.host
                 AND state = 'pending' AND lease_token IS NULL AND NOT endpoint.enabled AND trigger <> 'test'
             ORDER BY next_attempt_at
-            LIMIT $1
+            LIMIT :most
         )
-        LIMIT $1
+        LIMIT :most
     ) AS found
 ), held AS (
     SELECT delivery.id, delivery.tenant_id, stray.enabled, stray.url
@@ -48,7 +48,7 @@ WITH endpoint AS (
     WHERE delivery.id = held.id AND delivery.tenant_id = held.tenant_id
 )
 UPDATE webhook_endpoints AS row
-SET unsettled_at = CASE WHEN (SELECT count(*) FROM stray) >= $1 THEN row.unsettled_at END
+SET unsettled_at = CASE WHEN (SELECT count(*) FROM stray) >= :most THEN row.unsettled_at END
 FROM endpoint
 WHERE row.id = endpoint.id AND row.tenant_id = endpoint.tenant_id
 RETURNING row.id, row.unsettled_at IS NULL AS settled

@@ -1,9 +1,9 @@
 -- Who goes next, where a delivery has just ended: as many of its target's as there is room for (two at most, so that a
 -- receiver that came back is called more and more), and, in turn, one of the next other targets of the same host and of
--- the same tenant. $4 is the cap on a target's deliveries in flight.
+-- the same tenant. :per_target is the cap on a target's deliveries in flight.
 -- Of those in turn a few are looked at: with none of them due, the sweep finds the next one.
 WITH ended AS (
-    SELECT DISTINCT tenant_id, host, target FROM unnest($1::uuid[], $2::text[], $3::uuid[]) AS row (tenant_id, host, target)
+    SELECT DISTINCT tenant_id, host, target FROM :rows AS written
 )
 SELECT
     next.id, next.tenant_id,
@@ -107,7 +107,7 @@ CROSS JOIN LATERAL (
         WHERE host = ended.host AND target = ended.target AND state = 'pending' AND lease_token IS NULL
             AND next_attempt_at <= now()
         ORDER BY next_attempt_at, id
-        LIMIT least(2, greatest(0, $4 - (
+        LIMIT least(2, greatest(0, :per_target - (
             SELECT count(*) FROM deliveries
             WHERE host = ended.host AND target = ended.target AND lease_token IS NOT NULL AND lease_expires_at >= now()
         )))

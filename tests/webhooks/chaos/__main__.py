@@ -18,6 +18,7 @@ from tests.support.explicit_settings import ExplicitSettings
 from tests.support.folders import open_folder
 from tests.support.servers import owner_url
 from tests.webhooks.chaos.crowd import open_crowd
+from tests.webhooks.chaos.deployment import WEBHOOK, WORKER, open_deployment
 from tests.webhooks.chaos.proofs import (
     FAULTS,
     Attack,
@@ -28,7 +29,6 @@ from tests.webhooks.chaos.proofs import (
     prove_nothing_is_lost,
     prove_the_dead_delay_nobody,
 )
-from tests.webhooks.chaos.stage import WEBHOOK, WORKER, open_stage
 
 
 async def run(events: int, seed: int, logs: Path | None, wanted: set[str]) -> list[Verdict]:
@@ -41,27 +41,29 @@ async def run(events: int, seed: int, logs: Path | None, wanted: set[str]) -> li
         valkey = await stack.enter_async_context(open_valkey())
         settings = _settings(embedded.database_url, embedded.owner_url, valkey.url)
         await migrate.upgrade(settings.database)
-        stage = await stack.enter_async_context(open_stage(settings, logs or folder, workers=2))
+        deployment = await stack.enter_async_context(open_deployment(settings, logs or folder, workers=2))
         owner = owner_url(settings.database)
         if "isolation" in wanted:
             async with open_crowd(seed) as crowd:
                 hosts = [f"127.0.1.{number}" for number in range(1, 21)]
-                verdicts.append(await prove_the_dead_delay_nobody(stage, crowd, hosts=hosts, seconds=8.0))
+                verdicts.append(await prove_the_dead_delay_nobody(deployment, crowd, hosts=hosts, seconds=8.0))
                 _print(verdicts[-1])
         if "drain" in wanted:
             async with open_crowd(seed) as crowd:
                 await crowd.open("127.0.2.1")
-                drained = prove_a_drain_keeps_its_rate(stage, crowd, events=events, host="127.0.2.2", per_second=400)
+                drained = prove_a_drain_keeps_its_rate(
+                    deployment, crowd, events=events, host="127.0.2.2", per_second=400
+                )
                 verdicts.append(await drained)
                 _print(verdicts[-1])
         if "faults" in wanted:
             async with open_crowd(seed, FAULTS) as crowd:
-                attack = Attack(stage, seed, 60.0, (1.5, 3.0), _store_faults(valkey, owner))
+                attack = Attack(deployment, seed, 60.0, (1.5, 3.0), _store_faults(valkey, owner))
                 hosts = [f"127.0.3.{number}" for number in range(1, 11)]
-                proof = prove_nothing_is_lost(stage, crowd, events=events, hosts=hosts, seed=seed, attack=attack)
+                proof = prove_nothing_is_lost(deployment, crowd, events=events, hosts=hosts, seed=seed, attack=attack)
                 verdicts.append(await proof)
                 _print(verdicts[-1])
-        _tidy(stage.fleet)
+        _tidy(deployment.fleet)
     return verdicts
 
 

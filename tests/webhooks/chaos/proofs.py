@@ -1,6 +1,6 @@
 """The three proofs: nothing is lost under faults, the dead delay nobody, and what waited out an outage comes at a rate.
 
-Each runs on a stage and answers a verdict; `python -m tests.webhooks.chaos` runs all of them at full size.
+Each runs on a deployment and answers a verdict; `python -m tests.webhooks.chaos` runs all of them at full size.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import asyncpg
 from tests.chaos.fleet import Member
 from tests.support.waiting import eventually
 from tests.webhooks.chaos.crowd import Crowd, Faults
-from tests.webhooks.chaos.stage import Client, Stage, lost
+from tests.webhooks.chaos.deployment import Client, Deployment, lost
 
 FAULTS: Final = Faults(error=0.20, silence=0.05, reset=0.05, drip=0.05)
 ISOLATION_TARGET: Final = 1.2
@@ -50,10 +50,10 @@ class Verdict:
 
 
 async def prove_nothing_is_lost(
-    stage: Stage, crowd: Crowd, *, events: int, hosts: Sequence[str], seed: int, attack: "Attack"
+    deployment: Deployment, crowd: Crowd, *, events: int, hosts: Sequence[str], seed: int, attack: "Attack"
 ) -> Verdict:
     """Every accepted job is told, in the end, under one webhook-id."""
-    clients = await stage.clients(len(hosts))
+    clients = await deployment.clients(len(hosts))
     own: list[str | None] = []
     for number, (client, host) in enumerate(zip(clients, hosts, strict=True)):
         await crowd.open(host)
@@ -73,13 +73,13 @@ async def prove_nothing_is_lost(
     finally:
         stop.set()
         await attacking
-    await stage.settled(150)
+    await deployment.settled(150)
     took = monotonic() - started
     told = Counter(arrival.job_id for arrival in crowd.arrivals)
     missing = lost(set(told), clients)
     accepted = sum(len(client.jobs) for client in clients)
     many_ids = [job for job, ids in crowd.ids.items() if len(ids) > 1]
-    exhausted = await stage.count("exhausted", "skipped")
+    exhausted = await deployment.count("exhausted", "skipped")
     answers = ", ".join(f"{count} {name}" for name, count in crowd.answers.most_common())
     return Verdict(
         f"{accepted} events under faults, in {took:.0f} s",
@@ -116,7 +116,7 @@ async def _submit(clients: Sequence[Client], own: Sequence[str | None], events: 
 class Attack:
     """kill -9 of the API and of workers, every so often, and what else is given, at its times within `seconds`."""
 
-    stage: Stage
+    deployment: Deployment
     seed: int
     seconds: float
     every: tuple[float, float]
@@ -136,12 +136,12 @@ class Attack:
                 _, name, fault = others.pop()
                 await fault()
                 self.done[name] += 1
-            member = draw.choice([*self.stage.fleet.workers * 2, *self.stage.fleet.apis])
+            member = draw.choice([*self.deployment.fleet.workers * 2, *self.deployment.fleet.apis])
             await self._kill(member)
 
     async def _kill(self, member: Member) -> None:
         if member.running:
-            await self.stage.fleet.kill(member, down=0.0)
+            await self.deployment.fleet.kill(member, down=0.0)
             self.done[f"kill -9 {member.name.partition('-')[0]}"] += 1
 
 
@@ -152,9 +152,11 @@ async def crash_postgres(owner_url: str) -> None:
     connection.terminate()
 
 
-async def prove_the_dead_delay_nobody(stage: Stage, crowd: Crowd, *, hosts: Sequence[str], seconds: float) -> Verdict:
+async def prove_the_dead_delay_nobody(
+    deployment: Deployment, crowd: Crowd, *, hosts: Sequence[str], seconds: float
+) -> Verdict:
     """The same load on the same endpoints, with none and with half of them dead, in turn."""
-    clients = await stage.clients(len(hosts))
+    clients = await deployment.clients(len(hosts))
     for number, (client, host) in enumerate(zip(clients, hosts, strict=True)):
         await crowd.open(host)
         crowd.secrets[f"hook-{number}"] = (await client.register(crowd.url(host, f"hook-{number}")))["signing_secret"]
@@ -169,7 +171,7 @@ async def prove_the_dead_delay_nobody(stage: Stage, crowd: Crowd, *, hosts: Sequ
         await _all_told(crowd, jobs)
         delays[with_dead] += [arrival.delay for arrival in crowd.arrivals[before:] if arrival.job_id in jobs]
         crowd.dead = set()
-        await stage.settled(60)
+        await deployment.settled(60)
     none, some = (_p95(delays[with_dead]) for with_dead in (False, True))
     missing = lost({arrival.job_id for arrival in crowd.arrivals}, clients)
     return Verdict(
@@ -209,29 +211,29 @@ def _p50(delays: Sequence[float]) -> str:
 
 
 async def prove_a_drain_keeps_its_rate(
-    stage: Stage, crowd: Crowd, *, events: int, host: str, per_second: float
+    deployment: Deployment, crowd: Crowd, *, events: int, host: str, per_second: float
 ) -> Verdict:
     """The receiver is away while `events` come up; when it is back they come, at no more than it asked for."""
-    (client,) = await stage.clients(1)
+    (client,) = await deployment.clients(1)
     # A port that is known, and not yet listened on at this address.
     endpoint = await client.register(crowd.url(host, "drained"), max_per_second=per_second)
     crowd.secrets["drained"] = endpoint["signing_secret"]
-    before = await stage.deliveries()
+    before = await deployment.deliveries()
     size = min(1000, events)
     for number in range(0, events, size):
         await client.submit(min(size, events - number), prefix=f"drain-{number}")
 
     async def all_made() -> bool:
-        return await stage.deliveries() - before >= events
+        return await deployment.deliveries() - before >= events
 
     await eventually(all_made, seconds=120)
     seen, back = len(crowd.arrivals), time()
     await crowd.open(host)
-    await stage.settled(180)
+    await deployment.settled(180)
     arrivals = sorted(arrival.at for arrival in crowd.arrivals[seen:])
     took, busiest = arrivals[-1] - back, _busiest_second(arrivals)
     missing = lost({arrival.job_id for arrival in crowd.arrivals}, [client])
-    cap = stage.settings.webhook.per_endpoint
+    cap = deployment.settings.webhook.per_endpoint
     return Verdict(
         f"drain of {events} events after an outage, at {per_second:g}/s at most",
         (

@@ -5,7 +5,7 @@ What verifies here is an implementation in another language, which is not ours.
 
 from pathlib import Path
 
-from core.webhooks.signing import new_signing_secret
+from core.webhooks.egress.signing import new_signing_secret
 from tests.webhooks.documented import check_receiver, run_receiver
 
 LIBRARIES = Path(__file__).parent / "node_modules"

@@ -33,15 +33,15 @@ async def the_blocks_of_the_documents_work(place: Place, serve: Serve) -> None:
     with pasted("README.md", place, serve) as (shell, printed):
         await eventually(
             lambda: re.search(r"(?m)^job\.succeeded job_\w{32}$", printed.read_text()) or shell.poll(),
-            seconds=60,
+            seconds=100,
             what="the receiver of the README has printed its webhook",
         )
         said = printed.read_text()
         assert not shell.poll(), said
-        assert '"status":"succeeded"' in said
+        assert said.count('"object":"job"') == 2
         assert "succeeded 3 Third time lucky\n" in said
     with pasted("docs/quickstart.md", place, serve) as (shell, printed):
-        assert await asyncio.to_thread(shell.wait, 60) == 0, printed.read_text()
+        assert await asyncio.to_thread(shell.wait, 100) == 0, printed.read_text()
     said = printed.read_text()
     assert "3 attempts · " in said
     assert re.search(r"(?m)^job_\w{32} +queued +echo/slow|^job_\w{32} +running +echo/slow", said)
@@ -52,7 +52,7 @@ def parts(serve: Serve) -> set[str]:
     return {part for part in PARTS for what in serve.family().values() if part in what}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_jobs_run_and_survive_kill_9_and_ctrl_c_leaves_nothing_running(place: Place) -> None:
     with place.serve() as killed:
         job = place.job("Say hello", "--model", "local/smollm2-135m", "--param", "max_tokens=16")

@@ -1,4 +1,7 @@
-"""Generates docs/reference/settings.md and .env.example from core/settings.py."""
+"""Generates docs/reference/settings.md and .env.example from core/settings.py.
+
+No library writes both: those for pydantic models know neither the names of the variables nor a .env file.
+"""
 
 import json
 from collections.abc import Iterator

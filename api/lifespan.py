@@ -1,4 +1,4 @@
-"""Opens what the API is made of, and listens for changed jobs, from start to stop."""
+"""Opens what the API is made of, and follows changes of jobs, from start to stop."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 
-from api.http.admission import Admission
+from api.http.open_requests import OpenRequests
 from core.process import end_tasks
 from core.queue.subscription import listen
 from core.runtime import ApiRuntime
@@ -16,17 +16,17 @@ OpenRuntime = Callable[[], AbstractAsyncContextManager[ApiRuntime]]
 
 
 class State(TypedDict):
-    """What every request finds in `request.state`."""
+    """What every request finds in its ASGI state."""
 
     runtime: ApiRuntime
-    admission: Admission
+    open_requests: OpenRequests
 
 
 def lifespan(open_runtime: OpenRuntime) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[State]:
         async with open_runtime() as runtime:
-            app.state.runtime, app.state.admission = runtime, Admission(runtime.settings.api)
+            app.state.runtime, app.state.open_requests = runtime, OpenRequests(runtime.settings.api)
             subscription = asyncio.create_task(
                 listen(
                     runtime.redis,
@@ -36,7 +36,7 @@ def lifespan(open_runtime: OpenRuntime) -> Callable[[FastAPI], AbstractAsyncCont
                 name="subscription",
             )
             try:
-                yield {"runtime": runtime, "admission": app.state.admission}
+                yield {"runtime": runtime, "open_requests": app.state.open_requests}
             finally:
                 await end_tasks([subscription])
 

@@ -1,1 +1,1 @@
-"""Measures inferd beside what people use today: every scenario runs its baseline in the same run, interleaved."""
+"""Benchmarks of inferd against what people use today: every scenario alternates with its baseline in the same run."""

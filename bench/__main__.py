@@ -1,8 +1,7 @@
 """`python -m bench [SCENARIO …] [--json FILE] [--markdown FILE] [--png FILE] [--quick] [--settle SECONDS]`.
 
-Without names, all of them.
-Prints a row as soon as it is measured, then the whole table. Ends with 1 when a scenario could not be measured; a
-missed target is a result, not a failure.
+Without names it runs all scenarios. It prints each row as soon as it is measured, then the whole table. The exit code
+is 1 when a scenario could not be measured; a missed target is a result, not a failure.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from core.process import COLLECTIONS
 
 
 def main() -> int:
-    # As the processes that are measured: a collection in the midst of a sample would be taken for theirs.
+    # As the measured processes do: a garbage collection here would count as time of theirs.
     gc.freeze()
     gc.set_threshold(*COLLECTIONS)
     asked = _arguments()

@@ -1,7 +1,7 @@
-"""A small HTTP/1.1 client that costs little, so that the machine is left to what is measured.
+"""A small HTTP/1.1 client that uses little CPU, which is left for what is measured.
 
-Requests are prepared bytes on connections that are kept; an answer is its status and its body. It believes that the
-server sends a content-length, as the measured ones do. Used by the scenarios, for inferd and for the baselines alike.
+Requests are prepared bytes on persistent connections; a response is its status and its body. It requires a
+content-length, which the measured servers send. The scenarios use it for inferd and for the baselines.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class Answer(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time."""
+    """A connection that sends one request at a time."""
 
     def __init__(self) -> None:
         self._received = bytearray()
@@ -31,7 +31,7 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[Answer] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no subclasses of asyncio's.
+        # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
         self._answer.set_result(Answer(int(head[9:12]), body))
 
     async def send(self, request: bytes) -> Answer:
-        """The answer. Raises ConnectionError."""
+        """Returns the response. Raises ConnectionError."""
         if self._transport is None or self._transport.is_closing():
             raise ConnectionError("not connected")
         self._answer = asyncio.get_running_loop().create_future()
@@ -73,7 +73,7 @@ class Target(NamedTuple):
     headers: Mapping[str, str]
 
     def request(self, method: str, path: str, body: object = None, **headers: str) -> bytes:
-        """A request, ready to be sent any number of times. `prefer="wait=5"` is a header."""
+        """Returns the bytes of a request, which can be sent any number of times. `prefer="wait=5"` is a header."""
         content = b"" if body is None else orjson.dumps(body)
         lines = [f"{method} {path} HTTP/1.1", f"host: {self.host}:{self.port}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in {**self.headers, **headers}.items()]
@@ -84,7 +84,7 @@ class Target(NamedTuple):
 
 @asynccontextmanager
 async def connect(target: Target, count: int) -> AsyncIterator[Sequence[Connection]]:
-    """So many open connections."""
+    """Yields `count` open connections."""
     loop = asyncio.get_running_loop()
     connections: list[Connection] = []
     try:

@@ -1,7 +1,7 @@
-"""A small HTTP/1.1 server for what stands at the other end: the mock provider and the webhook receiver.
+"""A small HTTP/1.1 server for the mock provider and the webhook receiver.
 
-Every request is answered with what its handler returns, after a delay if there is one. Used by the scenarios that need
-to know when a call arrives, and by bench/baselines/mock_provider.py.
+Every request gets what its handler returns, after a delay if there is one. Scenarios use it to know when a call
+arrives; so does bench/baselines/mock_provider.py.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
-# From the head and the body of a request to the bytes of an answer.
+# Takes the head and the body of a request, returns the bytes of a response.
 Handler = Callable[[bytes, bytes], bytes]
 
 _END_OF_HEAD = b"\r\n\r\n"
@@ -24,7 +24,7 @@ class _Exchange(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no subclasses of asyncio's.
+        # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
@@ -52,14 +52,14 @@ class _Exchange(asyncio.Protocol):
 
 
 def answer(body: bytes, *, status: str = "200 OK", kind: str = "application/json") -> bytes:
-    """The bytes of an answer."""
+    """Returns the bytes of a response."""
     head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
 @asynccontextmanager
 async def serve(handler: Handler, *, port: int = 0, delay: float = 0.0) -> AsyncIterator[int]:
-    """Listens on the loopback; answers the port."""
+    """Listens on loopback; yields the port."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: _Exchange(handler, delay), "127.0.0.1", port, backlog=4096)
     async with server:

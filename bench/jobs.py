@@ -1,4 +1,4 @@
-"""Jobs for scenarios that don't measure how they came in: submitted in-process, and what PostgreSQL says of them."""
+"""Jobs for scenarios that don't measure the submit: submitted in this process, and read back from PostgreSQL."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ _LOOK_SECONDS: Final = 0.25
 
 
 class JobsFailed(Exception):
-    """Jobs that were to be measured did not succeed."""
+    """A measured job did not succeed."""
 
 
 def draft(model: str = "echo/echo", params: Mapping[str, JsonValue] | None = None, **changes: Any) -> Draft:
-    """A job as a caller would describe it."""
+    """Returns a job as a caller would submit it."""
     messages: list[JsonValue] = [{"role": "user", "content": "Say hello to the reader of this report."}]
     return Draft(model, messages, dict(params or {}), **changes)
 
 
 async def queue(bench: Bench, count: int, what: Draft, *, tenant: int = 0, provider_url: str | None = None) -> None:
-    """Commits and enqueues so many jobs of a tenant, all in Redis when this returns. The provider is for `mock/…`."""
+    """Commits and enqueues `count` jobs of a tenant; all are in Redis when it returns. The provider is for `mock/…`."""
     settings = bench.settings
     if provider_url is not None:
         settings = settings.model_copy(update={"providers": {"mock": ProviderSettings(base_url=provider_url)}})
@@ -39,7 +39,7 @@ async def queue(bench: Bench, count: int, what: Draft, *, tenant: int = 0, provi
 
 
 async def until_succeeded(bench: Bench, count: int, *, seconds: float = 300.0) -> None:
-    """Waits until so many jobs have succeeded. Raises JobsFailed when any ended otherwise."""
+    """Waits until `count` jobs have succeeded. Raises JobsFailed when one ended otherwise."""
     async with asyncio.timeout(seconds):
         while True:
             row = await bench.owner.fetchrow(
@@ -55,7 +55,7 @@ async def until_succeeded(bench: Bench, count: int, *, seconds: float = 300.0) -
 
 
 async def running_seconds(bench: Bench) -> float:
-    """From the first claim to the last finish, by PostgreSQL's clock."""
+    """Returns the seconds from the first claim to the last finish, by PostgreSQL's clock."""
     return float(
         await bench.owner.fetchval("SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8 FROM jobs")
     )

@@ -1,7 +1,7 @@
-"""The two load generators: closed loop for how much fits through, open loop for how long one takes at a given rate.
+"""Two load generators: a closed loop for throughput, and an open loop for latency at a given rate.
 
-In the open loop the arrivals are fixed before anything is sent, and a latency counts from the arrival, not from when a
-connection was free: what waits behind a slow answer is measured, not omitted.
+The open loop fixes the arrivals before it sends anything, and a latency counts from the arrival, not from when a
+connection was free: the wait behind a slow response is included (no coordinated omission).
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from bench.http_client import Answer, Connection, Target, connect
 
 
 class UnexpectedAnswer(Exception):
-    """A measured request did not do what was to be measured."""
+    """A measured request got an unexpected response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of it; latencies in milliseconds, sorted."""
+    """The result of a load; latencies in milliseconds, sorted."""
 
     seconds: float
     latencies: Sequence[float]
@@ -31,24 +31,24 @@ class Load:
         return len(self.latencies) / self.seconds
 
     def summary(self) -> dict[str, JsonValue]:
-        """For a row's details."""
+        """Returns the figures for a row's details."""
         return {"rate": round(self.rate), **spread(self.latencies)}
 
 
 def percentile(sorted_values: Sequence[float], share: float) -> float:
-    """The value that `share` (0 to 1) of the values do not exceed."""
+    """Returns the value that `share` (0 to 1) of the values do not exceed."""
     return sorted_values[min(len(sorted_values) - 1, int(len(sorted_values) * share))]
 
 
 def spread(sorted_values: Sequence[float]) -> dict[str, JsonValue]:
-    """The two percentiles that are talked about, of milliseconds."""
+    """Returns p50 and p99 of milliseconds."""
     return {"p50_ms": round(percentile(sorted_values, 0.5), 2), "p99_ms": round(percentile(sorted_values, 0.99), 2)}
 
 
 async def closed_loop(
     target: Target, requests: Sequence[bytes], *, connections: int, expect: frozenset[int] = frozenset({200, 202})
 ) -> Load:
-    """Sends all requests, each connection the next one as soon as its answer is there."""
+    """Sends all requests; each connection sends the next one as soon as its response has arrived."""
     waiting = iter(requests)
     latencies: list[float] = []
 
@@ -66,7 +66,7 @@ async def closed_loop(
 
 
 def arrivals(rate: float, seconds: float, *, seed: int = 1) -> list[float]:
-    """When requests come, in seconds from the start: Poisson, the same for the same seed."""
+    """Returns the arrivals of a Poisson process in seconds from the start, the same for the same seed."""
     source = random.Random(seed)  # noqa: S311 - a load is no secret
     times, now = list[float](), 0.0
     while (now := now + source.expovariate(rate)) < seconds:
@@ -82,7 +82,7 @@ async def open_loop(
     connections: int,
     expect: frozenset[int] = frozenset({200, 202}),
 ) -> Load:
-    """Sends request i at `times[i]`, or as soon after it as a connection is free."""
+    """Sends request i at `times[i]`, or as soon as a connection is free after that."""
     latencies: list[float] = []
     free: asyncio.Queue[Connection] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -107,7 +107,7 @@ async def open_loop(
 
 
 def check(answer: Answer, expect: frozenset[int]) -> Answer:
-    """The answer, if it is one of those. Raises UnexpectedAnswer."""
+    """Returns the response if its status is one of those. Raises UnexpectedAnswer."""
     if answer.status not in expect:
         raise UnexpectedAnswer(f"{answer.status}: {answer.body[:300].decode(errors='replace')}")
     return answer

@@ -1,4 +1,4 @@
-"""What the figures were measured on: processors, memory, disk, versions, and how busy the machine was."""
+"""The machine of a run: processors, memory, disk, versions, and its load."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ _BUSY: Final = 0.75
 
 
 def facts(servers: Mapping[str, str]) -> dict[str, JsonValue]:
-    """`servers` are PostgreSQL's and Valkey's versions."""
+    """Returns the facts of this machine; `servers` are the versions of PostgreSQL and Valkey."""
     return {
         "inferd": VERSION,
         "processor": _processor(),
@@ -41,7 +41,7 @@ def facts(servers: Mapping[str, str]) -> dict[str, JsonValue]:
 
 
 def disk_flush_ms() -> float:
-    """What the disk takes to make one small write safe, the median of some: no durable commit is faster."""
+    """Returns the median milliseconds of one small flushed write: no durable commit is faster."""
     times = []
     with tempfile.TemporaryFile() as file:
         file.write(bytes(8192 * _FLUSHES))
@@ -55,7 +55,7 @@ def disk_flush_ms() -> float:
 
 
 def wait_until_quiet(seconds: float) -> float:
-    """Waits until nobody else uses most of a core, at most so long; answers the load average."""
+    """Waits until no other process uses most of a core, for `seconds` at most; returns the load average."""
     give_up_at = time.monotonic() + seconds
     while (load := os.getloadavg()[0]) > _BUSY and time.monotonic() < give_up_at:
         time.sleep(1)

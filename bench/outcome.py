@@ -1,4 +1,4 @@
-"""What a scenario hands back: rows of the report, made of rounds that were measured alternately."""
+"""What a scenario returns: rows of the report, computed from rounds that alternate with the baseline."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ NOT_INSTALLED: Final = "not installed: `make bench` installs it"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the report. `ratio` is ours against the reference, so that more is better unless the target says."""
+    """One line of the report. `ratio` is inferd against the reference; more is better unless `target` says less."""
 
     name: str
     target: str
@@ -27,18 +27,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """The values of each round, in order, of inferd and of its reference."""
+    """The values of inferd and of its reference, one for each round."""
 
     ours: Sequence[float]
     reference: Sequence[float]
 
     @property
     def ratio(self) -> float | None:
-        """Of the medians; None without a reference."""
+        """The ratio of the medians; None without a reference."""
         return median(self.ours) / median(self.reference) if self.reference else None
 
     def details(self, **more: JsonValue) -> dict[str, JsonValue]:
-        """For the report's JSON."""
+        """Returns the values for the report's JSON."""
         return {
             "ours": [round(value, 3) for value in self.ours],
             "reference": [round(value, 3) for value in self.reference],
@@ -47,7 +47,7 @@ class Rounds:
 
 
 async def alternate(rounds: int, ours: Measure, reference: Measure | None) -> Rounds:
-    """Runs both `rounds` times, one after the other, each first as often as the other. None: it is not installed."""
+    """Runs both `rounds` times in turns; each goes first equally often. `reference` None: it is not installed."""
     found: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds):
         order = ((0, ours), (1, reference)) if number % 2 == 0 else ((1, reference), (0, ours))
@@ -58,7 +58,7 @@ async def alternate(rounds: int, ours: Measure, reference: Measure | None) -> Ro
 
 
 def at_least(name: str, factor: float, rounds: Rounds, *, of: str, unit: str = "/s", **details: JsonValue) -> Row:
-    """A row whose target is to do at least `factor` times as much as the reference `of`."""
+    """Returns a row whose target is at least `factor` times the reference `of`."""
     ratio = rounds.ratio
     return Row(
         name=name,

@@ -1,4 +1,4 @@
-"""A measured process: a Python module as a child that ends with the bench, and what it costs in CPU and memory."""
+"""A measured process: a Python module as a child that ends with the bench, with its CPU and memory."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ class Process:
 
     @property
     def cpu_seconds(self) -> float:
-        """User and system time so far."""
+        """Returns the user and system time so far, in seconds."""
         times = psutil.Process(self.child.pid).cpu_times()
         return float(times.user + times.system)
 
@@ -46,7 +46,7 @@ async def start(
 
 
 async def run(name: str, module: Sequence[str], environment: Mapping[str, str], folder: Path) -> Any:
-    """Runs such a module to its end; answers the JSON of its last line. Raises ServerDied when it fails."""
+    """Runs such a module to its end; returns the JSON of its last line. Raises ServerDied when it fails."""
     child = Child(_program(name, module, environment, folder, _STOP_SECONDS))
     try:
         if await child.exited != 0:
@@ -54,7 +54,7 @@ async def run(name: str, module: Sequence[str], environment: Mapping[str, str], 
     finally:
         if not child.exited.done():
             child.kill()
-    return json.loads(child.last_words()[-1])
+    return json.loads(child.last_lines()[-1])
 
 
 def _program(name: str, module: Sequence[str], environment: Mapping[str, str], folder: Path, seconds: float) -> Program:
@@ -63,6 +63,6 @@ def _program(name: str, module: Sequence[str], environment: Mapping[str, str], f
         command=[sys.executable, "-m", *module],
         folder=folder,
         log=folder / f"{name}.log",
-        farewell=((SIGTERM, seconds),),
+        stop_signals=((SIGTERM, seconds),),
         environment=environment,
     )

@@ -1,7 +1,7 @@
-"""Fills a migrated database with as many jobs as a scenario or a test of plans wants, inside PostgreSQL.
+"""Fills a migrated database with any number of jobs, inside PostgreSQL, for scenarios and for tests of plans.
 
-Ids are UUIDv7s of the past months and so in the order of their times, as real ones are; tenants are of uneven size.
-Millions of rows take minutes: indexes are made after the rows, and a superuser is spared the foreign keys' checks.
+Ids are UUIDv7s of the past months in the order of their times, as real ids are; tenants are of uneven size. Millions of
+rows take minutes: indexes are created after the rows, and foreign keys are not checked for a superuser.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ FROM numbered WHERE number % $1 = 1
 _RESULTS: Final = """
 INSERT INTO results (job_id, tenant_id, run_no, output) SELECT id, tenant_id, 1, $2 FROM numbered WHERE number % $1 = 1
 """
-# Those that no constraint stands on.
+# Indexes that belong to no constraint.
 _INDEXES: Final = """
 SELECT schemaname || '.' || indexname AS name, indexdef AS definition FROM pg_indexes
 WHERE tablename = 'jobs' AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = indexname)
@@ -67,9 +67,9 @@ async def fill(
     analyze: bool = True,
     keep_indexes: bool = False,
 ) -> None:
-    """As the owner. One in so many finished jobs has an attempt and a result. `analyze`: ends with statistics made.
+    """Inserts the jobs, as the owner. Some finished jobs have an attempt and a result. `analyze` updates statistics.
 
-    `keep_indexes`: nothing is told to sessions that have plans already, as when the rows come one by one.
+    `keep_indexes` does not invalidate the plans of open sessions, as when rows arrive one by one.
     """
     indexes = [] if keep_indexes else await connection.fetch(_INDEXES)
     async with connection.transaction():

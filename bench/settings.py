@@ -1,4 +1,4 @@
-"""The settings of the bench's own connections: the product's, without the user's environment and .env."""
+"""The settings of the bench's own connections: those of the product, without the user's environment and .env."""
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
@@ -6,7 +6,7 @@ from core.settings import Settings
 
 
 class BenchSettings(Settings):
-    """Says everything itself."""
+    """Settings that ignore the environment and .env."""
 
     @classmethod
     def settings_customise_sources(

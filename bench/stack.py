@@ -1,7 +1,8 @@
-"""What is measured: embedded PostgreSQL and Valkey with their default durability, and the product's own processes.
+"""The measured system: embedded PostgreSQL and Valkey with their default durability, and the product's processes.
 
 `open_bench` starts the servers once for all scenarios, in a folder that is deleted at the end. A scenario starts the
-API and the workers that it needs, as `inferd serve` does, and calls `reset` so that every round begins on empty tables.
+API and the workers that it needs, as `inferd serve` does, and calls `reset` so that every round starts with empty
+tables.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ from core.queue.connect import RedisClient, connect
 from core.queue.keys import Keys
 from core.runtime import open_operator
 from core.settings import DatabaseSettings, RedisSettings, Settings
-from local.embedded.processes import first_answer
+from local.embedded.processes import wait_for_first
 from local.embedded.reset import reset as delete_servers
 from local.embedded.supervisor import EmbeddedServers, run_embedded
 
@@ -45,7 +46,7 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """The servers, one database with the product's schema, and how much of everything a scenario should do."""
+    """The servers, a database with the product's schema, and the sizes of the scenarios."""
 
     settings: Settings
     owner: "asyncpg.Pool[asyncpg.Record]"
@@ -61,20 +62,20 @@ class Bench:
 
     @property
     def owner_url(self) -> str:
-        """Where baselines keep their tables."""
+        """The URL of the server for the tables of baselines."""
         return (self.settings.database.owner_url or self.settings.database.url).get_secret_value()
 
     @property
     def other_redis_url(self) -> str:
-        """Where baselines keep their queues: a database of Redis that inferd does not use."""
+        """The URL for the queues of baselines: a database of Redis that inferd does not use."""
         return self.settings.redis.url.get_secret_value().replace("db=0", "db=1")
 
     def size(self, whole: int, quick: int) -> int:
-        """How many of something: `quick` says only that it works."""
+        """Returns the size to use; `quick` runs only show that a scenario works."""
         return quick if self.quick else whole
 
     def environment(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """What a child process starts from: nothing of the user's settings."""
+        """Returns the environment of a child process, without the user's settings."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INFERD_")}
         return {
             **inherited,
@@ -86,27 +87,27 @@ class Bench:
         }
 
     async def reset(self) -> None:
-        """Empty tables and an empty queue, whose epoch stands so that no worker rebuilds it."""
+        """Empties the tables and the queue; sets the epoch key, so that no worker rebuilds the queue."""
         await self.owner.execute(f"TRUNCATE {_EMPTIED} CASCADE")
         await self.reset_redis()
 
     async def reset_redis(self) -> None:
-        """Empty queues alone, the baselines' too."""
+        """Empties the queues, those of the baselines too."""
         await self.redis.flushall()
         await self.redis.set(Keys(self.settings.redis.prefix).epoch, "1")
 
     @asynccontextmanager
     async def api(self, **variables: str) -> AsyncIterator[tuple[Target, Process]]:
-        """One API process that answers; the target has the first tenant's key."""
+        """Starts an API process and waits until it responds; the target has the first tenant's key."""
         port = free_port()
         environment = self.environment({"INFERD_API_PORT": str(port), **variables})
         async with start("api", ["api.main"], environment, self.folder) as process:
-            await first_answer(process.child, lambda: accepts(port), _READY_SECONDS)
+            await wait_for_first(process.child, lambda: accepts(port), _READY_SECONDS)
             yield Target("127.0.0.1", port, {"authorization": f"Bearer {self.tenants[0].key}"}), process
 
     @asynccontextmanager
     async def workers(self, count: int = 1, **variables: str) -> AsyncIterator[Sequence[Process]]:
-        """So many workers that wait for jobs."""
+        """Starts `count` workers and waits until they wait for jobs."""
         environment = self.environment(variables)
         async with AsyncExitStack() as running:
             processes = [
@@ -120,12 +121,12 @@ class Bench:
                 return listeners >= count or None
 
             for process in processes:
-                await first_answer(process.child, listen, _READY_SECONDS)
+                await wait_for_first(process.child, listen, _READY_SECONDS)
             yield processes
 
     @asynccontextmanager
     async def database(self, name: str, *, migrated: bool = False) -> AsyncIterator[DatabaseSettings]:
-        """One more database on the same server, dropped at the end."""
+        """Creates another database on the same server; it is dropped at the end."""
         await self.owner.execute(f"CREATE DATABASE {name}")
         settings = self.settings.database
         try:
@@ -144,7 +145,7 @@ class Bench:
 
 @asynccontextmanager
 async def open_bench(*, quick: bool, tenants: int = 21) -> AsyncIterator[Bench]:
-    """Starts the servers, makes the schema and the tenants; everything is gone afterwards."""
+    """Starts the servers, creates the schema and the tenants; deletes everything afterwards."""
     folder = _make_folder()
     try:
         async with run_embedded(folder, with_model=False) as servers:
@@ -173,13 +174,13 @@ async def open_bench(*, quick: bool, tenants: int = 21) -> AsyncIterator[Bench]:
 
 def _make_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="inferd-bench-")).resolve()
-    # PostgreSQL's own account must be able to reach its data.
+    # PostgreSQL may run as another account, which must be able to reach its data.
     folder.chmod(0o755)
     return folder
 
 
 async def make_tenants(settings: Settings, count: int) -> list[Tenant]:
-    """New tenants with a key each."""
+    """Creates tenants with a key each."""
     made = []
     async with open_operator(settings) as operator:
         for number in range(count):
@@ -196,7 +197,7 @@ def free_port() -> int:
 
 
 async def accepts(port: int) -> bool | None:
-    """Whether somebody listens; None if not."""
+    """Returns True when something listens, otherwise None."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
@@ -212,7 +213,7 @@ def _settings(servers: EmbeddedServers) -> Settings:
         database=DatabaseSettings(
             url=SecretStr(servers.database_url), owner_url=SecretStr(servers.owner_url or servers.database_url)
         ),
-        # What the bench itself enqueues must arrive however busy the machine is.
+        # The bench's own enqueues must succeed however busy the machine is.
         redis=RedisSettings(url=SecretStr(servers.redis_url), enqueue_timeout_seconds=5.0),
     )
 

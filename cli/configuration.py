@@ -1,4 +1,4 @@
-"""The settings of a command: from the environment, or those of the running `inferd serve` for who has set no stores."""
+"""The settings of a command: from the environment, or those of the running `inferd serve` where no stores are set."""
 
 import sys
 from contextlib import suppress
@@ -7,12 +7,12 @@ from pathlib import Path
 from cli.saved import Running, load_running, load_secrets
 from core.settings import Settings, SettingsError, load_settings, unknown_variables
 
-# Never connected to: for commands that need settings, but no stores of the environment's.
+# Placeholders, never connected to, for commands that need settings but no stores.
 _NO_STORES = {"database": {"url": "postgresql://none"}, "redis": {"url": "redis://none"}}
 
 
 def storeless_settings(data_dir: Path | None = None) -> Settings:
-    """Every setting but the stores. Raises SettingsError."""
+    """Returns every setting except the stores. Raises SettingsError."""
     chosen = {} if data_dir is None else {"data_dir": data_dir}
     settings = load_settings(**_NO_STORES, **chosen)
     _warn_of_unknown()
@@ -20,7 +20,7 @@ def storeless_settings(data_dir: Path | None = None) -> Settings:
 
 
 def production_settings() -> Settings:
-    """The environment's alone, for the production roles. Raises SettingsError."""
+    """Returns the settings of the environment only, for `inferd api` and `inferd worker`. Raises SettingsError."""
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -35,7 +35,7 @@ def production_settings() -> Settings:
 
 
 def operator_settings() -> Settings:
-    """The environment's; else those of the `inferd serve` that runs on the data directory. Raises SettingsError."""
+    """Returns the settings of the environment, else those of the running `inferd serve`. Raises SettingsError."""
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -54,7 +54,7 @@ def operator_settings() -> Settings:
 
 
 def serve_settings(settings: Settings, running: Running) -> Settings:
-    """The same settings, on the stores of an `inferd serve`."""
+    """Returns the same settings with the stores of an `inferd serve`."""
     known = load_secrets(settings.data_dir)
     master_key = settings.master_key or (known.master_key if known else None)
     optional = {
@@ -71,7 +71,7 @@ def serve_settings(settings: Settings, running: Running) -> Settings:
 
 
 def _only_lacks_stores() -> bool:
-    """Whether the environment is right but for the two stores."""
+    """Returns whether the environment is valid except for the two missing stores."""
     try:
         load_settings(**_NO_STORES)
     except SettingsError:
@@ -80,7 +80,7 @@ def _only_lacks_stores() -> bool:
 
 
 def _names_a_store() -> bool:
-    """Whether one of the two is set: half a set-up is a mistake, not a wish for `inferd serve`."""
+    """Returns whether one of the two is set: half a set-up is a mistake, and does not ask for `inferd serve`."""
     for missing, nowhere in _NO_STORES.items():
         with suppress(SettingsError):
             load_settings(**{missing: nowhere})

@@ -1,4 +1,4 @@
-"""What a command's exit code says, the same for every command, so that scripts can tell a failed job from a typo."""
+"""Exit codes, the same for every command, so that scripts can tell a failed job from a typo."""
 
 from enum import IntEnum
 

@@ -1,6 +1,6 @@
-"""Turns what core raises into a message and an exit code. Called by cli/main.py when a command has failed.
+"""Turns the errors of core into a message and an exit code. Called by cli/main.py when a command has failed.
 
-Apart from main.py, because naming these errors means importing what raises them.
+A file of its own, because it imports the modules that define these errors.
 """
 
 from cli.exit_codes import CommandFailed, ExitCode
@@ -9,7 +9,7 @@ from core.settings import SettingsError
 
 
 def explain(error: Exception) -> CommandFailed | None:
-    """None for a bug, whose traceback should be seen."""
+    """Returns None for a bug, whose traceback should be seen."""
     match error:
         case SettingsError():
             return CommandFailed(str(error), ExitCode.USAGE)

@@ -1,7 +1,7 @@
-"""What `inferd serve` keeps in its data directory, in files that only their owner can read.
+"""The files that `inferd serve` keeps in its data directory; only their owner can read them.
 
     secrets.json    the master key and the development API key: made before the database, used again at each start
-    running.json    where the servers answer; it is there while `inferd serve` runs (or was killed)
+    running.json    the addresses of the servers; it exists while `inferd serve` runs, or after it was killed
 
 They lie in the folder of the embedded servers, so `inferd reset` deletes them with the data that they belong to.
 Written by local/stack.py; read by `inferd run` and the operator's commands, which then need no settings.
@@ -29,7 +29,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Running:
-    """Where a started `inferd serve` answers."""
+    """The addresses of the servers of a started `inferd serve`."""
 
     api_url: str
     database_url: str
@@ -40,7 +40,7 @@ class Running:
 
 
 def root_of(data_dir: Path) -> Path:
-    """The folder of the embedded servers and of everything beside them."""
+    """Returns the folder of the embedded servers and of everything beside them."""
     return data_dir.expanduser().resolve() / "embedded"
 
 
@@ -49,7 +49,7 @@ def folder_of(data_dir: Path) -> Path:
 
 
 def load_secrets(data_dir: Path) -> Secrets | None:
-    """None when there are none. Raises CommandFailed for a file that can't be read."""
+    """Returns None when there is no file. Raises CommandFailed for a file that can't be read."""
     path = _secrets_path(data_dir)
     try:
         return Secrets(**json.loads(path.read_text())) if path.is_file() else None
@@ -58,7 +58,9 @@ def load_secrets(data_dir: Path) -> Secrets | None:
 
 
 def first_secrets(data_dir: Path, own_master_key: str | None, *, has_database: bool) -> Secrets:
-    """Those of the last start; at the first start new ones, stored. `own_master_key` is the user's INFERD_MASTER_KEY.
+    """Returns the secrets of the last start; at the first start makes and stores new ones.
+
+    `own_master_key` is the user's INFERD_MASTER_KEY.
 
     Raises CommandFailed instead of making a new master key for a database that an older one has encrypted.
     """
@@ -88,7 +90,7 @@ def save_secrets(data_dir: Path, known: Secrets) -> None:
 
 
 def new_master_key() -> str:
-    """As INFERD_MASTER_KEY takes it."""
+    """Returns a random key in the format of INFERD_MASTER_KEY."""
     return base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
 
 

@@ -1,7 +1,7 @@
-"""An asyncio.run that Ctrl-C, SIGTERM and a closed terminal end in order. Used by `inferd serve` and `inferd demo`.
+"""An asyncio.run that Ctrl-C, SIGTERM and a closed terminal end in order.
 
-Guarantees that the coroutine's clean-up runs to its end: the first signal cancels it, and later ones change nothing,
-because the clean-up is bounded by itself.
+Used by `inferd serve`, `demo` and `webhooks listen`. Guarantees that the clean-up of the coroutine runs to its end: the
+first signal cancels it and later ones change nothing, because every clean-up is bounded in time.
 """
 
 import asyncio
@@ -9,16 +9,16 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_until_stopped(work: Coroutine[object, object, Answer], on_stop: Callable[[], None]) -> Answer | None:
-    """What `work` returns, or None when a signal ended it; `on_stop` is called at the signal."""
+def run_until_stopped(work: Coroutine[object, object, Result], on_stop: Callable[[], None]) -> Result | None:
+    """Returns what `work` returns, or None when a signal ended it; `on_stop` is called at the signal."""
     return asyncio.run(_run(work, on_stop))
 
 
-async def _run(work: Coroutine[object, object, Answer], on_stop: Callable[[], None]) -> Answer | None:
+async def _run(work: Coroutine[object, object, Result], on_stop: Callable[[], None]) -> Result | None:
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
     stopped = False
 

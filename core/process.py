@@ -7,6 +7,7 @@ import asyncio
 import gc
 import os
 import resource
+import socket
 import sys
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
@@ -36,10 +37,21 @@ class CannotListen(Exception):
     """A port is taken, or the address is not this machine's. `variable` is the setting that chooses the port."""
 
     def __init__(self, address: str, error: OSError | None, variable: str) -> None:
-        why = os.strerror(error.errno) if error is not None and error.errno else str(error)
+        # asyncio adds the address to the text of an error, and the resolver has numbers of its own.
+        number = error.errno or 0 if error is not None else 0
+        why = os.strerror(number) if number > 0 else str(error)
         super().__init__(
             f"Can't listen on {address}: {why}. Stop what listens there, or set {variable} to another port."
         )
+
+
+def check_address(host: str, port: int, variable: str) -> None:
+    """Raises CannotListen when `host`:`port` can't be listened on now."""
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            socket.create_server((address[0], port), family=family).close()
+    except OSError as error:
+        raise CannotListen(f"{host}:{port}", error, variable) from None
 
 
 async def end_tasks(tasks: "Collection[asyncio.Task[None]]") -> None:
@@ -64,8 +76,8 @@ def open_more_files() -> None:
 
 
 def run_process(role: str, serve: Callable[[Settings], Coroutine[None, None, None]]) -> int:
-    """Runs `serve` until it returns; answers the exit code. What is no wrong setting and no missing store is a bug."""
-    # What is imported stays for good: no collection looks at it again, and at the end a third of a second is saved.
+    """Runs `serve` and returns the exit code. An error other than a wrong setting or a missing store is a bug."""
+    # Imported modules stay for good: garbage collections skip them, which also saves a third of a second at the end.
     gc.freeze()
     gc.set_threshold(*COLLECTIONS)
     open_more_files()
@@ -78,6 +90,6 @@ def run_process(role: str, serve: Callable[[Settings], Coroutine[None, None, Non
         print(error, file=sys.stderr)  # noqa: T201 - there are no log settings yet
         return _WRONG_SETTINGS
     except (DatabaseUnusable, CannotListen) as error:
-        log.error("not_started", role=role, reason=str(error))  # noqa: TRY400 - the reason is whole without its stack
+        log.error("not_started", role=role, reason=str(error))  # noqa: TRY400 - the reason needs no traceback
         return _NOT_STARTED
     return 0

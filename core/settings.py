@@ -1,8 +1,8 @@
-"""Every setting, once: frozen, nested, read from `INFERD_…` and `.env`, and nowhere else in the project.
+"""All settings: frozen, nested, and read from `INFERD_…` and `.env` here and nowhere else in the project.
 
-`load_settings()` is called by the entry points; everything below them is handed a Settings. Secrets have no
-default. A wrong or missing value raises SettingsError with a message that names the variable.
-.env.example and docs/reference/settings.md are made from these descriptions.
+The entry points call `load_settings()` and pass the Settings to everything below them. Secrets have no default. A wrong
+or missing value raises SettingsError with a message that names the variable. .env.example and
+docs/reference/settings.md are generated from the descriptions.
 """
 
 import base64
@@ -19,16 +19,15 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 
+from core.provider_settings import ProviderSettings, RetrySettings
 from core.setting_groups import (
     ApiSettings,
     DatabaseSettings,
     Group,
     JobSettings,
     LogSettings,
-    ProviderSettings,
     RedisSettings,
     RetentionSettings,
-    RetrySettings,
     SentrySettings,
     TenantSettings,
     WebhookSettings,
@@ -74,7 +73,7 @@ _PLAIN: Final[Mapping[str, str]] = {
 
 
 class SettingsError(Exception):
-    """The environment does not describe a system that can start; the message says which variable and why."""
+    """The process can't start with this environment; the message names the variable and the problem."""
 
 
 def _master_key(value: SecretStr) -> SecretStr:
@@ -87,13 +86,25 @@ def _master_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _within_limits(job: JobSettings) -> JobSettings:
+    for name, value, limit_name, limit in (
+        ("RETRY_INITIAL_SECONDS", job.retry_initial_seconds, "RETRY_MAX_SECONDS", job.retry_max_seconds),
+        ("TIMEOUT_SECONDS", job.timeout_seconds, "MAX_TIMEOUT_SECONDS", job.max_timeout_seconds),
+    ):
+        if value > limit:
+            raise ValueError(
+                f"INFERD_JOB_{name} ({value:g}) must not be larger than INFERD_JOB_{limit_name} ({limit:g}); set both"
+            )
+    return job
+
+
 def _default_data_dir() -> Path:
     root = os.environ.get("XDG_DATA_HOME")
     return (Path(root) if root else Path.home() / ".local" / "share") / "inferd"
 
 
 class Settings(BaseSettings):
-    """All groups. Nested names join with one underscore: `INFERD_API_PORT` is `settings.api.port`."""
+    """The settings of one process: `INFERD_API_PORT` is `settings.api.port`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -109,7 +120,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings
     redis: RedisSettings
     api: ApiSettings = ApiSettings()
-    job: JobSettings = JobSettings()
+    job: Annotated[JobSettings, AfterValidator(_within_limits)] = JobSettings()
     retention: RetentionSettings = RetentionSettings()
     worker: WorkerSettings = WorkerSettings()
     tenant: TenantSettings = TenantSettings()
@@ -118,29 +129,42 @@ class Settings(BaseSettings):
     sentry: SentrySettings = SentrySettings()
     providers: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")], ProviderSettings] = Field(
         default={},
-        description='OpenAI-compatible servers by name, as JSON: {"vllm": {"base_url": "http://gpu:8000/v1"}}.',
+        description="OpenAI-compatible servers as a JSON object from provider name to settings, such as "
+        '{"vllm": {"base_url": "http://gpu:8000/v1"}}.',
     )
-    openai_api_key: SecretStr | None = Field(default=None, description="Adds the provider `openai`.")
-    openrouter_api_key: SecretStr | None = Field(default=None, description="Adds the provider `openrouter`.")
-    huggingface_token: SecretStr | None = Field(default=None, description="Adds the provider `hf`, through its router.")
+    openai_api_key: SecretStr | None = Field(
+        default=None, description="API key of OpenAI; enables the models `openai/…`."
+    )
+    openrouter_api_key: SecretStr | None = Field(
+        default=None, description="API key of OpenRouter; enables the models `openrouter/…`."
+    )
+    huggingface_token: SecretStr | None = Field(
+        default=None, description="Hugging Face token; enables the models `hf/…` through Hugging Face's router."
+    )
     local_base_url: str | None = Field(
-        default=None, description="Where `local/smollm2-135m` is served; set by `inferd serve` and `inferd demo`."
+        default=None,
+        description="URL of the server of `local/smollm2-135m`; `inferd serve` and `inferd demo` set it themselves.",
     )
     local_api_key: SecretStr | None = Field(
-        default=None, description="The bearer key of the local model's server; set by `inferd serve` and `inferd demo`."
+        default=None,
+        description="Bearer key of the local model's server; `inferd serve` and `inferd demo` set it themselves.",
     )
-    echo_enabled: bool = Field(default=True, description="Whether the scripted provider `echo` answers.")
+    echo_enabled: bool = Field(
+        default=True, description="Enable the scripted models `echo/…`. Set false in production."
+    )
     master_key: Annotated[SecretStr, AfterValidator(_master_key)] | None = Field(
-        default=None, description="32 bytes in base64: prompts, results and webhook secrets are encrypted at rest."
+        default=None,
+        description="32 bytes in base64, from `openssl rand -base64 32`, the same for every process. Prompts, results "
+        "and webhook secrets are encrypted at rest with it. Unset: they are stored in clear.",
     )
     data_dir: Path = Field(
         default_factory=_default_data_dir,
-        description="Where `inferd serve` keeps its servers' data.",
+        description="Directory in which `inferd serve` keeps the data of its embedded servers.",
     )
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """The settings of this process; `overrides` win over the environment. Raises SettingsError."""
+    """Returns the settings of this process; `overrides` win over the environment. Raises SettingsError."""
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -150,7 +174,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _explain_source(error: SourceError) -> str:
-    """pydantic-settings names the group that it could not parse; the ones that are JSON are its lists and mappings."""
+    """Names the variables that are not JSON: pydantic-settings only names the group that it could not parse."""
     named = re.search(r'field "(\w+)"', str(error))
     group = f"{PREFIX}{named[1]}".upper() if named else PREFIX
     possible = {
@@ -158,7 +182,7 @@ def _explain_source(error: SourceError) -> str:
         for name, (description, default, _) in variables().items()
         if name.startswith(group) and isinstance(default, tuple | dict)
     }
-    # Those in a .env are not looked into: then all that are possible are named.
+    # A value from a .env file is not available here; then every candidate is named.
     wrong = [line for name, line in possible.items() if name in os.environ and not _is_json(os.environ[name])]
     return "\n".join([*(wrong or possible.values() or [f"{group}: {error}"]), _WHERE])
 
@@ -175,7 +199,7 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors(include_input=False, include_url=False):
         location = [str(part) for part in problem["loc"]]
-        # A missing group means that its first required member is missing.
+        # pydantic reports a missing group when its required `url` is missing.
         if problem["type"] == "missing" and len(location) == 1 and location[0] in ("database", "redis"):
             location.append("url")
         name = PREFIX + "_".join(location[:2]).upper() if location[0] != "providers" else f"{PREFIX}PROVIDERS"
@@ -186,16 +210,16 @@ def _explain(error: ValidationError) -> str:
                     f"; the nearest is {near}" for near in get_close_matches(name, variables(), 1)
                 )
             case "string_pattern_mismatch" if location[-1] == "[key]":
-                what = "a provider's name has lowercase letters, digits and hyphens, and starts with a letter"
+                what = "a provider's name starts with a letter and has only lowercase letters, digits and hyphens"
             case kind:
                 what = _in_plain_words(kind, problem["msg"])
-        # What is wrong with a whole group names its variables itself.
+        # The message of a check over a whole group already names its variables.
         lines.append(what if what.startswith(PREFIX) else f"{name}{detail}: {what}")
     return "\n".join([*lines, _WHERE])
 
 
 def _in_plain_words(kind: str, message: str) -> str:
-    """What pydantic says, without its names for types."""
+    """Returns pydantic's message without its jargon for types."""
     default = (
         message.removeprefix("Value error, ").replace("Input should be", "must be").replace("String should", "must")
     )
@@ -203,7 +227,7 @@ def _in_plain_words(kind: str, message: str) -> str:
 
 
 def variables() -> dict[str, tuple[str, object, bool]]:
-    """Each variable's name → (description, default, whether it is required), in reading order."""
+    """Returns each variable's name → (description, default, whether it is required), in the order of the reference."""
     found: dict[str, tuple[str, object, bool]] = {}
     for name, field in Settings.model_fields.items():
         group = field.annotation
@@ -218,7 +242,7 @@ def variables() -> dict[str, tuple[str, object, bool]]:
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> dict[str, str | None]:
-    """Variables that start like ours but that nothing reads → the nearest known name, for a warning."""
+    """Returns the set variables with our prefix that nothing reads → the nearest known name, for a warning."""
     known = variables()
     names = [name for name in (environ if environ is not None else os.environ) if name.startswith(PREFIX)]
     return {name: next(iter(get_close_matches(name, known, 1)), None) for name in names if name not in known}

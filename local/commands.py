@@ -26,14 +26,14 @@ def serve(
     model: Annotated[bool, typer.Option(help="Whether to serve the local model.")] = True,
 ) -> None:
     """Start PostgreSQL, Valkey, a small language model, the API and a worker, and keep them running."""
-    from local.serve import serve as run
+    from local.serve.command import serve as run
 
     run(host=host, port=port, data_dir=data_dir, workers=workers, with_model=model)
 
 
 def demo() -> None:
     """Show everything once, in a temporary folder: jobs, retries, a failure and signed webhooks."""
-    from local.demo import demo as run
+    from local.demo.command import demo as run
 
     raise typer.Exit(run())
 

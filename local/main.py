@@ -1,16 +1,14 @@
 """The entry point of `inferd …`, and of `python -m local.main`."""
 
-from collections.abc import Callable
-
 from cli import main as command_line
 
 
 def main() -> None:
-    """Runs the command of `sys.argv`, and ends the process with its exit code."""
+    """Runs the command of `sys.argv` and ends the process with its exit code."""
     command_line.main(_load)
 
 
-def _load() -> Callable[[], object]:
+def _load() -> command_line.Application:
     from local.app import app  # noqa: PLC0415 - a health check does without it
 
     return app

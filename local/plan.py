@@ -1,7 +1,7 @@
-"""What `inferd serve` and `inferd demo` are to run, and the variables that its processes start from.
+"""What `inferd serve` and `inferd demo` run, and the environment of those processes.
 
-The user's settings win. What they leave open suits one machine: a webhook may go to the loopback, and a worker that is
-stopped hands running jobs back at once.
+The user's settings win. The defaults suit one machine: webhooks may call the loopback, and a worker that is stopped
+returns its running jobs at once.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Plan:
 
 
 def child_environment(plan: Plan, servers: EmbeddedServers, settings: Settings) -> dict[str, str]:
-    """The user's variables win, but for the stores and the address, which are this command's own."""
+    """Returns the user's variables, with the stores and the address of this command in place of theirs."""
     given = plan.settings
     ours = {
         "INFERD_DATABASE_URL": settings.database.url.get_secret_value(),

@@ -37,7 +37,7 @@ class Roles:
                 command=python_module(module),
                 folder=self.working_folder,
                 log=self.logs / log,
-                farewell=((signal.SIGTERM, self.grace_seconds),),
+                stop_signals=((signal.SIGTERM, self.grace_seconds),),
                 environment=self.environment,
             )
         )
@@ -54,7 +54,7 @@ class Roles:
 
 
 def free_port(host: str) -> int:
-    """A port that nobody uses now."""
+    """Returns a port that is free now."""
     with socket.create_server((host, 0), family=_family(host)) as listener:
         return int(listener.getsockname()[1])
 
@@ -73,6 +73,6 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def browsable(host: str) -> str:
-    """The host to call when the API listens on `host`: an address for all addresses can't be called."""
+    """Returns the host to call when the API listens on `host`, which may stand for all addresses."""
     called = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"[{called}]" if ":" in called else called

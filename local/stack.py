@@ -26,19 +26,19 @@ from core.runtime import OperatorRuntime, open_operator
 from core.settings import Settings
 from local.embedded.folders import has_cluster, make_root, make_serve_folder
 from local.embedded.lock import only_command
-from local.embedded.processes import Child, first_answer
+from local.embedded.processes import Child, wait_for_first
 from local.embedded.supervisor import EmbeddedServers, run_embedded
 from local.plan import Plan, child_environment, grace_seconds
 from local.processes import Roles, browsable
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 TENANT = "default"
 _READY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Stack:
-    """What runs, and how to reach it."""
+    """The running system: its processes and addresses."""
 
     plan: Plan
     servers: EmbeddedServers
@@ -48,7 +48,7 @@ class Stack:
     children: tuple[Child, ...]
 
     async def failure(self) -> NoReturn:
-        """Waits, forever if all is well, and raises EmbeddedError when a part ends by itself."""
+        """Waits, forever if all is well, and raises EmbeddedError when a process ends unexpectedly."""
         server_died = asyncio.ensure_future(self.servers.failure())
         endings: set[asyncio.Future[Any]] = {server_died, *(child.exited for child in self.children)}
         try:
@@ -60,8 +60,8 @@ class Stack:
             server_died.cancel()
             await asyncio.gather(server_died, return_exceptions=True)
 
-    async def while_alive(self, work: Coroutine[object, object, Answer]) -> Answer:
-        """What `work` returns. Raises EmbeddedError, and ends the work, when a part ends by itself."""
+    async def while_alive(self, work: Coroutine[object, object, Result]) -> Result:
+        """Returns what `work` returns. Cancels it and raises EmbeddedError when a process ends unexpectedly."""
         working, failing = asyncio.ensure_future(work), asyncio.ensure_future(self.failure())
         try:
             await asyncio.wait({working, failing}, return_when=asyncio.FIRST_COMPLETED)
@@ -74,7 +74,7 @@ class Stack:
 
 @asynccontextmanager
 async def run_stack(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Stack]:
-    """Raises EmbeddedError, SettingsError or CommandFailed when it can't start. `say` hears what is being started."""
+    """Raises EmbeddedError, SettingsError or CommandFailed when it can't start. `say` is called with each step."""
     data_dir = plan.settings.data_dir
     with_model = plan.with_model and plan.settings.local_base_url is None
     secrets = _secrets(plan.settings)
@@ -109,7 +109,7 @@ async def run_stack(plan: Plan, say: Callable[[str], None]) -> AsyncIterator[Sta
 
 
 def _secrets(settings: Settings) -> saved.Secrets:
-    """Stored before there is a database, so that none is ever without the key it is encrypted with."""
+    """Stores the secrets before there is a database, so that none exists without the key that encrypts it."""
     root = make_root(settings.data_dir)
     with only_command(root):
         make_serve_folder(settings.data_dir)
@@ -131,7 +131,7 @@ def _running(plan: Plan, servers: EmbeddedServers) -> saved.Running:
 
 
 async def _development_key(operator: OperatorRuntime, known: str | None) -> str:
-    """The key of the last start while it is good, else a new one."""
+    """Returns the key of the last start while it is valid, else a new one."""
     try:
         tenant_id = await find_tenant(operator.database, TENANT)
     except NotFound:
@@ -154,7 +154,7 @@ async def _start(plan: Plan, roles: Roles, running: saved.Running, settings: Set
         async def answers() -> bool | None:
             return await client.is_ready() or None
 
-        await first_answer(api, answers, _READY_SECONDS)
+        await wait_for_first(api, answers, _READY_SECONDS)
     redis = connect(settings.redis, connections=1)
     try:
 
@@ -166,6 +166,6 @@ async def _start(plan: Plan, roles: Roles, running: saved.Running, settings: Set
             return listeners >= plan.workers or None
 
         for worker in workers:
-            await first_answer(worker, all_listen, _READY_SECONDS)
+            await wait_for_first(worker, all_listen, _READY_SECONDS)
     finally:
         await redis.aclose(close_connection_pool=True)

@@ -1,4 +1,4 @@
-"""Runs the versions on the connection that core/db/migrate.py hands over, each in a transaction of its own."""
+"""Runs the versions on the connection that core/db/migrate.py passes, each in a transaction of its own."""
 
 from alembic import context
 from sqlalchemy import Connection

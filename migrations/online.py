@@ -1,12 +1,12 @@
-"""Changes of tables that are in use: no step here keeps traffic waiting for a second, however many rows there are.
+"""Changes tables that are in use: no step blocks traffic for a second, however many rows there are.
 
-Called by versions, which see migrations/README.md. Each function commits what its version did so far, and then does one
-thing in transactions of its own. So a version may stop half done; it is run again from its start, and every function
-skips what is there already.
+Versions call these functions; see migrations/README.md. Each function commits what its version did so far, then makes
+one change in transactions of its own. A version that stops half-way is run again from its start, and every function
+skips what exists already.
 
-Two kinds of statement: a brief one takes a lock that stops traffic, and PostgreSQL ends it when it does not get the
-lock at once or does not finish at once (core/db/migrate.py then tries the version again). A patient one reads the whole
-table or waits for old transactions under a lock that stops nobody, and may take hours.
+There are two kinds of statement. A brief one takes a lock that blocks traffic; PostgreSQL cancels it when it does not
+get the lock at once or does not finish at once (core/db/migrate.py then tries the version again). A patient one reads
+the whole table or waits for old transactions under a lock that does not block traffic, and may take hours.
 """
 
 import time
@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import Connection, text
 
-# Together with what a statement waits for its lock, which counts: less than the second that traffic may stand still.
+# Includes the wait for the lock: less than the second for which traffic may be blocked.
 _BRIEF: Final = {"statement_timeout": "800ms"}
-# Every wait of CONCURRENTLY for another transaction is one for a lock. Nobody waits behind it, so it may be long; an
-# hour is a transaction that somebody forgot.
+# CONCURRENTLY waits for other transactions by their locks. Nothing waits behind it, so it may take long; a transaction
+# that is open for an hour was forgotten.
 _PATIENT: Final = {"lock_timeout": "1h"}
 _BATCH_SECONDS: Final = 0.1
 _BATCH_PAGES: Final = 8
@@ -37,20 +37,20 @@ _PAGES: Final = "SELECT pg_relation_size(to_regclass(:table)) / current_setting(
 
 
 class BackfillUnfinished(Exception):
-    """Rows are still left after many passes: others keep them locked, or keep writing such rows."""
+    """Rows are left after many passes: other sessions keep them locked, or keep writing such rows."""
 
 
 def has_table(table: str) -> bool:
-    """Whether the table is there: a version that makes tables does so only if an earlier run of it did not."""
+    """Whether the table exists: a version creates its tables only if an earlier run of it did not."""
     return op.get_bind().scalar(text("SELECT to_regclass(:table)"), {"table": table}) is not None
 
 
 def add_column(table: str, column: "sa.Column[object]") -> None:
-    """Adds a column. Its default must be a constant, or PostgreSQL would write the whole table anew."""
+    """Adds a column. Its default must be a constant, or PostgreSQL would rewrite the whole table."""
     if column.computed is not None or column.identity is not None:
         raise ValueError(f"{table}.{column.name}: a stored column rewrites the table; add a plain one and fill it")
     if column.foreign_keys or column.index or column.unique:
-        raise ValueError(f"{table}.{column.name}: make its foreign key or its index by the function for that")
+        raise ValueError(f"{table}.{column.name}: add its foreign key or index with the function for it")
     with _alone(_BRIEF) as connection:
         if connection.scalar(text(_COLUMN), {"table": table, "name": column.name}) is None:
             op.add_column(table, column)
@@ -62,11 +62,11 @@ def drop_column(table: str, name: str) -> None:
 
 
 def set_not_null(table: str, column: str) -> None:
-    """Refuses NULL in a column that has none. The rows are read under a lock that stops nobody."""
+    """Sets NOT NULL on a column without NULLs. The rows are read under a lock that does not block traffic."""
     check = f"nn_{table}_{column}"
     if _look(_COLUMN, table=table, name=column) is False:
         add_check(table, check, f"{column} IS NOT NULL")
-        # Proven by the check: no row is read.
+        # The check proves it, so PostgreSQL reads no row.
         _briefly(f"ALTER TABLE {table} ALTER COLUMN {column} SET NOT NULL")
     drop_constraint(table, check)
 
@@ -78,12 +78,12 @@ def drop_not_null(table: str, column: str) -> None:
 
 
 def set_default(table: str, column: str, value: str) -> None:
-    """Gives new rows, and no row that is there, a value."""
+    """Sets the default for new rows; existing rows do not change."""
     _briefly(f"ALTER TABLE {table} ALTER COLUMN {column} SET DEFAULT {value}")
 
 
 def add_check(table: str, name: str, condition: str) -> None:
-    """Adds a CHECK: first for new rows only, then the others are read under a lock that stops nobody."""
+    """Adds a CHECK: first for new rows, then existing rows are read under a lock that does not block traffic."""
     _add_constraint(table, name, f"CHECK ({condition})")
 
 
@@ -96,7 +96,7 @@ def add_foreign_key(
     *,
     ondelete: str | None = None,
 ) -> None:
-    """Adds a foreign key: first for new rows only, then the others are read under a lock that stops nobody."""
+    """Adds a foreign key: first for new rows, then existing rows are read under a lock that blocks no traffic."""
     action = f" ON DELETE {ondelete}" if ondelete else ""
     target = f"{referred} ({', '.join(referred_columns)})"
     _add_constraint(table, name, f"FOREIGN KEY ({', '.join(columns)}) REFERENCES {target}{action}")
@@ -116,7 +116,7 @@ def create_index(
     where: str | None = None,
     using: str = "btree",
 ) -> None:
-    """Makes an index while rows are written. One that an earlier run left unfinished is dropped first."""
+    """Creates an index while rows are written. An unfinished one of an earlier run is dropped first."""
     with _alone(_PATIENT) as connection:
         valid = connection.scalar(text(_INDEX), {"name": name})
         if valid:
@@ -130,19 +130,19 @@ def create_index(
 
 
 def drop_index(name: str) -> None:
-    """Drops an index while it is used."""
+    """Drops an index without blocking traffic."""
     with _alone(_PATIENT) as connection:
         connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
 
 
 def backfill(table: str, assignments: str, where: str) -> None:
-    """Updates all rows that are `where`, a short batch at a time, with a pause after each as long as the batch took.
+    """Updates all rows that match `where`, a short batch at a time, and pauses as long as each batch took.
 
         backfill("deliveries", "slots_used = attempts", "slots_used IS NULL")
 
-    A row that was updated must not be `where` any more: that is how another run finds what is left. Nor may a row that
-    the release before writes: give the column a default first. Rows that others hold locked, or that move while the
-    pages are read, are left to the next pass. Raises BackfillUnfinished.
+    An updated row must not match `where` any more, so that another run finds the rows that are left. Nor may rows that
+    the previous release writes: set a default first. Rows that are locked, or that move while the pages are read, are
+    left to the next pass. Raises BackfillUnfinished.
     """
     with _alone({}) as connection:
         for _ in range(_PASSES):
@@ -153,11 +153,10 @@ def backfill(table: str, assignments: str, where: str) -> None:
 
 
 def copy(statement: str, start: object) -> None:
-    """Runs `statement` batch by batch, each in a transaction of its own, with a pause after each as long as it took.
+    """Runs `statement` batch by batch, each in a transaction of its own, and pauses as long as each batch took.
 
-    `$1` is where a batch begins, `start` at first; the statement returns where the next one does,
-    or no row at the end.
-    What it writes must be harmless to write twice: another run begins at `start` again.
+    `$1` is where a batch begins, `start` for the first one. The statement returns where the next batch begins, or no
+    row at the end. Its writes must be idempotent: another run begins at `start` again.
     """
     position: object | None = start
     with _alone({}) as connection:
@@ -168,7 +167,7 @@ def copy(statement: str, start: object) -> None:
 
 
 def _fill_once(connection: Connection, table: str, assignments: str, where: str) -> None:
-    # By pages, not by a LIMIT: that would read all the rows that are done before it finds those that are not.
+    # By pages: a LIMIT would read all rows that are done before it finds those that are not.
     statement = f"""
         WITH taken AS (
             SELECT ctid AS place FROM {table}
@@ -188,7 +187,7 @@ def _fill_once(connection: Connection, table: str, assignments: str, where: str)
             size = max(1, size // 2)
         elif took < _BATCH_SECONDS / 2:
             size = min(_LARGEST_BATCH, size * 2)
-        # PostgreSQL sleeps, so that this process's other work does not.
+        # Sleeps in PostgreSQL, so that other work of this process is not blocked.
         connection.execute(text("SELECT pg_sleep(:seconds)"), {"seconds": took})
 
 
@@ -213,12 +212,12 @@ def _look(query: str, **names: str) -> object:
 
 @contextmanager
 def _alone(limits: dict[str, str]) -> Iterator[Connection]:
-    """Commits what the version did so far; every statement on the connection is then a transaction of its own."""
+    """Commits what the version did so far; then every statement on the connection is a transaction of its own."""
     with op.get_context().autocommit_block():
         connection = op.get_bind()
         for name, value in limits.items():
             connection.exec_driver_sql(f"SET {name} = '{value}'")
         yield connection
-        # Not when it failed: the connection is given up then.
+        # Skipped after a failure: the connection is closed then.
         for name in limits:
             connection.exec_driver_sql(f"RESET {name}")

@@ -1,7 +1,7 @@
 """A worker from start to stop: two arq workers (jobs, deliveries), the heartbeat, the sweep and one subscription.
 
-SIGTERM or SIGINT drains: nothing more is claimed, running jobs get `drain_seconds`, and what still runs then is put
-back at no cost. Called by worker/main.py.
+SIGTERM or SIGINT drains: nothing more is claimed, running jobs get `drain_seconds`, and what still runs then is
+queued again at no cost. worker/main.py calls it.
 """
 
 import asyncio

@@ -18,7 +18,7 @@ async def serve(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Answers the exit code (core/process.py)."""
+    """Returns the exit code (core/process.py)."""
     return run_process("worker", serve)
 
 

@@ -1,81 +1,104 @@
-"""How much of this process one tenant may use at once: requests that work, and requests that wait for a job.
+"""The one way in: every handler below `/v1` begins with `call = await admit(request)`.
 
-Counted here for every request with a caller: `admit` by api/http/deps.py and api/hot_routes.py once the caller is
-known, `leave` by api/http/middleware.py when the answer is out. A long poll or an event stream counts as a wait
-instead, while it waits. Beyond a bound the answer is 429. Each process counts by itself: n processes admit n times as
-much.
+Who calls is settled here, and whether they may: the API key, how many requests they have open, and that the request
+carries no query parameter and no Idempotency-Key that its operation would ignore. Limits and quotas belong here too.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
+from fastapi import Request
+from pydantic import BaseModel, JsonValue
+
+from api.http.ids import job_id_of
+from api.http.open_requests import OpenRequests
+from api.http.operations import IDEMPOTENCY_KEY, Operation
+from api.http.query_string import check_names, read_query
+from api.http.strict_json import MOST_VALUES, parse_lines, parse_object, read_body
 from core.access.authenticate import Caller
-from core.domain.errors import TooManyRequests
-from core.domain.ids import TenantId
-from core.settings import ApiSettings
+from core.domain.errors import InvalidRequest, Unauthenticated
+from core.domain.ids import JobId, TenantId
+from core.runtime import ApiRuntime
 
-_TICKET: Final = "admitted"
-_RETRY_SECONDS: Final = 1.0
-
-
-@dataclass(slots=True)
-class Admission:
-    """One for a process. `requests` and `waits` are what is open now; a tenant without any is not in them."""
-
-    settings: ApiSettings
-    requests: dict[TenantId, int] = field(default_factory=dict)
-    waits: dict[TenantId, int] = field(default_factory=dict)
-
-    def admit(self, state: dict[str, Any], caller: Caller) -> None:
-        """Counts the request whose ASGI state this is, once. Raises TooManyRequests."""
-        if _TICKET in state:
-            return
-        tenant_id, most = caller.tenant_id, self.settings.requests_per_tenant
-        if self.requests.get(tenant_id, 0) >= most:
-            raise TooManyRequests(
-                f"{most} requests of this tenant are open already; send the next one when one has been answered.",
-                code="too_many_requests",
-                retry_after=_RETRY_SECONDS,
-            )
-        _add(self.requests, tenant_id)
-        state[_TICKET] = tenant_id
-
-    def leave(self, state: dict[str, Any]) -> None:
-        """The request is over; one that was never admitted may leave too."""
-        tenant_id = state.pop(_TICKET, None)
-        if tenant_id is not None:
-            _take(self.requests, tenant_id)
-
-    @contextmanager
-    def waiting(self, tenant_id: TenantId) -> Iterator[None]:
-        """An admitted request that only waits makes room for one that works. Raises TooManyRequests."""
-        most = self.settings.waits_per_tenant
-        if self.waits.get(tenant_id, 0) >= most:
-            raise TooManyRequests(
-                f"{most} long polls and event streams of this tenant are open already; poll without `wait`, or use a "
-                "webhook.",
-                code="too_many_waits",
-                retry_after=_RETRY_SECONDS,
-            )
-        _take(self.requests, tenant_id)
-        _add(self.waits, tenant_id)
-        try:
-            yield
-        finally:
-            _take(self.waits, tenant_id)
-            # Even beyond the bound by now: a request that was admitted is answered.
-            _add(self.requests, tenant_id)
+Query = TypeVar("Query", bound=BaseModel)
 
 
-def _add(counts: dict[TenantId, int], tenant_id: TenantId) -> None:
-    counts[tenant_id] = counts.get(tenant_id, 0) + 1
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that was admitted: who sends it, and readers of what it carries."""
+
+    request: Request
+    runtime: ApiRuntime
+    caller: Caller
+    open_requests: OpenRequests
+
+    @property
+    def tenant_id(self) -> TenantId:
+        return self.caller.tenant_id
+
+    @property
+    def request_id(self) -> str:
+        return cast(str, self.request.scope["state"]["request_id"])
+
+    @property
+    def base_url(self) -> str:
+        """What the links in a response start with; without a public URL they are relative."""
+        return (self.runtime.settings.api.public_url or "").rstrip("/")
+
+    @property
+    def job_id(self) -> JobId:
+        """The id in the path. Raises NotFound for what can't be one."""
+        return job_id_of(self.request.path_params["job_id"])
+
+    def header(self, name: str) -> str | None:
+        return self.request.headers.get(name)
+
+    @property
+    def has_query(self) -> bool:
+        return bool(self.request.scope["query_string"])
+
+    def query(self, model: type[Query]) -> Query:
+        """The query string. Raises InvalidParameter."""
+        return read_query(self.request.query_params.multi_items(), model)
+
+    async def body(self) -> dict[str, JsonValue]:
+        """The body, a JSON object. Raises InvalidRequest, PayloadTooLarge."""
+        return parse_object(await read_body(self.request, self.runtime.settings.api.max_body_bytes))
+
+    async def lines(self, name: str) -> dict[str, JsonValue]:
+        """As `body`, for a larger one whose member `name` is a long list."""
+        body = await read_body(self.request, self.runtime.settings.api.max_bulk_bytes)
+        return await parse_lines(body, name, most_values=MOST_VALUES * 10, most_per_line=MOST_VALUES)
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """While the request only waits. Raises TooManyRequests."""
+        return self.open_requests.waiting(self.tenant_id)
+
+    async def check_key(self) -> None:
+        """After a wait. Raises Unauthenticated when the key was revoked meanwhile."""
+        if not await self.runtime.authenticator.still_good(self.caller):
+            raise Unauthenticated("This API key was revoked or has expired.")
 
 
-def _take(counts: dict[TenantId, int], tenant_id: TenantId) -> None:
-    left = counts[tenant_id] - 1
-    if left:
-        counts[tenant_id] = left
-    else:
-        del counts[tenant_id]
+async def admit(request: Request) -> Call:
+    """Raises Unauthenticated, TooManyRequests, InvalidRequest or InvalidParameter. The body is not read yet."""
+    scope = request.scope
+    runtime: ApiRuntime = scope["state"]["runtime"]
+    open_requests: OpenRequests = scope["state"]["open_requests"]
+    caller = await runtime.authenticator.authenticate(request.headers.get("authorization"))
+    open_requests.enter(scope["state"], caller.tenant_id)
+    _check_carried(request, getattr(scope["route"], "operation", Operation("")))
+    return Call(request, runtime, caller, open_requests)
+
+
+def _check_carried(request: Request, operation: Operation) -> None:
+    if request.scope["query_string"]:
+        check_names(request.query_params.keys(), operation.query)
+    if not operation.takes_idempotency_key and IDEMPOTENCY_KEY in request.headers:
+        raise InvalidRequest(
+            f"{IDEMPOTENCY_KEY}: this operation does not take one; leave the header out. It is for requests that "
+            "create something.",
+            code="idempotency_key_not_supported",
+            param=IDEMPOTENCY_KEY,
+        )

@@ -1,6 +1,6 @@
 """Renders every error in one shape: `{"error": {"message", "type", "param", "code"}}`, OpenAI's own.
 
-Installed by api/main.py. What is not an AppError here is a bug or a store that is away; neither explains itself to the
+Installed by api/main.py. What is not an AppError here is a bug or an outage of a store; neither is explained to the
 caller beyond its request id.
 """
 
@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from api.http.json_response import json_response
 from api.http.problems import explain
@@ -28,71 +29,83 @@ from core.domain.errors import (
     Unavailable,
 )
 
-# What a route may raise to say no; anything else is looked at, and logged, by api/http/middleware.py.
+# What a handler may raise to refuse; anything else is handled, and logged, by api/http/middleware.py.
 REFUSALS: Final = (AppError, RequestValidationError, ValidationError, HTTPException, Overloaded, GrouperClosed)
 
 log = structlog.get_logger(__name__)
 
 
 def install(app: FastAPI) -> None:
-    """Every way out of a route goes through `render`."""
+    """Every refusal goes through `render`."""
     for kind in REFUSALS:
         app.add_exception_handler(kind, _handle)
 
 
-async def _handle(_request: Request, error: Exception) -> Response:
-    return render(as_app_error(error))
+async def _handle(request: Request, error: Exception) -> Response:
+    response = render(as_app_error(error))
+    if response.status_code == 405:  # noqa: PLR2004 - the one status with an Allow
+        response.headers["allow"] = ", ".join(sorted(_methods_of_path(request)))
+    return response
+
+
+def _methods_of_path(request: Request) -> set[str]:
+    """Starlette names those of the first route of a path; a path has a route for each method."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.path_regex.match(request.scope["path"]):
+            methods |= route.methods or set()
+    return methods
 
 
 def as_app_error(error: Exception) -> AppError:
-    """What a caller is told about `error`."""
+    """The error that the caller gets for `error`."""
     match error:
         case AppError():
             return error
         case ValidationError():
-            return explain(error.errors(include_url=False, include_input=False))
+            return explain(error.errors(include_url=False, include_input=False), error.title)
         case RequestValidationError():
             return explain(error.errors())
         case HTTPException():
             return _http_error(error)
         case _:
-            return _weather(error) or _bug()
+            return _outage(error) or _bug()
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether `error` is no bug: a refusal, or a store that is away."""
+    """Whether `error` is no bug: a refusal, or an outage of a store."""
     return type(as_app_error(error)) is not Internal
 
 
-def _weather(error: Exception) -> AppError | None:
+def _outage(error: Exception) -> AppError | None:
     match error:
         case Overloaded():
             return TooManyRequests("Too much is waiting to be stored; try again in a second.", retry_after=1.0)
         case GrouperClosed():
             return Unavailable("The server is shutting down; try again.", retry_after=1.0)
         case _ if is_store_fault(error):
-            return Unavailable("The database is out of reach; try again.", retry_after=1.0)
+            return Unavailable("The database can't be reached; try again.", retry_after=1.0)
         case _:
             return None
 
 
 def _bug() -> Internal:
-    return Internal("This is a bug of inferd. Report it with the x-request-id of this answer.")
+    return Internal("This is a bug of inferd. Report it with the x-request-id of this response.")
 
 
 def _http_error(error: HTTPException) -> AppError:
     match error.status_code:
         case 404:
-            return NotFound("There is no such path. See /openapi.json for those there are.")
+            return NotFound("There is no such path; /openapi.json lists those there are.")
         case 405:
-            return MethodNotAllowed("This path does not take this method.")
+            return MethodNotAllowed("This path does not take this method; the Allow header lists those that it takes.")
         case 413:
             return PayloadTooLarge("The body is too large.")
     return InvalidRequest(str(error.detail))
 
 
 def render(error: AppError) -> Response:
-    """The answer for `error`."""
+    """The response for `error`."""
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))

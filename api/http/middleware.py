@@ -68,16 +68,16 @@ class RequestMiddleware:
         except Exception as error:
             if status:
                 raise
-            answer = as_app_error(error)
-            if isinstance(answer, Internal):
+            refusal = as_app_error(error)
+            if isinstance(refusal, Internal):
                 log.exception("request_crashed", path=scope["path"])
                 sentry_sdk.capture_exception(error)
             else:
                 log.warning("request_failed", path=scope["path"], error=type(error).__name__)
-            await render(answer)(scope, receive, tagged)
+            await render(refusal)(scope, receive, tagged)
         finally:
-            if (admission := scope["state"].get("admission")) is not None:
-                admission.leave(scope["state"])
+            if (open_requests := scope["state"].get("open_requests")) is not None:
+                open_requests.leave(scope["state"])
             self._note(scope, status, time.perf_counter() - started)
 
     @staticmethod

@@ -1,58 +1,84 @@
-"""What FastAPI can't see by itself, because bodies are read strictly and answers are made by orjson.
+"""The OpenAPI document: FastAPI's, and what it can't know by itself, because bodies are read and written by hand.
 
-`body_of` and `answers` describe a route; `describe` adds the bodies and the error shape to the document.
+Each route's own entry is made by api/http/operations.py; here are the parts that all share.
 """
 
+import re
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from api.http.ids import NAMES, PATH_PARAMETERS
+from api.http.operations import IDEMPOTENCY_KEY, REF, bodies
 from api.webhooks.schemas.events import webhook_documents
 from core.domain.errors import CODES
 
-_BODIES: Final[dict[str, type[BaseModel]]] = {}
-_REF: Final = "#/components/schemas/{model}"
-_STATUSES: Final = {
-    400: "The body is not strict JSON.",
-    401: "No good API key.",
-    404: "No such resource.",
-    422: "A field is wrong.",
-    429: "Too much is waiting.",
-    503: "The database is out of reach.",
+DESCRIPTION: Final = (
+    "Submit slow model calls over REST and get an id at once; every accepted job is finished, stored and reported, "
+    "even if processes die."
+)
+_TAGS: Final = {
+    "jobs": "A job is one request to a model. Submit it, then poll, wait, follow its events or be called back.",
+    "models": "Which models a job may name.",
+    "webhooks": "Endpoints that are called when jobs end, and the deliveries to them.",
+    "health": "For probes and Prometheus; no API key.",
+}
+_HEADERS: Final = {
+    "x-request-id": ("The request's id, in the logs too; the one that was sent, if it is harmless.", "req_019ab3c4"),
+    "location": ("Where the new resource is read.", "/v1/jobs/job_019ab3c4d5e67f8090a1b2c3d4e5f607"),
+    "etag": ("Changes whenever the job does; send it back as `If-None-Match`.", 'W/"3"'),
+    "retry-after": ("Seconds after which it is worth asking again.", "1"),
+    "preference-applied": ("The `wait` that was used.", "wait=20"),
+    "idempotency-replayed": ("`true`: an earlier request with this Idempotency-Key created it.", "true"),
+    "www-authenticate": ("How to authenticate.", "Bearer"),
+    "x-should-retry": ("`false`: sending the same request again can't help.", "false"),
 }
 _ERROR: Final = {
     "type": "object",
+    "description": "Every error. `message` may change; `code` keeps its meaning, and new ones may be added.",
     "required": ["error"],
     "properties": {
         "error": {
             "type": "object",
             "required": ["message", "type", "param", "code"],
             "properties": {
-                "message": {"type": "string", "description": "What is wrong and what to do."},
-                "type": {"type": "string"},
-                "param": {"type": ["string", "null"]},
-                "code": {"type": "string", "enum": sorted(CODES)},
+                "message": {
+                    "type": "string",
+                    "description": "What is wrong and what to do.",
+                    "examples": ["model: is required."],
+                },
+                "type": {
+                    "type": "string",
+                    "description": "The kind of error, by OpenAI's names.",
+                    "examples": ["invalid_request_error"],
+                },
+                "param": {
+                    "type": ["string", "null"],
+                    "description": "The field, parameter or header that is wrong first of all.",
+                    "examples": ["model"],
+                },
+                "code": {
+                    "type": "string",
+                    "description": "What is wrong, for programs.",
+                    "x-extensible-enum": sorted(CODES),
+                    "examples": ["invalid_parameter"],
+                },
             },
         }
     },
 }
-
-
-def body_of(schema: type[BaseModel]) -> dict[str, Any]:
-    """The `openapi_extra` of a route that reads such a body."""
-    _BODIES[schema.__name__] = schema
-    reference = {"$ref": _REF.format(model=schema.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
-
-
-def answers(view: Any, *statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that answers with `view`, or with an error."""
-    error = {"content": {"application/json": {"schema": {"$ref": _REF.format(model="Error")}}}}
-    good: dict[int | str, dict[str, Any]] = {status: {"model": view} for status in statuses}
-    return good | {status: {"description": text, **error} for status, text in _STATUSES.items()}
+_IDEMPOTENCY_KEY: Final = {
+    "name": IDEMPOTENCY_KEY,
+    "in": "header",
+    "required": False,
+    "description": "1 to 255 printable ASCII characters. The same key and body again, within 24 hours by default, "
+    "create nothing and return what the first request created; the same key with another body is refused.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]{1,255}$"},
+    "example": "order-4711",
+}
+_PATH_PARAMETER: Final = re.compile(r"\{(\w+)\}")
 
 
 def describe(app: FastAPI) -> None:
@@ -60,16 +86,73 @@ def describe(app: FastAPI) -> None:
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            components = made.setdefault("components", {}).setdefault("schemas", {})
-            for name in ("HTTPValidationError", "ValidationError"):
-                components.pop(name, None)
-            _, bodies = models_json_schema([(schema, "validation") for schema in _BODIES.values()], ref_template=_REF)
-            made["webhooks"], events = webhook_documents()
-            components.update(bodies["$defs"], **events, Error=_ERROR)
-            made["components"]["securitySchemes"] = {"api_key": {"type": "http", "scheme": "bearer"}}
-            made["security"] = [{"api_key": []}]
-            app.openapi_schema = made
+            app.openapi_schema = _document(app)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's own way to change the document
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    components = made.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    _, read = models_json_schema([(schema, "validation") for schema in bodies()], ref_template=REF)
+    made["webhooks"], events = webhook_documents()
+    schemas.update(read["$defs"], **events, Error=_ERROR)
+    components["headers"] = {
+        name: {"description": text, "schema": {"type": "string"}, "example": example}
+        for name, (text, example) in _HEADERS.items()
+    }
+    components["parameters"] = {"IdempotencyKey": _IDEMPOTENCY_KEY}
+    components["securitySchemes"] = {
+        "api_key": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "`Authorization: Bearer inf_live_…`; made with `inferd keys create`.",
+        }
+    }
+    for path, methods in made["paths"].items():
+        for entry in methods.values():
+            _name_path_parameters(path, entry)
+    return {
+        "openapi": made["openapi"],
+        "info": made["info"],
+        "servers": [{"url": "/", "description": "The server that this document comes from."}],
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
+        "security": [{"api_key": []}],
+        **made,
+    }
+
+
+def _name_path_parameters(path: str, entry: dict[str, Any]) -> None:
+    parameters = entry.setdefault("parameters", [])
+    known = {each.get("name") for each in parameters}
+    for name in reversed(_PATH_PARAMETER.findall(path)):
+        if name not in known:
+            prefix = PATH_PARAMETERS[name]
+            parameters.insert(
+                0,
+                {
+                    "name": name,
+                    "in": "path",
+                    "required": True,
+                    "description": f"The id of a {NAMES[prefix]}.",
+                    "schema": {"type": "string", "pattern": f"^{prefix}_[0-9a-f]{{32}}$"},
+                    "example": f"{prefix}_019ab3c4d5e67f8090a1b2c3d4e5f607",
+                },
+            )
+    if not parameters:
+        del entry["parameters"]
+
+
+def answers(view: Any, *statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": view} for status in statuses}
+
+
+def body_of(schema: Any) -> dict[str, Any]:
+    from api.http.operations import _BODIES, _body_of
+
+    _BODIES[schema.__name__] = schema
+    return {"requestBody": _body_of(schema)}

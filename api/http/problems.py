@@ -1,24 +1,25 @@
-"""Says what is wrong with a body or a query in plain words: at most three problems, the likeliest mistake first.
+"""Says what is wrong with a body or a query in plain words: every problem, the likeliest mistake first.
 
-Given what pydantic found; called by api/http/errors.py. The value that was sent is never repeated.
+`explain` is given what pydantic found, by api/http/errors.py; `join` is given errors of other checks, by
+api/jobs/drafts.py. The value that was sent is never repeated.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
-from core.domain.errors import InvalidParameter
+from core.domain.errors import AppError, InvalidParameter
 from core.providers.params import CHAT_PARAMS
 
-_MOST: Final = 3
-_MOST_LOOKED_AT: Final = 100
+_MOST: Final = 20
+_MOST_EXAMINED: Final = 100
 _LONGEST_NAME: Final = 80
 Path: TypeAlias = tuple[str, ...]
 # Where FastAPI found it; no part of its name.
 _PLACES: Final = frozenset({"body", "query", "path", "header"})
 _MISMATCH: Final = frozenset({"string_type", "list_type"})
-# What other APIs call a field of ours.
-_OTHER_NAMES: Final[Mapping[str, str]] = {
+# What other APIs, or other parts of this one, call a field of ours; by the name of the schema.
+_JOB_NAMES: Final[Mapping[str, str]] = {
     "messages": "input",
     "prompt": "input",
     "timeout": "timeout_seconds",
@@ -27,8 +28,21 @@ _OTHER_NAMES: Final[Mapping[str, str]] = {
     "max_retries": "max_attempts",
     "webhook_url": "webhook.url",
     "callback_url": "webhook.url",
-    "state": "status",
+    "webhook_events": "webhook.events",
+    "events": "webhook.events",
+    "event_types": "webhook.events",
+    "webhook.event_types": "webhook.events",
+    "idempotency_key": "the header `Idempotency-Key`",
     **{name: f"params.{name}" for name in CHAT_PARAMS},
+}
+_ENDPOINT_NAMES: Final[Mapping[str, str]] = {"events": "event_types", "webhook_url": "url", "types": "event_types"}
+_OTHER_NAMES: Final[Mapping[str, Mapping[str, str]]] = {
+    "SubmitJob": _JOB_NAMES,
+    "BulkSubmit": {"lines": "jobs", "requests": "jobs"},
+    "BulkChange": {"state": "status", "states": "status"},
+    "CreateWebhookEndpoint": _ENDPOINT_NAMES,
+    "UpdateWebhookEndpoint": _ENDPOINT_NAMES,
+    "TestWebhookEndpoint": {"event": "event_type", "type": "event_type"},
 }
 _PLAIN: Final[Mapping[str, str]] = {
     "missing": "is required",
@@ -48,6 +62,9 @@ _PLAIN: Final[Mapping[str, str]] = {
     "datetime_parsing": "must be a time such as 2026-03-04T05:06:07Z",
     "datetime_from_date_parsing": "must be a time such as 2026-03-04T05:06:07Z",
     "timezone_aware": "needs an offset, such as the Z in 2026-03-04T05:06:07Z",
+    "date_from_datetime_parsing": "must be a time such as 2026-03-04T05:06:07Z",
+    "finite_number": "must be a finite number",
+    "none_required": "must be null",
     "union_tag_not_found": "needs a `type`",
 }
 
@@ -73,23 +90,36 @@ class _Problem:
         self.path, self.branches = _walk(location if isinstance(location, tuple | list) else ())
 
 
-def explain(found: Sequence[object]) -> InvalidParameter:
-    """The error for what pydantic found."""
-    problems = _distinct(_Problem(each) for each in found[:_MOST_LOOKED_AT] if isinstance(each, dict))
+def explain(found: Sequence[object], schema: str = "") -> InvalidParameter:
+    """The error for what pydantic found. `schema` names the model that was read, for hints."""
+    problems = _distinct(_Problem(each) for each in found[:_MOST_EXAMINED] if isinstance(each, dict))
     problems.sort(key=lambda problem: problem.kind != "extra_forbidden")
-    more = len(problems) - _MOST + max(0, len(found) - _MOST_LOOKED_AT)
     if not problems:
         return InvalidParameter("The request is invalid.")
-    told = [_told(problem) for problem in problems[:_MOST]]
-    if more > 0:
-        told.append(f"and {more} more")
-    text = "; ".join(told)
+    hints = _OTHER_NAMES.get(schema, {})
     first, raised = problems[0], problems[0].limits.get("error")
     return InvalidParameter(
-        f"{text[0].upper() if not first.path else text[0]}{text[1:]}.",
+        _sentence([_described(problem, hints) for problem in problems], max(0, len(found) - _MOST_EXAMINED)),
         code=raised.code if isinstance(raised, CodedError) else None,
         param=".".join(first.path) or None,
     )
+
+
+def join(errors: Sequence[AppError]) -> AppError:
+    """One error that names every problem; code and param are the first one's."""
+    first = errors[0]
+    if len(errors) == 1:
+        return first
+    message = " ".join(error.message for error in errors[:_MOST])
+    return InvalidParameter(message, code=first.code, param=first.param)
+
+
+def _sentence(described: Sequence[str], unexamined: int) -> str:
+    listed = list(described[:_MOST])
+    more = len(described) - len(listed) + unexamined
+    if more:
+        listed.append(f"and {more} more")
+    return f"{'; '.join(listed)}."
 
 
 def _walk(location: Iterable[object]) -> tuple[Path, tuple[tuple[Path, str], ...]]:
@@ -135,17 +165,20 @@ def _distinct(problems: Iterable[_Problem]) -> list[_Problem]:
     return found
 
 
-def _told(problem: _Problem) -> str:
+def _described(problem: _Problem, hints: Mapping[str, str]) -> str:
     name = ".".join(problem.path)
-    return f"{name}: {_words(problem)}" if name else _words(problem)
+    words = _words(problem, hints)
+    # A problem of the whole has no name in front.
+    return f"{name}: {words}" if name else f"{words[0].upper()}{words[1:]}"
 
 
-def _words(problem: _Problem) -> str:
+def _words(problem: _Problem, hints: Mapping[str, str]) -> str:
     limits = problem.limits
     match problem.kind:
         case "extra_forbidden":
-            known = _OTHER_NAMES.get(problem.path[0]) if len(problem.path) == 1 else None
-            words = "there is no such field" + (f" (use `{known}`)" if known else "")
+            known = hints.get(".".join(problem.path))
+            quoted = known if known is None or "`" in known else f"`{known}`"
+            words = "there is no such field" + (f" (use {quoted})" if quoted else "")
         case "literal_error" | "enum":
             words = f"must be {limits.get('expected')}"
         case "union_tag_invalid":
@@ -154,6 +187,14 @@ def _words(problem: _Problem) -> str:
             words = f"must have at least {_counted(limits.get('min_length'), problem.kind)}"
         case "string_too_long" | "too_long":
             words = f"must have at most {_counted(limits.get('max_length'), problem.kind)}"
+        case "greater_than_equal":
+            words = f"must be at least {limits.get('ge'):.12g}"
+        case "less_than_equal":
+            words = f"must be at most {limits.get('le'):.12g}"
+        case "greater_than":
+            words = f"must be greater than {limits.get('gt'):.12g}"
+        case "less_than":
+            words = f"must be less than {limits.get('lt'):.12g}"
         case kind:
             words = _PLAIN.get(kind) or problem.text.removeprefix("Value error, ").replace("Input should be", "must be")
     return words.rstrip(".")

@@ -1,9 +1,11 @@
-"""Reads a request's body as strict JSON, before anything else looks at it. Used by api/http/deps.py.
+"""Reads a request's body as strict JSON, before anything else looks at it. Used by api/http/admission.py.
 
 What PostgreSQL or a provider would choke on later is refused here with 400: bytes that are not UTF-8, NaN, a lone
-surrogate, a NUL, an integer beyond 64 bits, nesting or node counts that only an attack has. Too large is 413.
+surrogate, a NUL, an integer beyond 64 bits, a member that is given twice, nesting or node counts that only an attack
+has. Too large is 413.
 """
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Final
@@ -18,6 +20,7 @@ from core.jobs.turns import Turns
 _DEEPEST: Final = 32
 MOST_VALUES: Final = 20_000
 _LARGEST_INT: Final = 2**63
+_LONGEST_NAME: Final = 80
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -39,22 +42,24 @@ async def read_body(request: Request, limit: int) -> bytes:
 def parse_object(body: bytes, *, most_values: int = MOST_VALUES) -> dict[str, JsonValue]:
     """The JSON object in `body`, of at most `most_values` values. Raises InvalidRequest, which says what is wrong."""
     value = _loaded(body, most_values)
-    _refuse(_problem(value, most_values))
+    _refuse_repeated_names(body, _count_texts(value, most_values))
     return value
 
 
 async def parse_lines(body: bytes, name: str, *, most_values: int, most_per_line: int) -> dict[str, JsonValue]:
-    """As `parse_object`, for one whose member `name` is a long list: others run while its lines are looked at."""
+    """As `parse_object`, for one whose member `name` is a long list: others run while its lines are checked."""
     value = _loaded(body, most_values)
     lines = value.get(name)
     if not isinstance(lines, list):
-        _refuse(_problem(value, most_per_line))
+        _refuse_repeated_names(body, _count_texts(value, most_per_line))
         return value
-    _refuse(_problem({other: member for other, member in value.items() if other != name}, most_per_line))
+    # The name of the list itself is the one text that is in neither.
+    texts = 1 + _count_texts({other: member for other, member in value.items() if other != name}, most_per_line)
     turns = Turns()
     for number, line in enumerate(lines):
         await turns.give_way()
-        _refuse(_problem(line, most_per_line), f"{name}.{number}: ")
+        texts += _count_texts(line, most_per_line, f"{name}.{number}: ")
+    _refuse_repeated_names(body, texts)
     return value
 
 
@@ -64,28 +69,71 @@ def _loaded(body: bytes, most_values: int) -> dict[str, JsonValue]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+        raise _not_json(body, error) from None
     if not isinstance(value, dict):
-        raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
+        found = "an array" if isinstance(value, list) else "a single value"
+        raise InvalidRequest(f"The body must be a JSON object, `{{…}}`; it is {found}.", code="invalid_json")
     return value
+
+
+def _not_json(body: bytes, error: orjson.JSONDecodeError) -> InvalidRequest:
+    if not body.strip():
+        text = "The body is empty; send a JSON object."
+    elif _is_object(body.strip().partition(b"\n")[0]):
+        text = (
+            "The body has one JSON object per line; send one JSON object. Many jobs go to POST /v1/jobs/bulk as "
+            '{"jobs": [{…}, {…}]}.'
+        )
+    else:
+        text = f"The body is not valid JSON: {error}."
+    return InvalidRequest(text, code="invalid_json")
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(orjson.loads(line), dict)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _has_more(body: bytes, most_values: int) -> bool:
     """Whether the body certainly has more values, seen without making them: millions would take seconds and memory."""
-    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    plain = _without_escapes(body)
     if plain.count(b'"') > 2 * most_values:
         return True
     # What stands outside of texts.
     return b"".join(plain.split(b'"')[::2]).count(b",") > most_values
 
 
+def _without_escapes(body: bytes) -> bytes:
+    """Every quote that is left begins or ends a text."""
+    return body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+
+
+def _refuse_repeated_names(body: bytes, texts: int) -> None:
+    """The parser keeps the last of two members of one name, so that fewer texts are in its value than in the body."""
+    if _without_escapes(body).count(b'"') != 2 * texts:
+        raise InvalidRequest(
+            f"The body has {_repeated_name(body)} twice in one object; send it once.", code="invalid_json"
+        )
+
+
+def _repeated_name(body: bytes) -> str:
+    found: list[str] = []
+
+    def look(members: list[tuple[str, JsonValue]]) -> None:
+        names = set()
+        for name, _ in members:
+            if name in names:
+                found.append(name)
+            names.add(name)
+
+    json.loads(body, object_pairs_hook=look)
+    return f"the member `{found[0][:_LONGEST_NAME]}`" if found else "a member"
+
+
 def _too_many(most_values: int) -> InvalidRequest:
     return InvalidRequest(f"The body has more than {most_values} values.", code="invalid_json")
-
-
-def _refuse(problem: str | None, place: str = "") -> None:
-    if problem is not None:
-        raise InvalidRequest(f"{place}{problem}", code="invalid_json")
 
 
 def _too_large(limit: int) -> PayloadTooLarge:
@@ -95,23 +143,25 @@ def _too_large(limit: int) -> PayloadTooLarge:
     )
 
 
-def _problem(root: JsonValue, most_values: int) -> str | None:
-    nodes = 0
+def _count_texts(root: JsonValue, most_values: int, place: str = "") -> int:
+    """How many texts `root` has, names of members included. Raises InvalidRequest, which names the `place`."""
+    nodes = texts = 0
     level: list[JsonValue] = [root]
     for _ in range(_DEEPEST):
         nodes += len(level)
         if nodes > most_values:
-            return _too_many(most_values).message
+            raise InvalidRequest(f"{place}{_too_many(most_values).message}", code="invalid_json")
         following: list[JsonValue] = []
         for value in level:
             problem = _scalar_problem(value)
             if problem is not None:
-                return problem
+                raise InvalidRequest(f"{place}{problem}", code="invalid_json")
+            texts += isinstance(value, str)
             following.extend(_children(value))
         if not following:
-            return None
+            return texts
         level = following
-    return f"The body is nested deeper than {_DEEPEST} levels."
+    raise InvalidRequest(f"{place}The body is nested deeper than {_DEEPEST} levels.", code="invalid_json")
 
 
 def _children(value: JsonValue) -> Iterator[JsonValue]:

@@ -6,9 +6,9 @@ Used by api/jobs/routes.py.
 import asyncio
 import re
 from collections.abc import Coroutine
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
-from fastapi import Header, Query
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive
 
 from core.domain.errors import InvalidParameter, InvalidRequest
@@ -17,31 +17,42 @@ T = TypeVar("T")
 
 _WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([^\s,;\"]*)\"?", re.IGNORECASE)
 _SECONDS: Final = re.compile(r"\d{1,9}(?:\.\d{1,3})?", re.ASCII)
+PREFER: Final = (
+    "Prefer",
+    "`wait=n`: hold the request until the job is final, at most n seconds; other preferences are ignored.",
+    "wait=20",
+)
 
-WaitDep = Annotated[str | None, Query(alias="wait", description="Seconds to hold the request until the job has ended.")]
-PreferDep = Annotated[
-    str | None,
-    Header(alias="prefer", description="`wait=n`: hold the request up to n seconds until the job has ended."),
-]
 
+class WaitQuery(BaseModel):
+    """How long."""
 
-def wait_of_query(text: str | None, longest: float) -> float | None:
-    """Seconds, at most `longest`; None when nothing was asked for. Raises InvalidParameter."""
-    if text is None:
-        return None
-    if not _SECONDS.fullmatch(text):
-        raise InvalidParameter("wait: must be a number of seconds, such as wait=30.", param="wait")
-    return min(float(text), longest)
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wait: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds to hold the request until the job is final; the server has a maximum, 60 by default.",
+        examples=[20],
+    )
+
+    def seconds(self, longest: float) -> float:
+        return min(self.wait, longest)
 
 
 def wait_of_prefer(header: str | None, longest: float) -> float | None:
-    """As `wait_of_query`, from a Prefer header, which may ask for other things too."""
-    found = _WAIT.search(header or "")
-    return None if found is None else wait_of_query(found.group(1), longest)
+    """Seconds, at most `longest`; None when nothing was asked for. Raises InvalidParameter."""
+    found = None if header is None else _WAIT.search(header)
+    if found is None:
+        return None
+    if not _SECONDS.fullmatch(found.group(1)):
+        raise InvalidParameter("Prefer: wait must be a number of seconds, such as wait=30.", param="Prefer")
+    return min(float(found.group(1)), longest)
 
 
 async def while_connected(receive: Receive, wanted: Coroutine[None, None, T]) -> T:
-    """What is `wanted`. Raises InvalidRequest as soon as the client has left, who would fill its tenant's waits."""
+    """The result of `wanted`. Raises InvalidRequest as soon as the client has left, who would use up its waits."""
     waiting, leaving = asyncio.create_task(wanted), asyncio.create_task(_left(receive))
     try:
         await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)

@@ -2,13 +2,16 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import Final
 
 import orjson
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
+from api.http.errors import as_app_error
+from api.http.problems import join
 from api.jobs.schemas.submit import SubmitJob
-from core.domain.errors import InvalidParameter, InvalidRequest
+from core.domain.errors import AppError, InvalidParameter, InvalidRequest
 from core.jobs.submit import Draft
 from core.runtime import ApiRuntime
 from core.webhooks.egress.url_policy import check_url
@@ -16,15 +19,31 @@ from core.webhooks.egress.url_policy import check_url
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
-def read_draft(runtime: ApiRuntime, body: JsonValue) -> Draft:
-    """Raises ValidationError or InvalidParameter, which name the field."""
-    submitted = SubmitJob.model_validate(body)
-    if submitted.webhook is not None:
-        check_url(submitted.webhook.url, runtime.settings.webhook, "webhook.url")
+def read_draft(runtime: ApiRuntime, body: dict[str, JsonValue]) -> Draft:
+    """Raises AppError, which names every problem of the body. That the model exists is checked by core."""
     try:
-        return submitted.draft(runtime.clock.now())
-    except ValueError as error:
-        raise InvalidParameter(f"{error}.", param="run_at") from None
+        submitted = SubmitJob.model_validate(body)
+    except ValidationError as error:
+        raise join([as_app_error(error), *_model_problems(runtime, body)]) from None
+    problems = list(submitted.problems(runtime.clock.now()))
+    if submitted.webhook is not None:
+        try:
+            check_url(submitted.webhook.url, runtime.settings.webhook, "webhook.url")
+        except InvalidParameter as error:
+            problems.append(error)
+    if problems:
+        raise join([*problems, *_model_problems(runtime, body)])
+    return submitted.draft()
+
+
+def _model_problems(runtime: ApiRuntime, body: dict[str, JsonValue]) -> Iterator[AppError]:
+    """What core would refuse next, once the rest is right."""
+    model, params = body.get("model"), body.get("params", {})
+    if isinstance(model, str) and isinstance(params, dict):
+        try:
+            runtime.jobs.catalogue.validate(model, params)
+        except AppError as error:
+            yield error
 
 
 def check_key(key: str | None) -> str | None:

@@ -1,24 +1,30 @@
-"""What an answer says of models and of the webhook secret."""
+"""The shapes of models, as OpenAI has them."""
+
+from typing import Annotated
 
 from typing_extensions import TypedDict
 
+from api.http.fields import described
+from api.http.paging import PageView
+
 
 class ModelView(TypedDict):
-    """As OpenAI has it; `created` is 0 because a server does not say."""
+    """A model that a job may name."""
 
-    id: str
-    object: str
-    created: int
-    owned_by: str
+    id: Annotated[str, described("The name, as `model` of a job.", "local/smollm2-135m")]
+    object: Annotated[str, described("Always `model`.", "model")]
+    created: Annotated[int, described("Always 0: providers do not say.", 0)]
+    owned_by: Annotated[str, described("The provider.", "local")]
 
 
-class ModelListView(TypedDict):
-    object: str
-    data: list[ModelView]
+class ModelListView(PageView):
+    """Every model, on one page."""
+
+    data: Annotated[list[ModelView], described("The models.")]
 
 
 class WebhookSecretView(TypedDict):
-    """What `webhook.url` deliveries are signed with."""
+    """What deliveries to `webhook.url` are signed with."""
 
-    object: str
-    secret: str
+    object: Annotated[str, described("Always `webhook_secret`.", "webhook_secret")]
+    secret: Annotated[str, described("The secret, for a receiver that verifies by Standard Webhooks 1.0.", "whsec_…")]

@@ -27,6 +27,7 @@ from api.webhooks.schemas.endpoints import (
     revealed_view,
 )
 from core.domain.errors import NotFound
+from core.domain.events import EVENT_TYPES
 from core.domain.ids import ENDPOINT, EndpointId, InvalidId, parse, show
 from core.webhooks.egress.url_policy import check_url
 from core.webhooks.endpoints.create import create_endpoint
@@ -35,7 +36,6 @@ from core.webhooks.endpoints.records import EndpointChanges
 from core.webhooks.endpoints.rotate_secret import rotate_secret
 from core.webhooks.endpoints.sample import QUEUE_SECONDS, send_sample
 from core.webhooks.endpoints.update import delete_endpoint, update_endpoint
-from core.webhooks.events import EVENT_TYPES
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 
@@ -148,7 +148,6 @@ async def send_test(runtime: RuntimeDep, caller: CallerDep, endpoint_id: Endpoin
     status = await send_sample(
         runtime.database,
         runtime.jobs.enqueuer,
-        runtime.clock,
         caller.tenant_id,
         endpoint_id,
         wanted.event_type,

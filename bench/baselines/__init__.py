@@ -1,1 +1,1 @@
-"""What scenarios are compared with, as its own documentation writes it, each in a process of its own."""
+"""The baselines of the scenarios, written as their own documentation does, each in a process of its own."""

@@ -1,7 +1,7 @@
-"""A stock arq worker that runs no-op tasks, counts them, and says in the last line how long they took.
+"""A stock arq worker that runs no-op tasks, counts them, and prints in its last line how long they took.
 
-`python -m bench.baselines.arq_worker COUNT` with REDIS_URL and MAX_JOBS. It stores nothing anywhere. A task that is
-given the time at which it was enqueued (of the system's monotonic clock) is timed from then.
+`python -m bench.baselines.arq_worker COUNT` with REDIS_URL and MAX_JOBS. It stores nothing. A task that gets
+the time at which it was enqueued (by the system's monotonic clock) is timed from then.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ TASK: Final = "noop"
 
 
 class Tally:
-    """When the first and the last of so many tasks ran."""
+    """Records when the first and the last of the tasks ran."""
 
     def __init__(self, count: int) -> None:
         self._left = count

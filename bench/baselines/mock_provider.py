@@ -1,6 +1,6 @@
-"""An OpenAI-compatible chat endpoint that costs next to nothing: `python -m bench.baselines.mock_provider PORT DELAY`.
+"""An OpenAI-compatible chat endpoint that costs almost nothing: `python -m bench.baselines.mock_provider PORT DELAY`.
 
-It answers every request with the same completion, after DELAY seconds.
+It returns the same completion for every request, after DELAY seconds.
 """
 
 import asyncio

@@ -8,14 +8,14 @@ from bench.http_client import Target
 from bench.process import start
 from bench.stack import Bench, accepts, free_port
 from core.db.engine import sqlalchemy_url
-from local.embedded.processes import first_answer
+from local.embedded.processes import wait_for_first
 
 _READY_SECONDS: Final = 60.0
 
 
 @asynccontextmanager
 async def serve(bench: Bench) -> AsyncIterator[Target]:
-    """The naive app on uvicorn, as `uvicorn naive_api:app` runs it."""
+    """Runs the naive app on uvicorn, as `uvicorn naive_api:app` does."""
     port = free_port()
     environment = bench.environment(
         {
@@ -24,12 +24,12 @@ async def serve(bench: Bench) -> AsyncIterator[Target]:
         }
     )
     async with start("naive", ["bench.baselines.naive_api", str(port)], environment, bench.folder) as process:
-        await first_answer(process.child, lambda: accepts(port), _READY_SECONDS)
+        await wait_for_first(process.child, lambda: accepts(port), _READY_SECONDS)
         yield Target("127.0.0.1", port, {})
 
 
 async def reset(bench: Bench) -> None:
-    """An empty table and an empty queue."""
+    """Empties the table and the queue."""
     await bench.owner.execute("TRUNCATE naive_jobs")
     await bench.reset_redis()
 

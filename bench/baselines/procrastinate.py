@@ -17,7 +17,7 @@ _MODULE: Final = "bench.baselines.procrastinate_app"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """procrastinate with its schema made."""
+    """A database with procrastinate's schema."""
 
     bench: Bench
     dsn: str
@@ -27,13 +27,13 @@ class Peer:
         await self.connection.execute("TRUNCATE procrastinate_jobs CASCADE")
 
     async def defer_batches(self, count: int, size: int, tasks: int) -> float:
-        """Jobs a second, deferred in `count` batches by so many tasks at a time."""
+        """Returns jobs a second, deferred in `count` batches by this number of concurrent tasks."""
         await self.reset()
         answer = await self._run("batches", count, size, tasks)
         return float(count * size / answer["seconds"])
 
     async def defer_and_work(self, count: int, *, batch: int, tasks: int) -> float:
-        """Jobs a second from the first defer to the last success, with one worker running. `batch` 1: one by one."""
+        """Returns jobs a second from the first defer to the last success, with one worker. `batch` 1: one by one."""
         await self.reset()
         worker = asyncio.create_task(self._run("work", count))
         await self._worker_listens()
@@ -59,7 +59,7 @@ class Peer:
 
 @asynccontextmanager
 async def open_peer(bench: Bench) -> AsyncIterator[Peer | None]:
-    """None when procrastinate is not installed."""
+    """Yields the database with its schema; None when procrastinate is not installed."""
     if find_spec("procrastinate") is None:
         yield None
         return

@@ -1,7 +1,7 @@
 """procrastinate, a queue on PostgreSQL: `python -m bench.baselines.procrastinate_app COMMAND [NUMBER ...]`.
 
-`schema` makes its tables · `batches COUNT SIZE TASKS` defers batches · `defer COUNT TASKS` defers one by one ·
-`work COUNT` runs a worker until so many jobs are done. Each prints its answer as JSON. DSN is in PROCRASTINATE_DSN.
+`schema` creates its tables · `batches COUNT SIZE TASKS` defers batches · `defer COUNT TASKS` defers one by one ·
+`work COUNT` runs a worker until that many jobs are done. Each prints its result as JSON. DSN is in PROCRASTINATE_DSN.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ app = procrastinate.App(
 
 
 class Tally:
-    """Says when so many tasks have run."""
+    """Records when the given number of tasks has run."""
 
     left = 0
     done = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The loop that people write: `AsyncOpenAI()`, a semaphore and gather. It stores nothing and forgets all on a crash.
+"""The loop that people write: `AsyncOpenAI()`, a semaphore and gather. It stores nothing, so a crash loses everything.
 
 `python -m bench.baselines.sdk_loop BASE_URL COUNT IN_FLIGHT` prints seconds, CPU and peak memory as JSON.
 """
@@ -16,7 +16,7 @@ from openai import AsyncOpenAI
 
 async def main(base_url: str, count: int, in_flight: int) -> None:
     limits = httpx2.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
-    # No retries: a repeated call would be counted once and paid twice.
+    # No retries: a repeated call would count once and cost twice.
     async with AsyncOpenAI(
         api_key="none", base_url=base_url, max_retries=0, http_client=httpx2.AsyncClient(limits=limits, timeout=600)
     ) as client:

@@ -14,12 +14,12 @@ from bench.stack import Bench
 
 _MODULE: Final = "bench.baselines.arq_worker"
 _ENQUEUE_AT_ONCE: Final = 50
-# The worker connects and polls once before anything is enqueued for the latency.
+# The worker connects and polls once before the first measured task is enqueued.
 _SETTLE_SECONDS: Final = 1.0
 
 
 async def throughput(bench: Bench, count: int, *, slots: int) -> float:
-    """No-op tasks a second of one worker, from its first task to its last."""
+    """Returns the no-op tasks a second of one worker, from its first task to its last."""
     await bench.reset_redis()
     pool = await _connect(bench)
     try:
@@ -32,7 +32,7 @@ async def throughput(bench: Bench, count: int, *, slots: int) -> float:
 
 
 async def dispatch(bench: Bench, pauses: Sequence[float]) -> list[float]:
-    """Milliseconds from `enqueue_job` to the task's first line, sorted; one task after each pause, worker idle."""
+    """Returns the milliseconds from `enqueue_job` to the task's first line, sorted; one task after each pause."""
     await bench.reset_redis()
     pool = await _connect(bench)
     working = asyncio.create_task(_work(bench, len(pauses), 100))

@@ -1,1 +1,1 @@
-"""One question each: what is measured, against which baseline, and what the target is. Listed in bench/catalogue.py."""
+"""One scenario a file: what is measured, its baseline and its target. bench/catalogue.py lists them."""

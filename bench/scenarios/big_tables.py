@@ -1,7 +1,7 @@
-"""1,000,000 queued and 5,000,000 finished jobs: claim, list, get and sweep must cost what they cost at 10,000 rows.
+"""1,000,000 queued and 5,000,000 finished jobs: claim, list, get and sweep must cost the same as with 10,000 rows.
 
-The statements are the product's own, on two databases of one server, one after the other; a claim is rolled back. The
-rows are not made by running jobs (bench/seed.py).
+It runs the product's statements in turns on two databases of one server, and rolls back the claims. bench/seed.py
+inserts the rows; no jobs are run for them.
 """
 
 import gc
@@ -50,7 +50,7 @@ Operation = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class _Filled:
-    """A database with jobs in it, as a worker sees it and as an API does."""
+    """A database with jobs, with the connections of a worker and of an API."""
 
     fleet: Database
     api: Database
@@ -110,7 +110,7 @@ async def run(bench: Bench) -> list[Row]:
 
 
 async def _alternated(first: Operation, second: Operation, samples: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of each, one after the other, so that whatever disturbs the machine disturbs both."""
+    """Returns the milliseconds of both, measured in turns, so that disturbances of the machine affect both."""
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(_WARM_UP + samples):
         for index, operation in enumerate((first, second)):

@@ -1,4 +1,4 @@
-"""1,000 jobs in one request, each line its own outcome, against procrastinate's `batch_defer` of 1,000."""
+"""1,000 jobs in one request, with a result for each line, against procrastinate's `batch_defer` of 1,000."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from bench.outcome import Measure, Row, alternate, at_least
 from bench.stack import Bench
 
 _LINES: Final = 1000
-# Of requests, and of batch_defer calls: one is parsed while another is committed.
+# Concurrent requests, or batch_defer calls: one is parsed while another is committed.
 _CONNECTIONS: Final = 4
 _LINE: Final = {"model": "echo/echo", "input": "Say hello to the reader of this report."}
 

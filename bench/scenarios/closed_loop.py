@@ -1,6 +1,6 @@
-"""Submit → result, all of it at once on two cores: API, worker, stores and clients, against procrastinate.
+"""Submit → result with everything on two cores (API, worker, stores and clients), against procrastinate.
 
-Singles: 64 clients; each submits with `Prefer: wait` and has the result before it submits again. Bulk: requests of
+Singles: 64 clients; each submits with `Prefer: wait` and gets the result before it submits again. Bulk: requests of
 1,000 jobs, until the last result is committed. procrastinate is measured from its first defer to its last success, and
 its clients never wait for a result.
 """
@@ -21,7 +21,7 @@ _BULK_CLIENTS: Final = 4
 _LINES: Final = 1000
 _SLOTS: Final = 1000
 _JOB: Final = {"model": "echo/echo", "input": "Say hello to the reader of this report."}
-# 202 would mean that the result was not there within the wait.
+# 202 would mean that there was no result within the wait.
 _ENDED: Final = frozenset({200})
 
 

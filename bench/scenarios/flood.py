@@ -1,7 +1,7 @@
-"""One tenant floods 10,000 jobs while 20 others send one a second: how long do the quiet ones wait in the queue?
+"""One tenant submits 10,000 jobs at once while 20 others submit one a second: how long do those wait in the queue?
 
-The worker has few slots and each job takes 50 ms, so the flood is far more than it can do at once. The reference is the
-same worker and the same arrivals without the flood.
+The worker has few slots and each job takes 50 ms, so the flood is far more than it can run at once. The reference is
+the same worker with the same arrivals and no flood.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _SLOTS: Final = 20
 _WORK_SECONDS: Final = 0.05
 _QUIET_RATE: Final = 1.0
 _SETTLE_SECONDS: Final = 10.0
-# What still waits when the round ends has waited at least so long.
+# A job that still waits when the round ends has waited at least this long.
 _WAITS: Final = """
 SELECT extract(epoch FROM coalesce(jobs.started_at, now()) - jobs.created_at)::float8 * 1000 AS wait
 FROM jobs WHERE jobs.tenant_id <> $1 ORDER BY wait
@@ -55,7 +55,7 @@ async def run(bench: Bench) -> list[Row]:
 
 
 async def _p95(bench: Bench, target: Target, flood: int, seconds: int, *, seed: int) -> float:
-    """Milliseconds from submit to claim for the quiet tenants."""
+    """Returns the p95 of the milliseconds from submit to claim for the quiet tenants."""
     await bench.reset()
     flooder, *quiet = bench.tenants
     async with bench.workers(1, INFERD_WORKER_CONCURRENCY=str(_SLOTS)):

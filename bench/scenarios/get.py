@@ -1,4 +1,4 @@
-"""Read a job that has ended, by id, 64 connections, one API process, against the app that tutorials write."""
+"""Read a finished job by id, with 64 connections to one API process, against the app that tutorials write."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
 """Idle dispatch: from the 202, when the job is committed, until the call arrives at its provider; against stock arq.
 
-One job at a time, with a pause before each; some more with one of ten seconds, after which whatever was kept ready may
-be gone. The provider is this process, so both ends are one clock.
+One job at a time, with a pause before each, and some with a pause of ten seconds, after which caches and connections
+may have gone cold. The provider is this process, so both times are from one clock.
 """
 
 import random
@@ -66,13 +66,13 @@ async def _dispatch(target: Target, pauses: list[float], called_at: dict[str, fl
             committed_at[str(accepted.json()["id"])] = now
         while not committed_at.keys() <= called_at.keys():
             await sleep(0.05)
-    # The first ones open connections and prepare statements.
+    # The first jobs open connections and prepare statements.
     measured = list(committed_at)[5:]
     return sorted((called_at[job] - committed_at[job]) * 1000 for job in measured)
 
 
 def _pauses(count: int) -> list[float]:
-    """So uneven that no timer of the worker beats with them."""
+    """Returns uneven pauses, so that they do not coincide with a timer of the worker."""
     source = random.Random(1)  # noqa: S311 - a load is no secret
     return [source.uniform(0.015, 0.05) for _ in range(count)]
 

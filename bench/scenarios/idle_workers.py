@@ -1,7 +1,7 @@
-"""What a hundred idle workers add to a job's price in Redis: they are to be woken by turns, not all for each job.
+"""What a hundred idle workers add to the CPU that a job costs in Redis: a job must wake one of them, not all.
 
-One QueueWorker with a no-op task, then the same with a hundred more, all in this process; one job at a time. From the
-server's CPU that of their ticks is taken off, as it was in a time without jobs.
+One QueueWorker with a no-op task, then the same with a hundred more, all in this process; one job at a time. The CPU of
+the workers' ticks, measured without jobs, is subtracted.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ async def run(bench: Bench) -> list[Row]:
 
 
 async def _cost(bench: Bench, workers: int, jobs: int, seconds: float) -> float:
-    """Milliseconds of Redis's CPU for a job."""
+    """Returns the milliseconds of Redis's CPU for a job."""
     async with _fleet(bench, workers) as fleet:
         before = await fleet.cpu_seconds()
         await asyncio.sleep(seconds)

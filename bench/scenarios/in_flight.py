@@ -1,6 +1,6 @@
-"""2,000 calls of 2 s in flight in one worker: how near to the ideal, how much memory, and whether its lease lives on.
+"""2,000 calls of 2 s in flight in one worker: how close to ideal, how much memory, is its lease renewed?
 
-Interactive, because a worker keeps a few slots free of the other priorities.
+The jobs are interactive, because a worker reserves a few slots for that priority.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ async def run(bench: Bench) -> list[Row]:
 
 
 async def _watch(bench: Bench, worker: Process, memory: list[float], margins: list[float]) -> None:
-    """Twice a second: the worker's memory, and how long its lease would last."""
+    """Records twice a second the worker's memory and the remaining time of its lease."""
     while True:
         memory.append(worker.resident_bytes / 2**20)
         left = await bench.owner.fetchval(
@@ -55,7 +55,7 @@ async def _watch(bench: Bench, worker: Process, memory: list[float], margins: li
 
 def _row(shares: list[float], megabytes: float, margin: float) -> Row:
     worker = WorkerSettings()
-    # A heartbeat that came late by a whole period would leave less than this.
+    # A heartbeat that is late by a whole period would leave less than this.
     on_time = margin >= worker.lease_seconds - 2 * worker.heartbeat_seconds
     share = median(shares)
     return Row(

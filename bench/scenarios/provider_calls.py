@@ -1,4 +1,4 @@
-"""Jobs against a mock provider over the openai path, 200 in flight and durable; against the bare SDK loop."""
+"""Durable jobs that call a mock provider through the openai adapter, 200 in flight, against the bare SDK loop."""
 
 from typing import Final
 

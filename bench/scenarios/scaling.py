@@ -1,4 +1,4 @@
-"""One, two and four workers on the same queue: what a job costs in CPU must not grow with their number."""
+"""One, two and four workers on the same queue: the CPU for a job must not grow with their number."""
 
 from statistics import median
 from typing import Final
@@ -24,7 +24,7 @@ async def run(bench: Bench) -> list[Row]:
 
 
 async def _cpu_ms(bench: Bench, workers: int, jobs: int) -> float:
-    """CPU of all workers for one job, without what starting them took."""
+    """Returns the CPU milliseconds of all workers for one job, without their start."""
     await bench.reset()
     async with bench.workers(workers) as processes:
         warm = min(_WARM_UP, jobs)
@@ -37,7 +37,7 @@ async def _cpu_ms(bench: Bench, workers: int, jobs: int) -> float:
 
 
 def _row(count: int, medians: dict[int, float], cost: dict[int, list[float]]) -> Row:
-    # The clock of a process's CPU ticks every 10 ms: what took less has no ratio to speak of.
+    # A process's CPU clock ticks every 10 ms, so a smaller value gives no meaningful ratio.
     ratio = medians[count] / (medians[1] or max(medians[count], _LEAST_MS))
     return Row(
         name=f"CPU per job, {count} workers",

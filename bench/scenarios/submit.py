@@ -1,4 +1,4 @@
-"""Submit, 64 connections, one API process: durable before the 202, against the app that tutorials write."""
+"""Submit with 64 connections to one API process, durable before the 202, against the app that tutorials write."""
 
 from typing import Final
 
@@ -42,7 +42,7 @@ async def _rate(target: Target, path: str, count: int) -> float:
 
 
 async def _at_half_load(bench: Bench, target: Target, rate: float) -> dict[str, JsonValue]:
-    """What one submit takes while the API is half busy."""
+    """Returns the latencies of submits while the API is at half load."""
     await bench.reset()
     times = arrivals(rate, bench.size(_OPEN_SECONDS, 1))
     requests = [target.request("POST", "/v1/jobs", _BODY)] * len(times)

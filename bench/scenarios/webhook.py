@@ -1,7 +1,7 @@
-"""From a job's end until its webhook arrives, idle: one job at a time, the receiver is this process.
+"""From a job's end until its webhook arrives, without load: one job at a time; the receiver is this process.
 
-A job ends when the transaction that stores its result begins (`finished_at`), so its own commit is in the figure. The
-reference is what an app on stock arq does: the task enqueues a second one, which sends.
+A job ends when the transaction that stores its result begins (`finished_at`), so the figure includes its commit. The
+reference is an app on stock arq whose task enqueues a second one, which sends.
 """
 
 from asyncio import sleep

@@ -26,5 +26,5 @@ async def run(bench: Bench) -> list[Row]:
         return await stock_arq.throughput(bench, theirs, slots=_SLOTS)
 
     rounds = await alternate(bench.rounds, work, work_stock)
-    # With the process's start in it, about 0.1 ms a job.
+    # Includes the start of the process, about 0.1 ms a job.
     return [at_least("worker, no-op jobs", 4, rounds, of="stock arq", slots=_SLOTS, cpu_ms_per_job=[*cpu_ms])]

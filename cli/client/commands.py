@@ -9,8 +9,11 @@ from cli.options import ApiKeyOption, ApiUrlOption, Output, OutputOption
 from core.domain.job_state import JobState, Priority
 
 _PANEL = "As a client"
-JobArgument = Annotated[str, typer.Argument(help="job_…")]
-jobs = typer.Typer(help="Jobs: list, read, cancel and retry them.", no_args_is_help=True)
+JobArgument = Annotated[str, typer.Argument(help="The job's id, job_….")]
+TimeoutOption = Annotated[
+    float | None, typer.Option(min=0.001, help="Seconds to wait at most; the job continues. Default: no limit.")
+]
+jobs = typer.Typer(help="List, read, wait for, cancel and retry jobs.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -19,20 +22,28 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from stdin.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="provider/name, such as local/smollm2-135m.")],
+    prompt: Annotated[str, typer.Argument(help="The prompt; - reads it from stdin.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The model as provider/name, such as local/smollm2-135m.")
+    ],
     output: OutputOption = Output.TEXT,
     param: Annotated[
-        list[str] | None, typer.Option(help="name=value, such as max_tokens=50 (JSON, or a text).")
+        list[str] | None,
+        typer.Option(help="A parameter of the model as name=value, such as max_tokens=50. May be repeated."),
     ] = None,
-    metadata: Annotated[list[str] | None, typer.Option(help="name=value, to find the job by.")] = None,
-    priority: Annotated[Priority, typer.Option(help="Which jobs go first.")] = Priority.INTERACTIVE,
-    idempotency_key: Annotated[str | None, typer.Option(help="The same key again answers with the same job.")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0.001, help="Wait so many seconds at most.")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(help="name=value, to find the job by later. May be repeated.")
+    ] = None,
+    priority: Annotated[Priority, typer.Option(help="Order in the queue.")] = Priority.INTERACTIVE,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="A second submit with the same key returns the first job.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the job ends, or print its id and end.")] = True,
+    timeout: TimeoutOption = None,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Submit a job, show its states, print its answer."""
+    """Submit a job, show its states, and print its output."""
     from cli.client.run import Order, read_pairs, read_param
     from cli.client.run import run as submit
 
@@ -47,6 +58,7 @@ def run(
         },
         idempotency_key=idempotency_key,
         timeout=timeout,
+        wait=wait,
         as_json=output is Output.JSON,
     )
     raise typer.Exit(submit(order, api_url=api_url, api_key=api_key))
@@ -54,11 +66,11 @@ def run(
 
 @jobs.command("list")
 def list_jobs(
-    status: Annotated[list[JobState] | None, typer.Option(help="Only these states; may be repeated.")] = None,
+    status: Annotated[list[JobState] | None, typer.Option(help="Only jobs in this state. May be repeated.")] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Only jobs of this model.")] = None,
-    metadata: Annotated[list[str] | None, typer.Option(help="Only jobs with this name=value.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many, the newest.")] = 20,
-    after: Annotated[str | None, typer.Option(help="Only jobs older than this one, job_….")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="Only jobs with this name=value. May be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of jobs.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Only jobs older than this job_…; for the next page.")] = None,
     output: OutputOption = Output.TEXT,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
@@ -76,22 +88,35 @@ def list_jobs(
 @jobs.command("get")
 def get_job(
     job: JobArgument,
-    wait: Annotated[float, typer.Option(min=0, help="Wait so many seconds for its end.")] = 0.0,
     output: OutputOption = Output.TEXT,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Print a job's answer, or its state while it has none."""
+    """Print the output of a job, or its state while it has not ended. `-o json` prints the whole job."""
     from cli.client.jobs import show
 
-    raise typer.Exit(show(job, wait, as_json=output is Output.JSON, api_url=api_url, api_key=api_key))
+    raise typer.Exit(show(job, as_json=output is Output.JSON, api_url=api_url, api_key=api_key))
+
+
+@jobs.command("wait")
+def wait_for_job(
+    job: JobArgument,
+    timeout: TimeoutOption = None,
+    output: OutputOption = Output.TEXT,
+    api_url: ApiUrlOption = None,
+    api_key: ApiKeyOption = None,
+) -> None:
+    """Wait until a job ends, show its states, and print its output."""
+    from cli.client.jobs import wait
+
+    raise typer.Exit(wait(job, timeout, as_json=output is Output.JSON, api_url=api_url, api_key=api_key))
 
 
 @jobs.command("cancel")
 def cancel_job(
     job: JobArgument, output: OutputOption = Output.TEXT, api_url: ApiUrlOption = None, api_key: ApiKeyOption = None
 ) -> None:
-    """Cancel a job; one that has ended stays as it is."""
+    """Cancel a job. A job that has ended does not change."""
     from cli.client.jobs import change
 
     change(job, "cancel", as_json=output is Output.JSON, api_url=api_url, api_key=api_key)

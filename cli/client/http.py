@@ -1,4 +1,4 @@
-"""The API as the command line sees it: a few calls over HTTP, typed answers, and one kind of error.
+"""The API as the command line sees it: a few calls over HTTP, typed results, and one kind of error.
 
 Used by `inferd run`, `jobs`, `webhooks` and `demo`. Fields that a newer API adds are ignored; `Job.document` has all
 of them.
@@ -13,7 +13,6 @@ import httpx2
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from cli.exit_codes import CommandFailed, ExitCode
-from cli.terminal import command_name
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 30.0
@@ -77,7 +76,7 @@ class Job(_Answer):
     usage: Usage | None
     error: JobError | None
     document: dict[str, JsonValue]
-    """The whole answer, as it came."""
+    """The whole response, as received."""
 
     @property
     def ended(self) -> bool:
@@ -85,7 +84,7 @@ class Job(_Answer):
 
 
 class ApiFailed(CommandFailed):
-    """The API refused, or could not be reached. `passing`: the same call may work in a moment."""
+    """The API refused the request or could not be reached. `passing`: the same call may succeed in a moment."""
 
     def __init__(self, message: str, exit_code: ExitCode, *, passing: bool = False) -> None:
         super().__init__(message, exit_code)
@@ -118,11 +117,11 @@ class ApiClient:
         return _job(await self.ask("POST", "/v1/jobs", body, headers=headers))
 
     async def get(self, job_id: str, wait: float = 0.0) -> Job:
-        """The job when it has ended, or as it stands after `wait` seconds."""
+        """Returns the job as soon as it has ended, or as it is after `wait` seconds."""
         return _job(await self.ask("GET", f"/v1/jobs/{job_id}?wait={wait:.3f}"))
 
     async def change(self, job_id: str, action: str) -> Job:
-        """The job after `cancel` or `retry`."""
+        """Returns the job after `cancel` or `retry`."""
         return _job(await self.ask("POST", f"/v1/jobs/{job_id}/{action}"))
 
     async def webhook_secret(self) -> str:
@@ -142,12 +141,12 @@ class ApiClient:
         *,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """The JSON object that a route returns. `path` may have a query."""
+        """Returns the JSON object of the response. `path` may have a query."""
         try:
             response = await self._http.request(method, f"{self.url}{path}", json=body, headers=headers)
         except httpx2.HTTPError as error:
             raise ApiFailed(
-                f"No API answers at {self.url} ({type(error).__name__}). Start one with `{command_name()} serve`, or "
+                f"No API responds at {self.url} ({type(error).__name__}). Start one with `inferd serve`, or "
                 "name it with --api-url or INFERD_API_URL.",
                 ExitCode.UNREACHABLE,
                 passing=True,
@@ -190,7 +189,7 @@ def _job(body: dict[str, JsonValue]) -> Job:
         return Job.model_validate({**body, "document": body})
     except ValidationError as error:
         raise ApiFailed(
-            f"The API's answer is not a job ({error.errors()[0]['msg']}): is it another version of inferd?",
+            f"The API's response is not a job ({error.errors()[0]['msg']}): is it another version of inferd?",
             ExitCode.UNREACHABLE,
         ) from None
 
@@ -198,7 +197,7 @@ def _job(body: dict[str, JsonValue]) -> Job:
 def _not_inferd(response: httpx2.Response) -> ApiFailed:
     kind = response.headers.get("content-type", "no content type")
     return ApiFailed(
-        f"{response.url} answered HTTP {response.status_code} with {kind}, which is not how inferd's API answers. "
+        f"{response.url} returned HTTP {response.status_code} with {kind}, which is not a response of inferd's API. "
         "Is the URL right, or is a proxy in between?",
         ExitCode.UNREACHABLE,
         passing=response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -1,6 +1,5 @@
-"""`inferd jobs list|get|cancel|retry`: calls of the API, and what they return in words."""
+"""`inferd jobs list|get|wait|cancel|retry`: calls of the API, and their results as text."""
 
-import asyncio
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -8,19 +7,18 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from cli.client.follow import follow, print_document, print_ended
 from cli.client.http import ApiClient, Job
-from cli.client.run import print_document, print_ended
 from cli.client.target import call
-from cli.exit_codes import CommandFailed, ExitCode
-from cli.terminal import command_name, print_table, progress
+from cli.command_name import command_name
+from cli.exit_codes import ExitCode
+from cli.terminal import print_table, progress
 
-# Less than the API's own maximum and than the client's patience with one answer.
-_LOOK_SECONDS: Final = 20.0
 _COLUMNS: Final = ("id", "status", "model", "attempts", "created_at", "finished_at", "error")
 
 
 def show_list(query: Sequence[tuple[str, str]], *, as_json: bool, api_url: str | None, api_key: str | None) -> None:
-    """A page of jobs, newest first; on stderr how to see the next one."""
+    """Prints a page of jobs, newest first; on stderr the command for the next page."""
 
     async def ask(api: ApiClient) -> dict[str, Any]:
         return await api.ask("GET", f"/v1/jobs?{urlencode(query)}")
@@ -35,7 +33,7 @@ def show_list(query: Sequence[tuple[str, str]], *, as_json: bool, api_url: str |
 
 
 def next_page(query: Sequence[tuple[str, str]], cursor: str) -> str:
-    """The command for it, to be pasted into a shell."""
+    """Returns the command that lists the next page, to be pasted into a shell."""
     words = [command_name(), "jobs", "list"]
     for name, value in query:
         if name.startswith("metadata["):
@@ -58,41 +56,47 @@ def _row(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _time(text: str | None) -> str:
-    """To the second, which is enough to find a job by."""
+    """Returns the time without fractions of a second."""
     return "" if text is None else text.partition(".")[0].removesuffix("Z").replace("T", " ")
 
 
-def show(job_id: str, wait: float, *, as_json: bool, api_url: str | None, api_key: str | None) -> ExitCode:
-    """As `inferd run` ends, for a job that has ended. TIMED_OUT when it has not within `wait` seconds."""
+def show(job_id: str, *, as_json: bool, api_url: str | None, api_key: str | None) -> ExitCode:
+    """Prints a job that has ended as `inferd run` does, and the state of any other."""
 
-    async def look(api: ApiClient) -> Job:
-        give_up_at = asyncio.get_running_loop().time() + wait
-        while True:
-            left = max(0.0, give_up_at - asyncio.get_running_loop().time())
-            job = await api.get(quote(job_id, safe=""), wait=min(left, _LOOK_SECONDS))
-            if job.ended or left <= _LOOK_SECONDS:
-                return job
+    async def read(api: ApiClient) -> Job:
+        return await api.get(_path_part(job_id))
 
-    job = call(look, api_url=api_url, api_key=api_key)
+    job = call(read, api_url=api_url, api_key=api_key)
     if job.ended:
         return print_ended(job, as_json=as_json)
     if as_json:
         print_document(job)
     else:
         print(f"{job.id}  {job.status}  {job.model}  attempts: {job.attempts_used}")
-    if wait:
-        raise CommandFailed(f"{job.id} has not ended within {wait:g} s; it goes on.", ExitCode.TIMED_OUT)
     return ExitCode.OK
 
 
+def wait(job_id: str, timeout: float | None, *, as_json: bool, api_url: str | None, api_key: str | None) -> ExitCode:
+    """Raises CommandFailed for a job that did not succeed, or not within `timeout` seconds."""
+
+    async def read(api: ApiClient) -> Job:
+        return await api.get(_path_part(job_id))
+
+    return follow(read, job_id, timeout=timeout, as_json=as_json, api_url=api_url, api_key=api_key)
+
+
 def change(job_id: str, action: str, *, as_json: bool, api_url: str | None, api_key: str | None) -> None:
-    """Prints the state that `cancel` or `retry` left the job in."""
+    """Prints the state of the job after `cancel` or `retry`."""
 
     async def work(api: ApiClient) -> Job:
-        return await api.change(quote(job_id, safe=""), action)
+        return await api.change(_path_part(job_id), action)
 
     job = call(work, api_url=api_url, api_key=api_key)
     if as_json:
         print_document(job)
     else:
         print(f"{job.id}  {job.status}")
+
+
+def _path_part(job_id: str) -> str:
+    return quote(job_id, safe="")

@@ -1,6 +1,6 @@
-"""`inferd doctor`: looks at everything that inferd needs, and reports what is wrong and how to fix it.
+"""`inferd doctor`: checks everything that inferd needs, and reports what is wrong and how to fix it.
 
-Ends with 1 when something fails; a warning is no failure. Changes nothing, but for one key in Redis that it deletes.
+The exit code is 1 when a check fails; a warning is not a failure. It writes only one key to Redis, and deletes it.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import json
 
 from rich.text import Text
 
+from cli.command_name import as_typed
 from cli.configuration import operator_settings
 from cli.exit_codes import ExitCode
 from cli.operate.checks.finding import Finding, Level
@@ -21,13 +22,13 @@ _COLOURS = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
 
 
 def doctor(*, as_json: bool) -> ExitCode:
-    """Raises nothing that a broken set-up could cause: that is what it reports."""
+    """Reports every problem of the set-up instead of raising it."""
     try:
         settings = operator_settings()
     except SettingsError as error:
         *problems, hint = str(error).splitlines()
         findings = [Finding("settings", Level.FAIL, problem) for problem in problems]
-        progress().print(hint, soft_wrap=True)
+        progress().print(as_typed(hint), soft_wrap=True)
     else:
         findings = [*check_settings(settings), *asyncio.run(_look(settings))]
     if as_json:
@@ -45,5 +46,5 @@ async def _look(settings: Settings) -> list[Finding]:
 def _print(findings: list[Finding]) -> None:
     out = results()
     for each in findings:
-        line = Text.assemble((f"{each.level:<5}", _COLOURS[each.level]), f" {each.name:<20} {each.message}")
+        line = Text.assemble((f"{each.level:<5}", _COLOURS[each.level]), f" {each.name:<20} {as_typed(each.message)}")
         out.print(line, soft_wrap=True)

@@ -14,7 +14,7 @@ from core.runtime import OperatorRuntime
 
 
 def create(tenant: str, name: str, days: float | None, *, as_json: bool) -> None:
-    """Prints the key, which nobody can read again. Raises NotFound for an unknown tenant."""
+    """Prints the key, which can't be read again. Raises NotFound for an unknown tenant."""
 
     async def work(operator: OperatorRuntime) -> CreatedKey:
         tenant_id = await tenants.find_tenant(operator.database, tenant)
@@ -25,7 +25,7 @@ def create(tenant: str, name: str, days: float | None, *, as_json: bool) -> None
         print(json.dumps({"id": show(KEY, created.id), "name": name, "key": created.text}))
         return
     print(created.text)
-    progress().print("Keep it now: it is shown this once.")
+    progress().print("Store it now: it can't be shown again.")
 
 
 def list_all(tenant: str, *, as_json: bool) -> None:
@@ -64,7 +64,7 @@ def revoke(tenant: str, key: str) -> None:
 
     revoked_at = operate(work)
     progress().print(
-        f"Revoked at {revoked_at.isoformat(timespec='seconds')}; every process refuses it within {CACHE_SECONDS:g} s."
+        f"Revoked at {revoked_at.isoformat(timespec='seconds')}; every process rejects it within {CACHE_SECONDS:g} s."
     )
 
 

@@ -15,7 +15,7 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up
 
 
 def check_live(role: str) -> None:
-    """Raises CommandFailed when nothing healthy answers."""
+    """Raises CommandFailed when the process does not respond with 200."""
     match role:
         case "api":
             host = os.environ.get("INFERD_API_HOST") or _DEFAULT_HOST
@@ -23,7 +23,7 @@ def check_live(role: str) -> None:
         case "worker" if port := os.environ.get("INFERD_WORKER_METRICS_PORT"):
             _ask("127.0.0.1", port)
         case "worker":
-            raise CommandFailed("a worker answers only when INFERD_WORKER_METRICS_PORT is set", ExitCode.USAGE)
+            raise CommandFailed("a worker can be checked only when INFERD_WORKER_METRICS_PORT is set", ExitCode.USAGE)
         case _:
             raise CommandFailed(f"there is no role {role!r}: api or worker", ExitCode.USAGE)
 
@@ -35,6 +35,6 @@ def _ask(host: str, port: str) -> None:
         status = connection.getresponse().status
         connection.close()
     except (OSError, ValueError, OverflowError, HTTPException) as error:
-        raise CommandFailed(f"nothing answers at {host}:{port} ({type(error).__name__})") from None
+        raise CommandFailed(f"nothing responds at {host}:{port} ({type(error).__name__})") from None
     if status != HTTPStatus.OK:
-        raise CommandFailed(f"{host}:{port}/livez answers HTTP {status}")
+        raise CommandFailed(f"{host}:{port}/livez returns HTTP {status}")

@@ -1,4 +1,4 @@
-"""Opens the database for one command of an operator's, and says what to do when it can't be opened."""
+"""Opens the database for one operator's command, and says what to do when it can't be opened."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,13 +11,13 @@ from core.db.engine import DatabaseUnusable
 from core.db.faults import explain_fault
 from core.runtime import OperatorRuntime, open_operator
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-def operate(work: Callable[[OperatorRuntime], Awaitable[Answer]]) -> Answer:
-    """What `work` returns. Raises SettingsError, CommandFailed, or an AppError of `work`'s."""
+def operate(work: Callable[[OperatorRuntime], Awaitable[Result]]) -> Result:
+    """Returns what `work` returns. Raises SettingsError, CommandFailed, or an AppError of `work`'s."""
 
-    async def run() -> Answer:
+    async def run() -> Result:
         async with open_operator(operator_settings()) as operator:
             return await work(operator)
 

@@ -15,8 +15,8 @@ WORKER: Final = "worker.main"
 
 
 def become(module: str) -> None:
-    """Replaces this process with the role's own, so that signals reach it directly. Raises SettingsError."""
-    # The role reads them anew; here they are read for a message without a traceback.
+    """Replaces this process with that of `module`, so that signals reach it directly. Raises SettingsError."""
+    # The process reads the settings again; reading them first gives a message without a traceback.
     production_settings()
     command = python_module(module)
     os.execv(command[0], command)  # noqa: S606 - no shell is wanted
@@ -40,6 +40,6 @@ def migrate_database() -> None:
 
 
 def python_module(module: str) -> list[str]:
-    """The command line that runs a module of inferd's."""
-    # -P: a folder named `api` or `core` in the working directory is not ours.
+    """Returns the command line that runs a module of inferd."""
+    # -P: do not import a folder named `api` or `core` from the working directory.
     return [sys.executable, "-P", "-m", module]

@@ -4,9 +4,10 @@ import json
 import shlex
 from typing import Final
 
+from cli.command_name import command_name
 from cli.exit_codes import CommandFailed, ExitCode
 from cli.operate.operators import operate
-from cli.terminal import command_name, print_table, progress
+from cli.terminal import print_table, progress
 from core.access import tenants
 from core.db.sealed import SealBroken
 from core.domain.ids import TENANT, TenantId, show
@@ -27,7 +28,7 @@ def create(name: str, *, as_json: bool) -> None:
     print(json.dumps({"id": tenant_id, "name": name}) if as_json else tenant_id)
     if not as_json:
         next_step = f"{command_name()} keys create --tenant {shlex.quote(name)}"
-        progress().print(f"Made. Next, an API key: {next_step}", soft_wrap=True)
+        progress().print(f"Created. Next, an API key: {next_step}", soft_wrap=True)
 
 
 def list_all(*, as_json: bool) -> None:

@@ -1,1 +1,1 @@
-"""Commands for webhooks: receive them on this machine, test an endpoint, read deliveries, verify signatures."""
+"""Commands for webhooks: endpoints, deliveries, a receiver on this machine, and the check of signatures."""

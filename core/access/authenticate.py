@@ -1,6 +1,6 @@
-"""Turns an Authorization header into a Caller. Called by api/http/deps.py for every request but the health checks.
+"""Turns an Authorization header into a Caller. api/http/deps.py calls it for every request except health checks.
 
-A key that was good is remembered for a few seconds, so a revoked one is refused everywhere within CACHE_SECONDS.
+A valid key is cached, so a revoked key is refused everywhere within CACHE_SECONDS.
 """
 
 import hmac
@@ -22,7 +22,7 @@ _LOOK_UP: Final = """
 SELECT tenant_id, id, secret_hash FROM api_keys
 WHERE public_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
 """
-# At most once a minute: a busy key is not a hot row.
+# At most once a minute, so that a busy key does not become a hot row.
 _NOTE_USE: Final = """
 UPDATE api_keys SET last_used_at = now()
 WHERE tenant_id = $1 AND id = $2 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
@@ -31,7 +31,7 @@ WHERE tenant_id = $1 AND id = $2 AND (last_used_at IS NULL OR last_used_at < now
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The authenticated tenant, and the key it came with."""
+    """The authenticated tenant and the key of the request."""
 
     tenant_id: TenantId
     key_id: KeyId
@@ -40,18 +40,18 @@ class Caller:
 
 @dataclass(slots=True)
 class Authenticator:
-    """One for a process."""
+    """Authenticates the requests of one process, with a cache."""
 
     database: Database
     clock: Clock
     _known: dict[bytes, tuple[float, Caller]] = field(default_factory=dict)
 
     async def authenticate(self, header: str | None) -> Caller:
-        """The caller behind `Authorization: Bearer inf_…`. Raises Unauthenticated, with one code for every reason."""
+        """Returns the caller of `Authorization: Bearer inf_…`. Raises Unauthenticated, one code for all reasons."""
         return await self._caller_of(_presented(header))
 
     async def still_good(self, caller: Caller) -> bool:
-        """Whether the key of a request that has been open for a while would be accepted now."""
+        """Whether the key of a long-running request is still valid."""
         try:
             await self._caller_of(caller.key)
         except Unauthenticated:
@@ -73,7 +73,7 @@ class Authenticator:
         async with self.database.pool.acquire(timeout=_POOL_SECONDS) as connection, connection.transaction():
             await connection.execute("SELECT set_config('app.key_id', $1, true)", key.public_id)
             row = await connection.fetchrow(_LOOK_UP, key.public_id)
-            # The comparison takes as long for an unknown id as for a wrong secret.
+            # Compares even for an unknown id, so that it takes as long as a wrong secret.
             same = hmac.compare_digest(_NOBODY if row is None else row["secret_hash"], key.secret_hash)
             if row is not None and same:
                 await connection.execute("SELECT set_config('app.tenant_id', $1, true)", str(row["tenant_id"]))
@@ -84,11 +84,11 @@ class Authenticator:
 
 
 def _presented(header: str | None) -> PresentedKey:
-    """The key, well-formed. What is said of another one is what its sender can see in it: nothing is looked up."""
+    """Returns the well-formed key of the header. The errors say only what the sender can see: nothing is looked up."""
     scheme, _, credentials = (header or "").strip().partition(" ")
     if scheme.lower() != "bearer" or not credentials.strip():
         raise Unauthenticated(
-            "No API key: send one as `Authorization: Bearer inf_…`. Make one with: inferd keys create --tenant NAME"
+            "No API key: send one as `Authorization: Bearer inf_…`. Create one with: inferd keys create --tenant NAME"
         )
     key = parse_key(credentials.strip())
     if key is None:

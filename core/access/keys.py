@@ -1,8 +1,8 @@
 """API keys: `inf_live_<id>_<secret><check>`. Pure.
 
-The id is public (logs and lists show it), the secret is 256 bits, the check is its CRC-32, so that junk is refused
-without a look-up and a secret scanner can be sure of a find. Only the SHA-256 of the whole is stored: a random secret
-needs no slow hash.
+The id is public (logs and lists show it). The secret has 256 bits. The check is a CRC-32, so that a malformed key is
+refused without a look-up and secret scanners have no false positives. Only the SHA-256 of the whole key is stored: a
+random secret needs no slow hash.
 """
 
 import hashlib
@@ -21,14 +21,14 @@ _SHAPE: Final = re.compile(rf"inf_live_([0-9A-Za-z]{{{_ID_LENGTH}}})_([0-9A-Za-z
 
 @dataclass(frozen=True, slots=True)
 class PresentedKey:
-    """A key as it came with a request: well-formed, not yet known to be anybody's."""
+    """A well-formed key of a request, not yet looked up."""
 
     public_id: str
     secret_hash: bytes
 
 
 def new_key() -> tuple[str, PresentedKey]:
-    """A fresh key: the text to show once, and what to store."""
+    """Returns a new key: the text to show once, and what to store."""
     public_id = _random(_ID_LENGTH)
     head = f"inf_live_{public_id}_{_random(_SECRET_LENGTH)}"
     text = head + _check(head)
@@ -36,7 +36,7 @@ def new_key() -> tuple[str, PresentedKey]:
 
 
 def parse_key(text: str) -> PresentedKey | None:
-    """The key in `text`, or None when it is not one."""
+    """Returns the key in `text`, or None when it is malformed."""
     match = _SHAPE.fullmatch(text)
     if match is None or _check(text[:-_CHECK_LENGTH]) != text[-_CHECK_LENGTH:]:
         return None

@@ -1,7 +1,7 @@
-"""Refuses a process whose master key is missing or is not the one that this database is sealed with.
+"""Refuses to start a process whose master key is missing or differs from the one that sealed this database.
 
-Called by core/runtime.py at the start. The first process that has a key seals a known text and stores it; from then on
-everybody must be able to open that. Rows that were written before a key was set stay readable with one.
+core/runtime.py calls it at the start. The first process with a key seals a known text and stores it; every later
+process must be able to open it. Rows that were written before a key was set stay readable.
 """
 
 from typing import Final
@@ -20,7 +20,7 @@ _NAME: Final = "master_key"
 _PLACE: Final = "seals.canary"
 _NOBODY: Final = UUID(int=0)
 _KNOWN: Final = b"inferd"
-# An API process sees no tenant of its own accord; here it looks at one sealed row of any, and returns nothing of it.
+# An API process may not see all tenants; here it reads one sealed row of any tenant and returns nothing of it.
 _ALL_TENANTS: Final = "SELECT set_config('app.fleet', 'on', true)"
 # The first byte of a sealed record (core/db/sealed.py).
 _ONE_SEALED: Final = (
@@ -29,19 +29,19 @@ _ONE_SEALED: Final = (
 )
 _CANARY: Final = "SELECT canary FROM seals WHERE name = $1"
 _SEAL: Final = "INSERT INTO seals (name, canary) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
-_HINT: Final = "Set it to the key that the other processes use; the stored data can't be read without it."
+_HINT: Final = "Set it to the key that the other processes use: the stored data can't be decrypted without it."
 
 
 class WrongMasterKey(SettingsError):
-    """The process could not read what the others write, and they could not read what it writes."""
+    """With this key, the process and the others could not read each other's data."""
 
 
 async def check_master_key(
     database: Database, sealer: Sealer, *, needed: bool = True, writes: bool = True, wait_seconds: float = 0.0
 ) -> None:
-    """Raises WrongMasterKey, or DatabaseUnusable when PostgreSQL does not answer for `wait_seconds`.
+    """Raises WrongMasterKey, or DatabaseUnusable when PostgreSQL does not respond within `wait_seconds`.
 
-    Unless `needed`, a process without a key may go on; unless it `writes`, the first one seals nothing.
+    With `needed=False` a process without a key is accepted; with `writes=False` nothing is stored.
     """
     if not sealer.has_key and not needed:
         return
@@ -54,11 +54,11 @@ async def _fits(database: Database, sealer: Sealer, *, writes: bool) -> bool:
         canary = await connection.fetchval(_CANARY, _NAME)
         if canary is not None:
             return _opens_canary(sealer, canary)
-        # A database of an older release has no canary yet, but may be sealed.
+        # A database of an older release has no canary yet, but may have sealed rows.
         if not _opens_secret(sealer, await connection.fetchrow(_ONE_SEALED)):
             return False
         if sealer.has_key and writes:
-            # Of two that start at once the second waits for the first, and is checked against it.
+            # If two processes start at once, the second waits for the first and is checked against its canary.
             await connection.execute(_SEAL, _NAME, sealer.seal(_KNOWN, _NOBODY, _PLACE, _NOBODY))
             return _opens_canary(sealer, await connection.fetchval(_CANARY, _NAME))
     return True

@@ -1,4 +1,4 @@
-"""Tenants and their keys, as operators make and end them. Called by the command line, on a fleet database."""
+"""Creates, lists and limits tenants and their keys. The command line calls it, on a fleet database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from core.domain.ids import KeyId, TenantId, new_uuid
 
 @dataclass(frozen=True, slots=True)
 class CreatedKey:
-    """A key's text, which can't be read again."""
+    """A new key; its text can't be read again."""
 
     id: KeyId
     text: str
 
 
 async def create_tenant(database: Database, sealer: Sealer, name: str) -> TenantId:
-    """Raises Conflict when the name is taken."""
+    """Creates a tenant. Raises Conflict when the name is taken."""
     tenant_id = TenantId(new_uuid())
     secret = seal_secret(sealer, new_secret(), tenant_id)
     try:
@@ -45,24 +45,24 @@ async def list_tenants(database: Database) -> Sequence[TenantRow]:
 
 
 async def limit_tenant(database: Database, tenant_id: TenantId, max_slots: int | None) -> None:
-    """How many worker slots the tenant may use at once; None: its share. Workers know it within seconds."""
+    """Sets how many worker slots the tenant may use at once; None restores its share. Takes effect within seconds."""
     async with transaction(database, None) as session:
         await session.exec(update(TenantRow).where(col(TenantRow.id) == tenant_id).values(max_slots=max_slots))
 
 
 async def find_tenant(database: Database, name: str) -> TenantId:
-    """Raises NotFound."""
+    """Returns the id of the tenant with this name. Raises NotFound."""
     async with reading(database, None) as session:
         found = (await session.exec(select(TenantRow.id).where(col(TenantRow.name) == name))).first()
     if found is None:
-        raise NotFound(f"There is no tenant named {name!r}. Create it with: inferd tenants create {name}")
+        raise NotFound(f"There is no tenant named {name!r}. Create it with `inferd tenants create {name}`.")
     return TenantId(found)
 
 
 async def create_key(
     database: Database, clock: Clock, tenant_id: TenantId, name: str, *, days: float | None = None
 ) -> CreatedKey:
-    """A new key for the tenant, which ends after `days` when they are given."""
+    """Creates a key for the tenant; it expires after `days`, if given."""
     text, presented = new_key()
     key_id = KeyId(new_uuid())
     expires_at = None if days is None else clock.now() + timedelta(days=days)
@@ -87,7 +87,7 @@ async def list_keys(database: Database, tenant_id: TenantId) -> Sequence[ApiKeyR
 
 
 async def revoke_key(database: Database, tenant_id: TenantId, public_id: str) -> datetime:
-    """Ends a key; every process refuses it within CACHE_SECONDS. Raises NotFound."""
+    """Revokes a key; every process refuses it within CACHE_SECONDS. Raises NotFound."""
     async with transaction(database, tenant_id) as session:
         query = (
             update(ApiKeyRow)
@@ -102,7 +102,7 @@ async def revoke_key(database: Database, tenant_id: TenantId, public_id: str) ->
 
 
 async def webhook_secret(database: Database, sealer: Sealer, tenant_id: TenantId) -> str:
-    """What signs the deliveries to the tenant's per-job URLs."""
+    """Returns the secret that signs deliveries to webhook URLs given in jobs."""
     async with reading(database, tenant_id) as session:
         query = select(TenantRow.webhook_secret).where(col(TenantRow.id) == tenant_id)
         sealed = (await session.exec(query)).one()

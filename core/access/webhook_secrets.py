@@ -1,6 +1,6 @@
-"""The secrets that sign webhooks: sealed on an endpoint, or on the tenant for a job's own URL.
+"""The secrets that sign webhooks: one for each endpoint, and one for each tenant for webhook URLs given in jobs.
 
-Made by core/access/tenants.py, opened by core/webhooks/deliveries/deliver.py.
+They are stored sealed. Deliveries open them to sign.
 """
 
 import base64
@@ -18,7 +18,7 @@ _ENDPOINT_PLACE: Final = "webhook_endpoints.secret"
 
 
 def new_secret() -> str:
-    """A secret as it is shown: `whsec_` and 32 random bytes in base64."""
+    """Returns a new secret: `whsec_` and 32 random bytes in base64."""
     return PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
 
 
@@ -28,7 +28,7 @@ def seal_secret(sealer: Sealer, secret: str, tenant_id: TenantId, endpoint_id: E
 
 
 def open_secret(sealer: Sealer, sealed: bytes, tenant_id: TenantId, endpoint_id: EndpointId | None = None) -> str:
-    """Raises SealBroken."""
+    """Returns the secret in clear. Raises SealBroken."""
     place, row = _where(tenant_id, endpoint_id)
     return sealer.open(sealed, tenant_id, place, row).decode()
 

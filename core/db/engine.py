@@ -16,7 +16,7 @@ import asyncpg
 import structlog
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from core.db.faults import NOT_READY, STORE_FAULTS, explain_fault
 from core.settings import DatabaseSettings, SettingsError
@@ -159,7 +159,7 @@ async def until_answered(ask: Callable[[], Awaitable[Answer]], seconds: float) -
 
     try:
         return await AsyncRetrying(
-            retry=retry_if_exception_type(NOT_READY),
+            retry=retry_if_exception(_may_pass),
             wait=wait_random_exponential(multiplier=0.1, max=1.0),
             stop=stop_after_delay(seconds),
             before_sleep=_say_waiting,
@@ -167,6 +167,11 @@ async def until_answered(ask: Callable[[], Awaitable[Answer]], seconds: float) -
         )(attempt)
     except (*NOT_READY, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseUnusable(explain_fault(error) or str(error)) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    # A connection that was cut while borrowed is an InterfaceError. So is a wrong URL, which is also a ValueError.
+    return isinstance(error, (*NOT_READY, asyncpg.InterfaceError)) and not isinstance(error, ValueError)
 
 
 def _say_waiting(state: RetryCallState) -> None:

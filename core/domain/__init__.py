@@ -1,4 +1,4 @@
 """Pure decisions: states, edges, retries, ids, errors and events.
 
-No clock, no randomness, no I/O and no framework in here; every function is a table or arithmetic.
+No I/O, no framework and no driver. Time and randomness are arguments; only new ids read the clock.
 """

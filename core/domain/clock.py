@@ -1,6 +1,6 @@
-"""Time as an argument: what decides takes a Clock, so a test can hold it still.
+"""The clock as an argument, so that a test can stop it.
 
-Leases and schedules use PostgreSQL's now() instead; this clock is for logs, payloads and in-process deadlines.
+It is for logs, payloads and deadlines within a process. Leases and schedules use PostgreSQL's now().
 """
 
 import time
@@ -10,14 +10,14 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """The wall clock, in UTC."""
+        """Returns the wall-clock time in UTC."""
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards; only differences mean anything."""
+        """Returns seconds that never decrease; only differences are meaningful."""
 
 
 class SystemClock:
-    """The clock of this machine."""
+    """The clock of the operating system."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)

@@ -1,8 +1,8 @@
-"""Every error a caller can meet, as one tree. api/http/errors.py renders it; docs/reference/errors.md is made from it.
+"""Every error that a caller can get, as one tree. api/http/errors.py renders it.
 
     AppError
-    ├── InvalidRequest        400  the request can't be read, or a value is out of bounds
-    │   └── InvalidParameter  422  it can be read, but a field is wrong
+    ├── InvalidRequest        400  the request can't be parsed, or a value is out of bounds
+    │   └── InvalidParameter  422  it can be parsed, but a field is wrong
     ├── Unauthenticated       401
     ├── NotFound              404
     ├── MethodNotAllowed      405
@@ -16,8 +16,8 @@
     │   └── JobUnreadable
     └── Unavailable           503
 
-Each instance has a stable `code` (see CODES), a `message` safe to show, which says what to do next,
-and the `param` it is about, where there is one.
+Each instance has a stable `code` (see CODES), a `message` that is safe to show and says what to do next, and the
+`param` that it is about, if there is one. docs/reference/errors.md is generated from these tables.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from typing import ClassVar, Final
 
 
 class AppError(Exception):
-    """The root. `status` is HTTP's, `kind` is the `type` of OpenAI's error object."""
+    """The root. `status` is for HTTP, `kind` is the `type` of OpenAI's error object; `retry_after` is in seconds."""
 
     status: ClassVar[int] = 500
     kind: ClassVar[str] = "server_error"
@@ -73,7 +73,7 @@ class MethodNotAllowed(AppError):
 
 
 class RequestTimeout(AppError):
-    """The client was too slow with its request."""
+    """The client took too long to send its request."""
 
     status = 408
     kind = "invalid_request_error"
@@ -100,7 +100,7 @@ class PayloadTooLarge(AppError):
 
 
 class FailedDependency(AppError):
-    """What the caller asked us to call did not answer."""
+    """A server that the caller asked us to call did not respond."""
 
     status = 424
     kind = "invalid_request_error"
@@ -115,11 +115,11 @@ class TooManyRequests(AppError):
 
 
 class Internal(AppError):
-    """A bug of ours: reported, never explained to the caller beyond its request id."""
+    """A bug of inferd: it is reported, and the caller gets no detail but the request id."""
 
 
 class JobUnreadable(Internal):
-    """A stored job can't be opened: another master key, or damage. Its neighbours can."""
+    """A stored job can't be decrypted or parsed; other jobs in the same read are unaffected."""
 
     default_code = "job_unreadable"
 
@@ -132,27 +132,35 @@ class Unavailable(AppError):
 
 CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "invalid_request": "The request can't be read: not JSON, not UTF-8, or a value outside its bounds.",
-        "invalid_json": "The body is not strict JSON: NaN, a NUL byte, a lone surrogate, or nested too deep.",
-        "invalid_parameter": "A field is missing, unknown or of the wrong kind; `param` names it.",
-        "idempotency_key_reused": "The Idempotency-Key was used before with another body.",
-        "image_url_not_supported": "An image is given by a URL that is not `data:`; nothing is fetched for a job.",
-        "invalid_webhook_url": "The webhook's URL can't be called: not https, no host, or not a public address.",
-        "model_not_found": "No provider is configured for this model; the message names the nearest ones.",
-        "invalid_api_key": "No API key, or one that is malformed, unknown, revoked or expired.",
-        "not_found": "No such resource for this caller.",
-        "method_not_allowed": "The path exists, but not for this method.",
-        "request_timeout": "The request did not arrive in time: INFERD_API_HEADER_SECONDS, INFERD_API_BODY_SECONDS.",
-        "conflict": "The resource is not in a state that allows this.",
-        "gone": "The job existed and was deleted.",
-        "payload_too_large": "The body is larger than INFERD_API_MAX_BODY_BYTES.",
-        "webhook_unanswered": "The webhook endpoint did not respond to the test; the message says why.",
-        "too_many_requests": "Too many requests of this tenant are open; try again after Retry-After seconds.",
-        "too_many_waits": "Too many long polls and event streams of this tenant are open; poll, or use a webhook.",
-        "queue_full": "Too much is waiting; try again after Retry-After seconds.",
-        "job_unreadable": "The job was stored with another master key, or is damaged; tell the operator.",
-        "internal_error": "A bug of inferd; give the x-request-id when you report it.",
-        "unavailable": "PostgreSQL can't be reached, or the server is shutting down; try again.",
+        "invalid_request": "The request can't be parsed (not JSON or not UTF-8), or a value is out of bounds.",
+        "invalid_json": "The body is not strict JSON: it has NaN, a NUL byte or a lone surrogate, or is nested too "
+        "deeply.",
+        "invalid_parameter": "A field is missing, unknown or has a wrong value; `param` names it.",
+        "idempotency_key_reused": "The Idempotency-Key was already used with a different body; use a new key.",
+        "idempotency_key_not_supported": "The operation creates nothing, so it does not take an Idempotency-Key.",
+        "image_url_not_supported": "An image has a URL that is not a `data:` URL; inferd fetches nothing for a job. "
+        "Send the image as `data:`.",
+        "invalid_webhook_url": "The webhook URL is not allowed: it is not https, has no host, or is not a public "
+        "address.",
+        "model_not_found": "No configured provider has this model; the message lists the nearest ones.",
+        "invalid_api_key": "The API key is missing, malformed, unknown, revoked or expired.",
+        "not_found": "The resource does not exist, or belongs to another tenant.",
+        "method_not_allowed": "The path does not support this method; `Allow` lists those that it does.",
+        "request_timeout": "The request did not arrive within INFERD_API_HEADER_SECONDS or INFERD_API_BODY_SECONDS.",
+        "conflict": "The resource's current state does not allow this; the message says why.",
+        "gone": "The job was deleted.",
+        "payload_too_large": "The body is larger than INFERD_API_MAX_BODY_BYTES, or INFERD_API_MAX_BULK_BYTES for a "
+        "bulk submit.",
+        "webhook_unanswered": "The webhook endpoint did not accept the test event; the message says why.",
+        "too_many_requests": "This tenant has too many open requests; try again after `Retry-After` seconds.",
+        "too_many_waits": "This tenant has too many open long polls and event streams; poll without `wait`, or use a "
+        "webhook.",
+        "queue_full": "Too many requests are waiting for the database; try again after `Retry-After` seconds.",
+        "job_unreadable": "The stored job can't be decrypted or is damaged; contact the operator, who may have "
+        "changed INFERD_MASTER_KEY.",
+        "internal_error": "A bug in inferd; report it with the `x-request-id` of the response.",
+        "unavailable": "PostgreSQL can't be reached, or the server is shutting down; try again after `Retry-After` "
+        "seconds.",
     }
 )
 
@@ -160,6 +168,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
 def _statuses() -> Mapping[str, int]:
     found = {
         "invalid_json": 400,
+        "idempotency_key_not_supported": 400,
         "idempotency_key_reused": 422,
         "image_url_not_supported": 422,
         "invalid_webhook_url": 422,
@@ -178,17 +187,19 @@ def _statuses() -> Mapping[str, int]:
 STATUSES: Final = _statuses()
 """The HTTP status of each code."""
 
-# Why a job of inferd's own making failed, and what its caller can do. A provider's codes are in core/providers.
+# What the caller can do about each failure that inferd causes itself. The codes of providers are in core/providers.
 JOB_NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "cancelled": "Nothing to do. To run it after all, retry the job.",
-        "deadline_exceeded": "Submit it with a longer deadline_seconds, or with a higher priority.",
-        "worker_lost": "See the worker's logs for why it died (often memory). Fix that, then retry the job.",
-        "worker_stopped": "Nothing to do: another worker runs the job.",
-        "provider_paused": "Nothing to do: the job waits and keeps its attempts.",
-        "worker_misconfigured": "Nothing to do if other workers can run it; the log of the worker says what it lacks.",
-        "waited_too_long": "Read the last reason in the message; when it is gone, retry the job.",
-        "request_unusable": "Fix the problem named, then submit a new job.",
-        "answer_not_storable": "Ask for a shorter answer, or report it with the job's id.",
+        "cancelled": "Nothing to do. To run the job anyway, retry it.",
+        "deadline_exceeded": "Submit it with a longer `deadline_seconds` or a higher `priority`.",
+        "worker_lost": "Find out from the worker's logs why it died (often out of memory). Fix that, then retry the "
+        "job.",
+        "worker_stopped": "Nothing to do: the worker was stopped, and another one runs the job.",
+        "provider_paused": "Nothing to do: the job waits, and waiting costs no attempt.",
+        "worker_misconfigured": "Nothing to do if other workers can run the job. The worker's log says which "
+        "provider or key it lacks.",
+        "waited_too_long": "Fix the last reason in the message, then retry the job.",
+        "request_unusable": "Fix the problem that the message names, then submit a new job.",
+        "answer_not_storable": "Ask for a shorter answer. If that does not help, report it with the job's id.",
     }
 )

@@ -1,72 +1,221 @@
-"""What a webhook says: one envelope, readable by Standard Webhooks and by the openai SDK's `unwrap`.
+"""Events: their types, who may subscribe to which, and what they say. The one home of all of that.
 
-Built by core/jobs when a job ends; the bytes are stored once and signed anew for each attempt.
+The shapes below are the bodies of webhooks. PostgreSQL writes every body, in the transaction of what happened
+(`inferd_event` and `inferd_job_event` of migration 0008), and tests/webhooks/test_events.py holds it to these shapes.
+The OpenAPI document and docs/reference/webhooks.md are generated from them.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from typing import Final, Literal, get_args
+from uuid import UUID
 
-from pydantic import JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from core.domain.ids import EVENT, EventId, JobId, show, show_job
-from core.domain.inference import Usage
-from core.domain.job_state import TERMINAL, JobState
-from core.domain.transitions import Failure
+from core.domain.ids import ENDPOINT, EVENT, JobId, show, show_job
+from core.domain.job_state import JobState
+from core.domain.transitions import cancel, expire
 
-JOB_EVENT_TYPES: Final = tuple(f"job.{state}" for state in JobState if state in TERMINAL)
-# The same ends by OpenAI's names, for receivers that know those.
-RESPONSE_EVENT_TYPES: Final = ("response.completed", "response.failed", "response.cancelled", "response.incomplete")
+JobEndType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
+# Sent only to subscribers that name them.
+ProgressType = Literal["job.queued", "job.running", "job.retrying"]
+# The ends of a job by OpenAI's names, for receivers that know those.
+ResponseType = Literal["response.completed", "response.failed", "response.cancelled", "response.incomplete"]
+# Accepted, so that an endpoint can name all that an OpenAI client knows. There are no batches yet.
+BatchType = Literal["batch.completed", "batch.failed", "batch.expired", "batch.cancelled"]
+EndpointType = Literal["webhook.ping", "webhook.disabled"]
+
+# What the `webhook.events` of a job may name, and what an endpoint may.
+JobEventType = Literal[JobEndType, ProgressType]
+EventType = Literal[JobEventType, ResponseType, BatchType, EndpointType]
+
+JOB_EVENT_TYPES: Final[tuple[JobEndType, ...]] = get_args(JobEndType)
+PROGRESS_EVENT_TYPES: Final[tuple[ProgressType, ...]] = get_args(ProgressType)
+RESPONSE_EVENT_TYPES: Final[tuple[ResponseType, ...]] = get_args(ResponseType)
+BATCH_EVENT_TYPES: Final[tuple[BatchType, ...]] = get_args(BatchType)
+EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
+PING: Final = "webhook.ping"
+DISABLED: Final = "webhook.disabled"
+
 _CUT_SHORT: Final = frozenset({"length", "content_filter"})
 
 
+class _Shape(BaseModel):
+    """Fields may be added; receivers should ignore those that they do not know."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class EventUsage(_Shape):
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+class EventError(_Shape):
+    code: str
+    message: str
+
+
+class JobEventData(_Shape):
+    """Enough to decide what to do, and where to read the rest."""
+
+    id: str = Field(description="The job's id.")
+    job_id: str = Field(description="The job's id again, under a name that says so.")
+    status: JobState = Field(description="The job's status after this event.")
+    model: str = Field(description="The job's model, `provider/name`.")
+    sequence: int = Field(description="The job's version. Of two events of one job, the larger sequence is the later.")
+    result_url: str = Field(description="Where to read the job, with an API key of the tenant.")
+    usage: EventUsage | None = Field(default=None, description="After a success: the tokens that the provider counted.")
+    error: EventError | None = Field(default=None, description="Why the job, or its last attempt, did not succeed.")
+    run_at: str | None = Field(default=None, description="With job.retrying: the next attempt begins at or after this.")
+    result: dict[str, JsonValue] | None = Field(
+        default=None, description="After a success, for endpoints with `include_result`: the job's output."
+    )
+    result_omitted: Literal["too_large", "job_deleted"] | None = Field(
+        default=None, description="Why `result` was asked for and is missing."
+    )
+    test: Literal[True] | None = Field(default=None, description="Present in samples: there is no such job.")
+
+
+class BatchEventData(_Shape):
+    """There are no batches yet: only the test of an endpoint sends one."""
+
+    id: str = Field(description="The batch's id.")
+    test: Literal[True] | None = Field(default=None, description="Present in samples: there is no such batch.")
+
+
+class EndpointEventData(_Shape):
+    """About a webhook endpoint."""
+
+    id: str = Field(description="The endpoint's id.")
+    reason: Literal["gone", "failing"] | None = Field(
+        default=None, description="With webhook.disabled: it returned 410, or it failed for too long."
+    )
+    failures: int | None = Field(default=None, description="With webhook.disabled: failures since the last success.")
+    test: Literal[True] | None = Field(default=None, description="Present in samples.")
+
+
+class Event(_Shape):
+    """The envelope of every event."""
+
+    id: str = Field(description="`evt_…`, as in the header `webhook-id`: the same for all attempts and recipients.")
+    object: Literal["event"] = Field(default="event", description="Always `event`.")
+    type: EventType = Field(description="What happened.")
+    created_at: int = Field(description="Unix seconds.")
+    timestamp: str = Field(description="The same moment as RFC 3339, in UTC.")
+
+
+class JobEvent(Event):
+    """Something happened to a job."""
+
+    type: Literal[JobEventType, ResponseType]
+    data: JobEventData
+
+
+class BatchEvent(Event):
+    """A batch ended."""
+
+    type: BatchType
+    data: BatchEventData
+
+
+class WebhookEvent(Event):
+    """An endpoint was tested, or disabled."""
+
+    type: EndpointType
+    data: EndpointEventData
+
+
 @dataclass(frozen=True, slots=True)
-class JobEnded:
-    """A job reached `state`. `sequence` is the job's version: a receiver orders by it."""
+class Described:
+    """What a type of event means; `shape` is its body."""
 
-    event_id: EventId
-    job_id: JobId
-    state: JobState
-    model: str
-    sequence: int
-    at: datetime
-    usage: Usage | None = None
-    failure: Failure | None = None
-    finish_reason: str | None = None
+    summary: str
+    shape: type[JobEvent | BatchEvent | WebhookEvent] = JobEvent
 
-    @property
-    def type(self) -> str:
-        return f"job.{self.state}"
 
-    @property
-    def response_type(self) -> str:
-        """OpenAI has no word for a job whose deadline passed; its clients take it for a failed one."""
-        if self.state is JobState.CANCELLED:
-            return "response.cancelled"
-        if self.state is not JobState.SUCCEEDED:
-            return "response.failed"
-        return "response.incomplete" if self.finish_reason in _CUT_SHORT else "response.completed"
+_BATCH: Final = Described("A batch ended. There are no batches yet: only the test of an endpoint sends it.", BatchEvent)
+EVENTS: Final[dict[EventType, Described]] = {
+    "job.succeeded": Described("The job has its result."),
+    "job.failed": Described("The job ended without a result; `data.error` says why."),
+    "job.cancelled": Described("The job was cancelled."),
+    "job.expired": Described("The job's deadline passed before it had a result."),
+    "job.queued": Described("The job was accepted, or a caller retries it. Sent only to subscribers that name it."),
+    "job.running": Described("A worker began an attempt. Sent only to subscribers that name it."),
+    "job.retrying": Described("An attempt failed and another will follow. Sent only to subscribers that name it."),
+    "response.completed": Described("`job.succeeded`, by OpenAI's name."),
+    "response.failed": Described("`job.failed` or `job.expired`, by OpenAI's name."),
+    "response.cancelled": Described("`job.cancelled`, by OpenAI's name."),
+    "response.incomplete": Described(
+        "`job.succeeded`, by OpenAI's name for a result that was cut by its token limit or a content filter."
+    ),
+    **dict.fromkeys(BATCH_EVENT_TYPES, _BATCH),
+    "webhook.ping": Described("The endpoint is being tested.", WebhookEvent),
+    "webhook.disabled": Described(
+        "Another endpoint of the tenant was disabled: it returned 410, or it failed for too long.", WebhookEvent
+    ),
+}
 
-    def body(self) -> dict[str, JsonValue]:
-        """The thin payload: enough to decide, and a link to fetch the rest under the reader's own key."""
-        job = show_job(self.job_id)
-        data: dict[str, JsonValue] = {
-            "id": job,
-            "job_id": job,
-            "status": self.state.value,
-            "model": self.model,
-            "sequence": self.sequence,
-            "result_url": f"/v1/jobs/{job}",
-        }
-        if self.usage is not None:
-            data["usage"] = {"input_tokens": self.usage.input_tokens, "output_tokens": self.usage.output_tokens}
-        if self.failure is not None:
-            data["error"] = {"code": self.failure.code, "message": self.failure.message}
-        return {
-            "id": show(EVENT, self.event_id),
-            "object": "event",
-            "type": self.type,
-            "created_at": int(self.at.timestamp()),
-            "timestamp": self.at.isoformat().replace("+00:00", "Z"),
-            "data": data,
-        }
+
+def response_type(state: JobState, finish_reason: str | None) -> ResponseType:
+    """OpenAI's name for the end `state`. It has none for a job whose deadline passed: its clients see a failed one."""
+    if state is JobState.CANCELLED:
+        return "response.cancelled"
+    if state is not JobState.SUCCEEDED:
+        return "response.failed"
+    return "response.incomplete" if finish_reason in _CUT_SHORT else "response.completed"
+
+
+def sample_data(event_type: EventType, subject: UUID) -> JobEventData | BatchEventData | EndpointEventData:
+    """The `data` of an example of the type, about a job, batch or endpoint with the id `subject`."""
+    shape = EVENTS[event_type].shape
+    if shape is BatchEvent:
+        return BatchEventData(id=f"batch_{subject.hex}")
+    if shape is WebhookEvent:
+        endpoint = show(ENDPOINT, subject)
+        if event_type == DISABLED:
+            return EndpointEventData(id=endpoint, reason="failing", failures=20)
+        return EndpointEventData(id=endpoint)
+    status, error = _SAMPLES[event_type]
+    job = show_job(JobId(subject))
+    return JobEventData(
+        id=job,
+        job_id=job,
+        status=status,
+        model="openai/gpt-5-mini",
+        sequence=3,
+        result_url=f"/v1/jobs/{job}",
+        usage=EventUsage(input_tokens=12, output_tokens=34) if status is JobState.SUCCEEDED else None,
+        error=error,
+        run_at="2026-11-21T09:30:04Z" if event_type == "job.retrying" else None,
+    )
+
+
+def example(event_type: EventType) -> dict[str, JsonValue]:
+    """A body of the type, for the documentation."""
+    data = sample_data(event_type, UUID("019e5f0a-3c00-7000-8000-000000000001"))
+    return {
+        "id": show(EVENT, UUID("019e5f0a-4f88-7000-8000-000000000002")),
+        "object": "event",
+        "type": event_type,
+        "created_at": 1795253400,
+        "timestamp": "2026-11-21T09:30:00Z",
+        "data": data.model_dump(mode="json", exclude_none=True),
+    }
+
+
+_UNAVAILABLE: Final = EventError(code="provider_unavailable", message="The provider is out of service. (HTTP 503)")
+_CANCELLED: Final = EventError.model_validate(cancel().failure, from_attributes=True)
+_EXPIRED: Final = EventError.model_validate(expire().failure, from_attributes=True)
+_SAMPLES: Final[dict[str, tuple[JobState, EventError | None]]] = {
+    "job.succeeded": (JobState.SUCCEEDED, None),
+    "job.failed": (JobState.FAILED, _UNAVAILABLE),
+    "job.cancelled": (JobState.CANCELLED, _CANCELLED),
+    "job.expired": (JobState.EXPIRED, _EXPIRED),
+    "job.queued": (JobState.QUEUED, None),
+    "job.running": (JobState.RUNNING, None),
+    "job.retrying": (JobState.QUEUED, _UNAVAILABLE),
+    "response.completed": (JobState.SUCCEEDED, None),
+    "response.failed": (JobState.FAILED, _UNAVAILABLE),
+    "response.cancelled": (JobState.CANCELLED, _CANCELLED),
+    "response.incomplete": (JobState.SUCCEEDED, None),
+}

@@ -1,7 +1,6 @@
 """Prefixed ids that sort by time: `job_019ab…` names the UUIDv7 that the database stores.
 
-Called wherever an id is made, shown or parsed. A prefix tells a reader what an id names; the UUID behind it
-tells the database when it was made, so new rows land at the right-hand end of every index.
+The prefix says what an id names. A UUIDv7 begins with its time, so new rows are appended to the end of every index.
 """
 
 from datetime import datetime
@@ -37,25 +36,25 @@ class InvalidId(ValueError):
 
 
 def new_uuid() -> UUID:
-    """A fresh UUIDv7 (RFC 9562): milliseconds first, then randomness."""
+    """Returns a new UUIDv7 (RFC 9562): milliseconds since 1970, then random bits."""
     return uuid7()
 
 
 def uuid_at(moment: datetime, *, before: float = 0.0) -> UUID:
-    """The smallest UUIDv7 of a moment, or of so many seconds before it: a bound for ids by time."""
+    """Returns the smallest UUIDv7 of the time `before` seconds ahead of `moment`: a bound for ids by time."""
     milliseconds = max(0, int((moment.timestamp() - before) * 1000))
     return UUID(int=milliseconds << _RANDOM_BITS)
 
 
 def show(prefix: str, value: UUID) -> str:
-    """`show("job", uuid)` is `job_` and the 32 hexadecimal digits of the UUID."""
+    """Returns the public form of an id: `job_` and the 32 hexadecimal digits of the UUID."""
     return f"{prefix}_{value.hex}"
 
 
 def parse(prefix: str, text: str) -> UUID:
-    """The UUID behind `text`.
+    """Returns the UUID in `text`.
 
-    Raises InvalidId when the prefix is another one or the rest is not 32 lower-case hexadecimal digits.
+    Raises InvalidId when the prefix differs or the rest is not 32 lower-case hexadecimal digits.
     """
     head, _, digits = text.partition("_")
     if head != prefix or len(digits) != _HEX_DIGITS or digits.strip("0123456789abcdef"):

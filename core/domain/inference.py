@@ -1,6 +1,7 @@
-"""The shape every provider speaks: one request in, one result out.
+"""The request and the result of one call to a provider, the same for every adapter.
 
-Built by core/jobs/execute.py from the stored job, answered by core/providers, stored by core/jobs/finish.py.
+core/jobs/execute.py builds the request from the stored job, an adapter returns the result, and core/jobs/finish.py
+stores it.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,10 +16,10 @@ from core.domain.ids import JobId
 class InferenceRequest:
     """One call to a model.
 
-    `model` is the name at the provider (without the provider's own name); `messages` are OpenAI chat messages;
-    `params` are what the caller set (`temperature`, `max_tokens`, …); `attempt` counts from 1 and
-    may be refunded, `run_no` counts every run; `timeout` is the whole call's, in seconds. `may_send` is asked when
-    everything is ready to be sent: a process that stood still may have lost the job meanwhile.
+    `model` is the name at the provider, without the provider's own name. `messages` are OpenAI chat messages.
+    `params` are those that the caller set (`temperature`, `max_tokens`, …). `attempt` counts from 1 and may be
+    refunded; `run_no` counts every run. `timeout` is for the whole call, in seconds. The adapter calls `may_send` just
+    before it sends: a process that stalled may have lost the job.
     """
 
     job_id: JobId
@@ -33,7 +34,7 @@ class InferenceRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them; None where it did not say."""
+    """Token counts as the provider reported them; None where it reported none."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -43,7 +44,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class InferenceResult:
-    """A validated answer. `text` is the assistant's words; `message` is the whole assistant message as it came."""
+    """A validated answer: `text` is the assistant's text, `message` the whole assistant message as received."""
 
     text: str
     message: Mapping[str, JsonValue]

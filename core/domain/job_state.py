@@ -1,7 +1,7 @@
 """The states of a job and the only edges between them.
 
-Everything that changes a job names an Edge; `core/domain/transitions.py` builds the change and
-`core/jobs/store.py` applies it with one guarded UPDATE. docs/reference/state-machine.md is made from these tables.
+Every change of a job names an Edge. `core/domain/transitions.py` builds the change, and `core/jobs/store.py` applies it
+with one guarded UPDATE. docs/reference/state-machine.md is generated from these tables.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ TERMINAL: Final = frozenset(JobState) - ACTIVE
 
 @dataclass(frozen=True, slots=True)
 class EdgeRule:
-    """From where to where an edge leads, and why anybody takes it."""
+    """The states that an edge leads from and to, and when it is taken."""
 
     from_states: frozenset[JobState]
     to_states: frozenset[JobState]
@@ -58,24 +58,28 @@ def _rule(from_states: set[JobState], to_states: set[JobState], when: str) -> Ed
 _S = JobState
 EDGES: Final[Mapping[Edge, EdgeRule]] = MappingProxyType(
     {
-        Edge.CLAIM: _rule({_S.QUEUED}, {_S.RUNNING}, "a worker takes it under a lease"),
-        Edge.SUCCEED: _rule({_S.RUNNING}, {_S.SUCCEEDED}, "a validated answer"),
+        Edge.CLAIM: _rule({_S.QUEUED}, {_S.RUNNING}, "a worker takes the job under its lease"),
+        Edge.SUCCEED: _rule({_S.RUNNING}, {_S.SUCCEEDED}, "the provider returned a valid answer"),
         Edge.RETRY_LATER: _rule({_S.RUNNING}, {_S.QUEUED}, "a retryable fault, with attempts and time left"),
         Edge.SNOOZE: _rule(
-            {_S.RUNNING}, {_S.QUEUED}, "not the job's fault: throttled, nothing answers, or the worker can't run it"
+            {_S.RUNNING},
+            {_S.QUEUED},
+            "not the job's fault: the provider throttles or is unreachable, or the worker can't run the job",
         ),
         Edge.FAIL: _rule({_S.RUNNING}, {_S.FAILED}, "a fatal fault, or no attempts left"),
-        Edge.CANCEL: _rule({_S.QUEUED, _S.RUNNING}, {_S.CANCELLED}, "asked for by the caller"),
+        Edge.CANCEL: _rule({_S.QUEUED, _S.RUNNING}, {_S.CANCELLED}, "the caller cancels the job"),
         Edge.EXPIRE: _rule({_S.QUEUED, _S.RUNNING}, {_S.EXPIRED}, "deadline_at has passed"),
-        Edge.RESCUE: _rule({_S.RUNNING}, {_S.QUEUED, _S.FAILED}, "the lease ran out: its worker is gone"),
-        Edge.RETRY: _rule({_S.FAILED, _S.CANCELLED, _S.EXPIRED}, {_S.QUEUED}, "asked for by the caller; same id"),
+        Edge.RESCUE: _rule({_S.RUNNING}, {_S.QUEUED, _S.FAILED}, "the lease expired: the worker is dead"),
+        Edge.RETRY: _rule(
+            {_S.FAILED, _S.CANCELLED, _S.EXPIRED}, {_S.QUEUED}, "the caller retries the job; it keeps its id"
+        ),
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class NextMover:
-    """Who moves a job out of a state, and who does it if they die."""
+    """Who moves a job out of a state, and who takes over if they die."""
 
     moved_by: str
     rescued_by: str
@@ -84,8 +88,8 @@ class NextMover:
 NEXT_MOVER: Final[Mapping[JobState, NextMover]] = MappingProxyType(
     {
         _S.QUEUED: NextMover("a worker that is woken for it (claim)", "the sweep, which enqueues it again"),
-        _S.RUNNING: NextMover("the worker that holds its lease", "the sweep, when the lease has run out (rescue)"),
-        _S.SUCCEEDED: NextMover("nobody: final", "retention deletes it"),
+        _S.RUNNING: NextMover("the worker that holds its lease", "the sweep, after the lease has expired (rescue)"),
+        _S.SUCCEEDED: NextMover("nobody: the state is final", "retention deletes it"),
         _S.FAILED: NextMover("the caller, by a manual retry", "retention deletes it"),
         _S.CANCELLED: NextMover("the caller, by a manual retry", "retention deletes it"),
         _S.EXPIRED: NextMover("the caller, by a manual retry", "retention deletes it"),

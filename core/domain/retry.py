@@ -1,7 +1,7 @@
 """When to try again: pure arithmetic over a fault, the budget, the deadline and one random number.
 
-Called by core/jobs/submit.py (which limits a job gets) and core/jobs/execute.py (which edge a fault takes). A wait is
-never slept in a worker: it becomes the row's `run_at`.
+core/jobs/submit.py uses it for a job's limits, core/jobs/execute.py for the edge that a fault takes. No worker sleeps
+for a wait: it becomes the row's `run_at`.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from typing import Final, assert_never
 from core.domain.transitions import Failure, Transition, fail, retry_later, snooze
 
 _HOUR: Final = 3600.0
-# Below it a wait of our own choosing is not cut any shorter to fit the deadline.
+# Seconds; a wait shorter than this is not shortened further to fit the deadline.
 _SHORTEST_CUT: Final = 1.0
 
 
 class Disposition(StrEnum):
-    """What a class of faults asks for; core/providers/faults.py is the only one to say it.
+    """How a class of faults is retried. Only core/providers/faults.py assigns it.
 
-    `snooze` and `wait_out` cost no attempt. A snooze is longer each time; what is waited out is over within a minute or
-    so as a rule, and is asked for again within seconds.
+    `snooze` and `wait_out` cost no attempt. Snoozes grow longer each time. `wait_out` is for outages that are usually
+    over within a minute: the job tries again within seconds.
     """
 
     RETRY = "retry"
@@ -32,29 +32,29 @@ class Disposition(StrEnum):
 class Backoff:
     """Doubles from `base` to `cap` seconds; half of each wait is fixed and half is random.
 
-    Full jitter spreads a little better, but its waits may all be near nothing: then no number of attempts is sure to
-    outlast a restart. https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("equal jitter")
+    Full jitter spreads a little better, but its waits may all be near zero, so no number of attempts is sure to outlast
+    a restart. https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("equal jitter")
     """
 
     base: float
     cap: float
 
     def delay(self, number: int, rand: float) -> float:
-        """The wait in seconds after attempt or snooze `number` (from 1); `rand` is in [0, 1)."""
-        # 2^64 seconds is far beyond any cap; the bound only keeps a float from overflowing.
+        """Returns the wait in seconds after attempt or snooze `number` (from 1); `rand` is in [0, 1)."""
+        # The bound keeps the float from overflowing; 2^64 seconds is far beyond any cap.
         return (1.0 + rand) / 2.0 * min(self.cap, self.base * 2.0 ** min(number - 1, 64))
 
 
 @dataclass(frozen=True, slots=True)
 class RetryLimits:
-    """How often and how far apart a job is tried. None: the next wider level says, of job, provider and settings."""
+    """How often and how far apart a job is tried. None falls back to the next level: job, provider, settings."""
 
     max_attempts: int | None = None
     initial_seconds: float | None = None
     max_seconds: float | None = None
 
     def within(self, wider: "RetryLimits") -> "RetryLimits":
-        """These, completed by the wider ones. A longest wait that is not this level's own never cuts its first one."""
+        """Fills the gaps from `wider`. An inherited `max_seconds` never shortens this level's own `initial_seconds`."""
         initial = wider.initial_seconds if self.initial_seconds is None else self.initial_seconds
         longest = wider.max_seconds if self.max_seconds is None else self.max_seconds
         if initial is not None and longest is not None and initial > longest:
@@ -68,9 +68,10 @@ NO_LIMITS: Final = RetryLimits()
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`backoff` spaces attempts, and snoozes; `patience` is how long a job may be snoozed in a row.
+    """`backoff` spaces attempts and snoozes; `patience` is how long a job may be snoozed in a row. All in seconds.
 
-    Snoozes cost no attempt, so a job's own waits are no bound for them: half of `shortest_snooze` passes at least.
+    Snoozes cost no attempt, so a job's own short waits must not turn them into a loop: each takes at least half of
+    `shortest_snooze`.
     """
 
     backoff: Backoff
@@ -82,9 +83,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a running job has left. `attempts_used` counts the attempt that just ended; no deadline is None.
+    """What a running job has left. `attempts_used` includes the attempt that just ended.
 
     `snoozes` counts the snoozes in a row before this run, and `waited` the seconds since the first of them.
+    `seconds_left` until the deadline is None when the job has none.
     """
 
     attempts_used: int
@@ -103,10 +105,10 @@ def decide(
     *,
     hold: float | None = None,
 ) -> Transition:
-    """The edge that a failed attempt takes. `hold` is how long an outage is waited out, where somebody knows better.
+    """Returns the edge that a failed attempt takes. `hold` overrides the wait of `wait_out`, in seconds.
 
-    A `Retry-After` is a minimum: jitter goes on top of it, so that a herd does not come back at one instant.
-    A wait that would end behind the deadline is not taken: the job fails at once and says so.
+    `Retry-After` is a minimum: jitter is added to it, so that many jobs do not return at the same instant. If a wait
+    would end after the deadline, the job fails at once with the fault.
     """
     match disposition:
         case Disposition.GIVE_UP:
@@ -130,7 +132,7 @@ def decide(
 
 
 def _own_snooze(budget: Budget, policy: RetryPolicy, rand: float) -> float:
-    """The wait of a snooze for which nobody asked. A caller who wants none would call the provider in a loop."""
+    """Returns the wait of a snooze without `Retry-After`; it has a minimum even if the job sets its waits to zero."""
     shortest = Backoff(policy.shortest_snooze, policy.shortest_snooze).delay(1, rand)
     return max(policy.backoff.delay(budget.snoozes + 1, rand), shortest)
 
@@ -140,7 +142,7 @@ def _fits(budget: Budget, delay: float) -> bool:
 
 
 def _cut(delay: float, budget: Budget) -> float:
-    """A wait that nobody asked for leaves the job a second chance before its deadline."""
+    """Shortens a wait without `Retry-After`, so that the job gets another try before its deadline."""
     if budget.seconds_left is None or budget.seconds_left < _SHORTEST_CUT:
         return delay
     return min(delay, budget.seconds_left / 2)
@@ -151,14 +153,14 @@ def _asked(failure: Failure, policy: RetryPolicy) -> float:
 
 
 def _given_up(failure: Failure, waited: float) -> Failure:
-    answered = f"the provider answered {failure.http_status}" if failure.http_status else "no run of it was possible"
-    message = f"Given up: {answered} for {_spoken(waited)}. The last reason: {failure.message}"
+    responses = f"the provider returned {failure.http_status}" if failure.http_status else "the job could not run"
+    message = f"Given up: {responses} for {_in_words(waited)}. The last reason: {failure.message}"
     return Failure(
         failure.error_class, "waited_too_long", message, http_status=failure.http_status, billed=failure.billed
     )
 
 
-def _spoken(seconds: float) -> str:
+def _in_words(seconds: float) -> str:
     for unit, length in (("h", _HOUR), ("min", 60.0)):
         if seconds >= length:
             return f"{seconds / length:.3g} {unit}"

@@ -20,6 +20,11 @@ class After:
 
     seconds: float
 
+    @property
+    def milliseconds(self) -> int:
+        """As Redis counts them; a time that has passed is now."""
+        return max(0, int(self.seconds * 1000))
+
 
 RunAgain = Done | AtFront | After
 

@@ -1,8 +1,8 @@
 """One constructor for each edge: the only way to describe a change of a job.
 
-A Transition carries every column that its edge may touch, so no caller can invent a combination.
-Two counters, on purpose: `attempts_used` is the budget and may be refunded, `run_no` is the fence and never
-decreases. The claim is the one edge without a constructor here: it is decided and applied in one statement.
+A Transition carries every column that its edge may change, so no caller can build an illegal combination. There are two
+counters on purpose: `attempts_used` is the budget and may be refunded; `run_no` is the fence and never decreases.
+Only the claim has no constructor: core/jobs/sql/claim.sql decides and applies it in one statement.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ MAX_WORKER_LOSSES: Final = 2
 
 
 class AttemptOutcome(StrEnum):
-    """How one run at a provider ended. `running` is written before the call, the rest after it."""
+    """The outcome of an attempt. `running` is written before the call, the others after it."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -35,8 +35,8 @@ Billed = Literal["no", "maybe", "yes"]
 class Failure:
     """Why an attempt or a job did not succeed, safe to show to the caller.
 
-    `error_class` is a FaultClass, or the name of what stopped the job; `code` is stable and documented;
-    `retry_after` is in seconds, as the provider asked.
+    `error_class` is a FaultClass, or names what stopped the job. `code` is stable and documented. `retry_after` is the
+    provider's, in seconds. `billed` says whether the provider charged for the call.
     """
 
     error_class: str
@@ -49,10 +49,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A change of one job, ready to be applied if the job is still where it is believed to be.
+    """A change of one job; it is applied only if the job is still in one of `from_states`.
 
-    `delay` is in seconds from PostgreSQL's now() and moves `run_at`; None leaves `run_at` alone. `counts_snooze` says
-    that the job could not be served: how often in a row, and since when, is what its waits grow by and end by.
+    `delay` is in seconds from PostgreSQL's now() and sets `run_at`; None keeps `run_at`. `counts_snooze` adds one to
+    the snoozes in a row: their number lengthens the waits, and the time since the first one ends them.
     """
 
     edge: Edge
@@ -76,12 +76,12 @@ def succeed(result: InferenceResult) -> Transition:
 
 
 def retry_later(failure: Failure, delay: float) -> Transition:
-    """Back to the queue for `delay` seconds; the attempt stays used."""
+    """Queues the job again after `delay` seconds; the attempt counts."""
     return Transition(Edge.RETRY_LATER, JobState.QUEUED, AttemptOutcome.RETRIED, delay=delay, failure=failure)
 
 
 def snooze(failure: Failure, delay: float, *, counts: bool = True) -> Transition:
-    """Back to the queue for `delay` seconds; the attempt is refunded. A worker that drains does not count."""
+    """Queues the job again after `delay` seconds and refunds the attempt. A draining worker passes `counts=False`."""
     return Transition(
         Edge.SNOOZE,
         JobState.QUEUED,
@@ -103,22 +103,23 @@ def cancel() -> Transition:
 
 
 def expire() -> Transition:
-    failure = Failure("deadline", "deadline_exceeded", "The job's deadline passed before an answer was there.")
+    failure = Failure("deadline", "deadline_exceeded", "The job's deadline passed before it had finished.")
     return Transition(Edge.EXPIRE, JobState.EXPIRED, AttemptOutcome.EXPIRED, failure=failure)
 
 
 def rescue(worker_losses: int, *, call_went_out: bool, attempts_left: bool, counts: bool = True) -> Transition:
-    """The worker is gone. `worker_losses` counts the earlier ones; `attempts_left` whether the budget allows a run.
+    """Puts back, or fails, a job whose worker is dead. `worker_losses` counts the job's earlier losses.
 
-    A job whose call had not gone out is a bystander: its attempt is refunded and the loss is not held against it. A
-    loss that does not count (no other worker lived on: what died was more than one worker) is bounded by the attempts.
+    A job whose call had not been sent can't have killed the worker: its attempt is refunded and the loss does not
+    count. `counts` is False when no other worker survived, because then more than this job's worker failed; such losses
+    are bounded by the attempts (`attempts_left`).
     """
     lost = Failure(
         "worker_lost",
         "worker_lost",
-        "The worker that ran this job died or lost its connection; whether the provider finished is unknown."
+        "The worker that ran this job died or lost its connection; whether the provider finished the call is unknown."
         if call_went_out
-        else "The worker that held this job died before the call went out.",
+        else "The worker that held this job died before the call was sent.",
         billed="maybe" if call_went_out else "no",
     )
     if not call_went_out:
@@ -133,5 +134,5 @@ def rescue(worker_losses: int, *, call_went_out: bool, attempts_left: bool, coun
 
 
 def retry() -> Transition:
-    """A fresh budget for a job that ended without an answer; `run_no` goes on from where it was."""
+    """Queues a failed, cancelled or expired job again with a new budget; `run_no` continues."""
     return Transition(Edge.RETRY, JobState.QUEUED, resets_attempts=True, delay=0.0)

@@ -20,6 +20,6 @@ async def cancel_jobs(context: JobContext, tenant_id: TenantId, job_ids: Sequenc
     async with hot_transaction(context.database, [tenant_id]) as connection:
         held = await store.hold(connection, tenant_id, job_ids)
         wanted = [(job, transitions.cancel()) for job in held.values() if job.state not in TERMINAL]
-        changed = await apply_to(context, connection, wanted)
+        changed = await apply_to(connection, wanted)
     publish(context, changed)
     return outcome_of(held, changed)

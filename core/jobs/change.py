@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core.db.session import Connection
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, JobId, new_uuid
+from core.domain.ids import JobId
 from core.domain.job_state import TERMINAL, Edge, JobState
 from core.domain.run_again import AT_FRONT, After
 from core.domain.transitions import Transition
@@ -37,11 +36,9 @@ class ChangeOutcome:
     changed: frozenset[JobId]
 
 
-async def apply_to(
-    context: JobContext, connection: Connection, wanted: Sequence[tuple[HeldJob, Transition]]
-) -> list[Changed]:
+async def apply_to(connection: Connection, wanted: Sequence[tuple[HeldJob, Transition]]) -> list[Changed]:
     """Applies each transition to its locked job, with the webhook rows of those that end."""
-    applied = await store.apply(connection, [_change(context, job, transition) for job, transition in wanted])
+    applied = await store.apply(connection, [_change(job, transition) for job, transition in wanted])
     return [
         Changed(job, transition, done)
         for (job, transition), done in zip(wanted, applied, strict=True)
@@ -73,16 +70,5 @@ def publish(context: JobContext, changes: Sequence[Changed]) -> None:
             count(FINISHED, job.model.partition("/")[0], transition.to_state.value)
 
 
-def _change(context: JobContext, job: HeldJob, transition: Transition) -> Change:
-    event = None
-    if transition.to_state in TERMINAL:
-        event = JobEnded(
-            event_id=EventId(new_uuid()),
-            job_id=job.id,
-            state=transition.to_state,
-            model=job.model,
-            sequence=job.version + 1,
-            at=context.clock.now(),
-            failure=transition.failure,
-        )
-    return Change(job.id, job.tenant_id, transition, run_no=job.run_no, event=event)
+def _change(job: HeldJob, transition: Transition) -> Change:
+    return Change(job.id, job.tenant_id, transition, run_no=job.run_no)

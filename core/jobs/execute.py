@@ -31,7 +31,7 @@ from core.jobs.finish import finish_job
 from core.jobs.heartbeat import Lease, LeaseEnd, LeaseEnded
 from core.jobs.records import ClaimedJob, NotDue, Run
 from core.observability.context import bound
-from core.observability.logs import Seldom
+from core.observability.logs import LogThrottle
 from core.observability.metrics import MISCONFIGURED, QUEUE_WAIT, RUN_TIME, count, observe
 from core.providers.faults import Fault, FaultCode
 from core.providers.port import Provider
@@ -41,7 +41,7 @@ _DRAINED: Final = Failure(
     "worker_stopped", "worker_stopped", "The worker was stopped; the job goes on elsewhere at no cost of an attempt."
 )
 _STORE_PAUSE_SECONDS: Final = 0.2
-_SAID: Final = Seldom(seconds=60.0)
+_THROTTLE: Final = LogThrottle(seconds=60.0)
 
 log = structlog.get_logger(__name__)
 
@@ -162,8 +162,8 @@ def _prepare(context: RunContext, job: ClaimedJob, lease: Lease, timeout: float)
 
 def _left_to_others(lacks: str, why: str) -> _PutBack:
     count(MISCONFIGURED, lacks)
-    if (unsaid := _SAID.unsaid(lacks)) is not None:
-        log.error("worker_misconfigured", lacks=lacks, why=why, jobs=unsaid + 1)
+    if (suppressed := _THROTTLE.suppressed(lacks)) is not None:
+        log.error("worker_misconfigured", lacks=lacks, why=why, jobs=suppressed + 1)
     message = f"The worker that took the job can't run it: {why}"
     return _PutBack(Failure("misconfigured", "worker_misconfigured", message, billed="no"), Disposition.SNOOZE)
 

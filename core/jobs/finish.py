@@ -6,7 +6,6 @@ PostgreSQL is away: it is kept, spooled and written when it can be, however late
 """
 
 import asyncio
-from dataclasses import replace
 from typing import Final
 
 import asyncpg
@@ -18,8 +17,6 @@ from core.db.faults import REFUSED_VALUES, STORE_FAULTS
 from core.db.grouping import Overloaded
 from core.db.session import hot_statement
 from core.domain import transitions
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, new_uuid
 from core.domain.inference import InferenceResult
 from core.domain.job_state import TERMINAL, Edge, JobState
 from core.domain.run_again import DONE, RunAgain, again_in
@@ -70,7 +67,6 @@ _REFUSED: Final = transitions.Failure(
 
 
 def _change(context: RunContext, job: ClaimedJob, transition: Transition) -> Change:
-    """Without its event: nearly always nobody listens, and making it costs a tenth of a no-op job."""
     return Change(
         job_id=job.id,
         tenant_id=job.tenant_id,
@@ -78,23 +74,6 @@ def _change(context: RunContext, job: ClaimedJob, transition: Transition) -> Cha
         run_no=job.run_no,
         lease_token=job.lease_token,
         output=None if transition.result is None else _seal(context, job, transition.result),
-    )
-
-
-def _event(context: RunContext, job: ClaimedJob, transition: Transition) -> JobEnded | None:
-    if transition.to_state not in TERMINAL:
-        return None
-    result = transition.result
-    return JobEnded(
-        event_id=EventId(new_uuid()),
-        job_id=job.id,
-        state=transition.to_state,
-        model=job.model,
-        sequence=job.version + 1,
-        at=context.clock.now(),
-        usage=result.usage if result else None,
-        failure=transition.failure,
-        finish_reason=result.finish_reason if result else None,
     )
 
 
@@ -151,7 +130,7 @@ async def _submit(context: RunContext, job: ClaimedJob, change: Change) -> Appli
         if applied is not None:
             return applied
         # Somebody listens by now, or the job has moved on, or its row is locked.
-    return await context.group_commit.apply(replace(change, event=_event(context, job, change.transition)))
+    return await context.group_commit.apply(change)
 
 
 async def _note_late_usage(context: RunContext, job: ClaimedJob, result: InferenceResult | None) -> None:

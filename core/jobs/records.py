@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from core.domain.events import JobEnded
 from core.domain.ids import DeliveryId, JobId, LeaseToken, TenantId
 from core.domain.job_state import JobState, Priority
 from core.domain.transitions import Transition
@@ -128,7 +127,6 @@ class Change:
     run_no: int | None = None
     lease_token: LeaseToken | None = None
     output: bytes | None = None
-    event: JobEnded | None = None
 
 
 @dataclass(frozen=True, slots=True)

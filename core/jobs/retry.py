@@ -17,6 +17,6 @@ async def retry_jobs(context: JobContext, tenant_id: TenantId, job_ids: Sequence
         held = await store.hold(connection, tenant_id, job_ids)
         may = EDGES[Edge.RETRY].from_states
         wanted = [(job, transitions.retry()) for job in held.values() if job.state in may]
-        changed = await apply_to(context, connection, wanted)
+        changed = await apply_to(connection, wanted)
     publish(context, changed)
     return outcome_of(held, changed)

@@ -14,9 +14,10 @@ import orjson
 from core.db.rows import from_record
 from core.db.session import Connection
 from core.db.statements import Statement
-from core.domain.ids import EventId, JobId, LeaseToken, TenantId
+from core.domain.events import response_type
+from core.domain.ids import JobId, LeaseToken, TenantId
 from core.domain.inference import InferenceResult
-from core.domain.job_state import JobState
+from core.domain.job_state import TERMINAL, JobState
 from core.domain.transitions import AttemptOutcome
 from core.jobs.records import (
     Applied,
@@ -68,7 +69,7 @@ class SucceededRow(NamedTuple):
 # Made for each row of a hot statement and read once: to freeze it would cost three times as much.
 @dataclass(slots=True)
 class ChangedRow:
-    """A Change, flat: its guard, what its transition does to the job, its failure, its result, its event."""
+    """A Change, flat: its guard, what its transition does to the job, its failure, its result."""
 
     id: JobId
     tenant_id: TenantId
@@ -93,10 +94,7 @@ class ChangedRow:
     output_tokens: int | None = None
     usage: str | None = None
     provider_request_id: str | None = None
-    event_id: EventId | None = None
-    event_type: str | None = None
     response_type: str | None = None
-    body: bytes | None = None
 
 
 INSERT: Final = Statement("core/jobs/sql/insert.sql", NewJob)
@@ -260,7 +258,6 @@ def _changed_row(change: Change) -> ChangedRow:
     if (result := transition.result) is not None:
         row.input_tokens, row.output_tokens = result.usage.input_tokens, result.usage.output_tokens
         row.usage, row.provider_request_id = orjson.dumps(result.usage).decode(), result.provider_request_id
-    if (event := change.event) is not None:
-        row.event_id, row.event_type, row.response_type = event.event_id, event.type, event.response_type
-        row.body = orjson.dumps(event.body())
+    if transition.to_state in TERMINAL:
+        row.response_type = response_type(transition.to_state, result.finish_reason if result else None)
     return row

@@ -66,7 +66,7 @@ async def rescue_jobs(context: RunContext, unheld: Collection[Run] = ()) -> int:
     runs = [UnheldRun(*run) for run in unheld]
     async with hot_transaction(context.database, None) as connection:
         records = await LOST_RUNS.fetch(connection, runs, worker_id=context.leases.worker.id, most=BATCH)
-        changed = await apply_to(context, connection, [(from_record(HeldJob, each), _rescue(each)) for each in records])
+        changed = await apply_to(connection, [(from_record(HeldJob, each), _rescue(each)) for each in records])
     _publish(context, changed)
     return len(records)
 
@@ -76,7 +76,7 @@ async def expire_jobs(context: RunContext) -> int:
     async with hot_transaction(context.database, None) as connection:
         records = await PASSED_DEADLINES.fetch(connection, most=BATCH)
         passed = [(from_record(HeldJob, each), transitions.expire()) for each in records]
-        changed = await apply_to(context, connection, passed)
+        changed = await apply_to(connection, passed)
     _publish(context, changed)
     return len(records)
 

@@ -1,1 +1,1 @@
-"""What the system says of itself: logs, metrics, and bugs to Sentry. Set up once by each entry point."""
+"""Logs, metrics, and reports of bugs to Sentry. Each entry point configures them once."""

@@ -1,7 +1,4 @@
-"""What every log line of a request or a run carries: request_id, job_id, model, attempt.
-
-Bound around the work, not in it.
-"""
+"""Fields that every log line of a request or a run has: request_id, job_id, model, attempt."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +8,7 @@ from structlog.contextvars import bind_contextvars, reset_contextvars
 
 @contextmanager
 def bound(**values: str | int) -> Iterator[None]:
-    """Adds `values` to every line logged inside, here and in what is awaited."""
+    """Adds `values` to every line that is logged inside the block, including in awaited coroutines."""
     tokens = bind_contextvars(**values)
     try:
         yield

@@ -1,6 +1,6 @@
-"""structlog for everything, ours and the libraries': pretty on a terminal, one JSON object a line otherwise.
+"""structlog for inferd and its libraries: coloured lines on a terminal, one JSON object a line otherwise.
 
-Logs go to stderr. Values under names that hold secrets or content are never written, whatever somebody logs.
+Logs go to stderr. The values of fields that hold secrets or content are redacted by name.
 """
 
 import logging
@@ -16,7 +16,7 @@ from structlog.types import Processor
 
 from core.settings import LogSettings
 
-_NEVER: Final = frozenset(
+_REDACTED: Final = frozenset(
     {
         "api_key",
         "authorization",
@@ -32,9 +32,8 @@ _NEVER: Final = frozenset(
     }
 )
 
-
-# What every job or connection would say again and again while a store or a provider is away.
-_REPEATED: Final = frozenset(
+# Events that every job or connection would repeat while a store or a provider is away.
+_THROTTLED: Final = frozenset(
     {
         "call_waits_for_store",
         "finish_waits_for_store",
@@ -53,41 +52,44 @@ _REPEATED: Final = frozenset(
 
 
 @dataclass(slots=True)
-class Seldom:
-    """Lets the same be said once in so many seconds, and counts what was left unsaid meanwhile."""
+class LogThrottle:
+    """Lets each key through once in `seconds`, and counts how often it was suppressed meanwhile."""
 
     seconds: float
     clock: Callable[[], float] = time.monotonic
-    _said: dict[str, tuple[float, int]] = field(default_factory=dict)
+    _seen: dict[str, tuple[float, int]] = field(default_factory=dict)
 
-    def unsaid(self, what: str) -> int | None:
-        """How often it was left unsaid since the last time, or None: not now. `what` is one of a few."""
+    def suppressed(self, key: str) -> int | None:
+        """Returns how often `key` was suppressed since it was last let through; None suppresses it now.
+
+        Keys are kept for ever, so they must come from a small set.
+        """
         now = self.clock()
-        said_at, unsaid = self._said.get(what, (-math.inf, 0))
-        if now - said_at < self.seconds:
-            self._said[what] = (said_at, unsaid + 1)
+        let_through_at, suppressed = self._seen.get(key, (-math.inf, 0))
+        if now - let_through_at < self.seconds:
+            self._seen[key] = (let_through_at, suppressed + 1)
             return None
-        self._said[what] = (now, 0)
-        return unsaid
+        self._seen[key] = (now, 0)
+        return suppressed
 
 
-_SELDOM: Final = Seldom(seconds=1.0)
+_THROTTLE: Final = LogThrottle(seconds=1.0)
 
 
-def thin_out(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
-    """Of an event that every job would repeat: one line a second, with the number of those that it stands for."""
+def throttle(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
+    """Lets one line a second of each throttled event through; `suppressed` counts the lines that were dropped."""
     name = event.get("event")
-    if isinstance(name, str) and name in _REPEATED:
-        unsaid = _SELDOM.unsaid(name)
-        if unsaid is None:
+    if isinstance(name, str) and name in _THROTTLED:
+        suppressed = _THROTTLE.suppressed(name)
+        if suppressed is None:
             raise structlog.DropEvent
-        if unsaid:
-            event["unsaid"] = unsaid
+        if suppressed:
+            event["suppressed"] = suppressed
     return event
 
 
 def configure_logs(settings: LogSettings) -> None:
-    """Called once by each entry point, before anything else."""
+    """Sets up structlog and the standard library's logging. Each entry point calls it once, before anything else."""
     pretty = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[Processor] = [
@@ -99,14 +101,14 @@ def configure_logs(settings: LogSettings) -> None:
         redact,
     ]
     last: list[Processor] = (
-        # Not the default of it, which prints every local variable of a traceback, and so prompts and keys.
+        # The default formatter prints the local variables of a traceback, and so prompts and keys.
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if pretty
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        # First: what is dropped costs nothing more.
-        processors=[thin_out, *shared[:2], *shared[3:], *last],
+        # The throttle is first, so that a dropped line costs nothing more.
+        processors=[throttle, *shared[:2], *shared[3:], *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -125,13 +127,13 @@ def configure_logs(settings: LogSettings) -> None:
 
 
 def plain(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
-    """Drops uvicorn's second copy of its message, which has colours for a terminal."""
+    """Drops uvicorn's second copy of its message, which has colour codes."""
     event.pop("color_message", None)
     return event
 
 
 def redact(_logger: object, _method: str, event: MutableMapping[str, object]) -> MutableMapping[str, object]:
-    """Replaces what must not be in a log, by name."""
-    for name in _NEVER & event.keys():
+    """Replaces the values of fields that must not be logged."""
+    for name in _REDACTED & event.keys():
         event[name] = "[redacted]"
     return event

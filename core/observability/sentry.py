@@ -1,7 +1,7 @@
-"""Bugs go to Sentry, weather does not: a provider's 503, a lost Redis or a bad request is counted, not reported.
+"""Reports bugs to Sentry. Operational errors (a provider's 503, a lost Redis, a bad request) are counted instead.
 
-Off unless a DSN is set. No bodies, no local variables, no personal data are sent; of a URL only its scheme and host,
-because paths and queries of webhooks hold secrets. Nothing is added to what inferd sends to receivers and providers.
+Off unless a DSN is set. No bodies, local variables or personal data are sent. URLs are cut to scheme and host, because
+the paths and queries of webhooks hold secrets. No tracing headers are added to calls to receivers and providers.
 """
 
 import re
@@ -16,7 +16,7 @@ from core.domain.errors import AppError, Internal
 from core.observability.metrics import EXPECTED_FAILURES, count
 from core.settings import SentrySettings
 
-_WEATHER: Final = (
+_OPERATIONAL: Final = (
     OSError,
     TimeoutError,
     RedisError,
@@ -24,13 +24,13 @@ _WEATHER: Final = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
 )
-# Scheme, then what may stand before the host, the host with its port, and the rest.
+# The scheme, optional user and password, the host with its port, and the rest.
 _URL: Final = re.compile(r"\b([a-z][a-z0-9+.-]*://)(?:[^\s/?#@\"'<>]*@)?([^\s/?#\"'<>]*)[^\s\"'<>]*", re.IGNORECASE)
 _URL_PARTS: Final = ("http.query", "http.fragment", "url.query", "url.fragment", "url.path")
 
 
 def configure_sentry(settings: SentrySettings, *, role: str) -> None:
-    """Called once by each entry point, after the logs."""
+    """Starts Sentry when a DSN is set. Each entry point calls it once, after configure_logs."""
     if settings.dsn is None:
         return
     sentry_sdk.init(
@@ -39,7 +39,7 @@ def configure_sentry(settings: SentrySettings, *, role: str) -> None:
         send_default_pii=False,
         include_local_variables=False,
         max_request_body_size="never",
-        # By default every request that leaves this process gets `sentry-trace` and `baggage` headers.
+        # By default every outgoing request gets `sentry-trace` and `baggage` headers.
         trace_propagation_targets=[],
         before_send=only_bugs,
         before_send_transaction=lambda event, _: scrubbed(event),
@@ -49,16 +49,16 @@ def configure_sentry(settings: SentrySettings, *, role: str) -> None:
 
 
 def only_bugs(event: Event, hint: Hint) -> Event | None:
-    """Drops and counts the failures that were to be expected; what is left is scrubbed."""
+    """Drops and counts operational errors, and scrubs the rest."""
     error = hint.get("exc_info", (None, None, None))[1]
-    if is_weather(error):
+    if is_operational(error):
         count(EXPECTED_FAILURES, type(error).__name__)
         return None
     return scrubbed(event)
 
 
 def scrub_breadcrumb(crumb: Breadcrumb, _hint: BreadcrumbHint) -> Breadcrumb:
-    """A breadcrumb whose URLs are cut behind the host."""
+    """Cuts the URLs of a breadcrumb after the host."""
     for name in ("message", "data"):
         if name in crumb:
             crumb[name] = _cut(crumb[name])
@@ -66,10 +66,10 @@ def scrub_breadcrumb(crumb: Breadcrumb, _hint: BreadcrumbHint) -> Breadcrumb:
 
 
 def scrubbed(event: Event) -> Event:
-    """The event with its URLs cut behind the host, wherever it may hold one."""
+    """Cuts every URL of the event after the host."""
     request = event.get("request")
     if isinstance(request, dict):
-        # The route is in the event's `transaction`.
+        # They are not needed: the event's `transaction` names the route.
         for name in ("url", "query_string", "cookies", "data", "env"):
             request.pop(name, None)
     for each in (event.get("exception") or {}).get("values") or ():
@@ -82,7 +82,7 @@ def scrubbed(event: Event) -> Event:
 
 
 def _cut(value: object) -> object:
-    """`value` without what follows the host in its URLs, and without the parts of a URL that stand alone."""
+    """Returns `value` with its URLs cut after the host, and without fields that hold a part of a URL."""
     match value:
         case str():
             return _URL.sub(r"\1\2", value)
@@ -94,6 +94,6 @@ def _cut(value: object) -> object:
             return value
 
 
-def is_weather(error: BaseException | None) -> bool:
-    """Whether an error is no bug of ours."""
-    return isinstance(error, _WEATHER) or (isinstance(error, AppError) and not isinstance(error, Internal))
+def is_operational(error: BaseException | None) -> bool:
+    """Whether `error` is an outage or a refusal that is to be expected, and not a bug."""
+    return isinstance(error, _OPERATIONAL) or (isinstance(error, AppError) and not isinstance(error, Internal))

@@ -1,4 +1,4 @@
-"""Speaks to the servers that answer: a Protocol, its adapters, and the one table of what can go wrong.
+"""Calls model providers: the Provider protocol, its adapters, and the one table of faults.
 
 In reading order: port, fault_codes, faults, retry_after, redact, params, answer, chat_stream, transport, shards, the
 adapters, catalogue.

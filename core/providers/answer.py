@@ -1,7 +1,7 @@
-"""Reads a chat completion and believes nothing: what is not a usable answer becomes a Fault.
+"""Validates a chat completion: a body that is not a usable answer becomes a Fault.
 
-Called by the adapters with the parsed body, whole or joined from a stream. The SDKs check none of this: a 200 with an
-error inside, an HTML page and an empty list of choices all pass for answers there.
+The adapters call it with the parsed body, whole or joined from a stream. The SDKs check none of this: they accept a 200
+with an error inside, an HTML page or an empty list of choices.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _MOST_TOKENS: Final = 2**31 - 1
 
 
 def read_answer(body: JsonValue, *, model: str, request_id: str | None = None) -> InferenceResult:
-    """The first choice as an InferenceResult; `model` is the name that was asked for."""
+    """Returns the first choice; `model` is the requested name, used when the body names none. Raises Fault."""
     if not isinstance(body, dict):
         raise Fault(FaultCode.ANSWER_MALFORMED, detail="not a JSON object")
     usage = read_usage(body.get("usage"))
@@ -43,7 +43,7 @@ def read_answer(body: JsonValue, *, model: str, request_id: str | None = None) -
 
 
 def read_usage(usage: JsonValue) -> Usage:
-    """Token counts where they are counts. A paid answer is not thrown away because its bill is unreadable."""
+    """Returns the token counts that are valid. An answer is not rejected for a malformed `usage`: it was paid for."""
     if not isinstance(usage, dict):
         return Usage()
     return Usage(
@@ -55,7 +55,7 @@ def read_usage(usage: JsonValue) -> Usage:
 
 
 def text_of(content: JsonValue) -> str | None:
-    """The words of a message's content, which is a text or a list of parts; None when it is neither."""
+    """Returns the text of a message's content, which is a string or a list of parts; None when it is neither."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -85,7 +85,7 @@ def _text(message: Mapping[str, JsonValue], finish_reason: str, billed: Billed) 
         raise Fault(FaultCode.CONTENT_FILTERED, billed=billed)
     if finish_reason == "error":
         raise Fault(FaultCode.PROVIDER_ERROR, detail="finish_reason is error", billed=billed)
-    # A model that thought until its limit said nothing, was paid for it, and would do the same again.
+    # A model that spent its token limit on reasoning has no text; a retry would cost the same and end the same.
     if text is None and not says_something and finish_reason != "length":
         raise Fault(FaultCode.ANSWER_EMPTY, detail="no content", billed=billed)
     return text or ""
@@ -95,5 +95,5 @@ def _count(members: JsonValue, name: str) -> int | None:
     value = members.get(name) if isinstance(members, dict) else None
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         return None
-    # A provider that counts wrong was paid all the same; the columns take no more.
+    # The columns hold 32 bits; a wrong count is no reason to reject an answer that was paid for.
     return min(value, _MOST_TOKENS)

@@ -1,7 +1,7 @@
-"""Which provider a model belongs to: settings in, providers out.
+"""Finds the provider of a model, from the settings.
 
-The API asks `validate` at submit and `models` for GET /v1/models; core/jobs/execute.py asks `resolve` for each run.
-A model is always `provider/name` and never a URL. Providers are built at first use, or all at once by `warm`, so that a
+The API calls `validate` at submit and `models` for GET /v1/models; core/jobs/execute.py calls `resolve` for each run. A
+model is always `provider/name`, never a URL. Providers are built at first use, or all at once by `warm`, so that a
 process that only validates loads no SDK.
 """
 
@@ -26,7 +26,7 @@ MODEL_ID: Final = re.compile(r"[a-z][a-z0-9-]*/[\w.:-]+(/[\w.:-]+)*", re.ASCII)
 MAX_MODEL_ID: Final = 200
 _MOST_COMPARED: Final = 200
 LOCAL_MODEL: Final = "smollm2-135m"
-# Known by name alone: what is missing is only the key.
+# Providers that inferd knows; the variable enables them.
 _KEY_VARIABLES: Final = {
     "openai": "INFERD_OPENAI_API_KEY",
     "openrouter": "INFERD_OPENROUTER_API_KEY",
@@ -37,7 +37,7 @@ _KEY_VARIABLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model that is known by name; `id` is what a job asks for."""
+    """A model with a known name; `id` is the `model` of a job."""
 
     id: str
     provider: str
@@ -45,7 +45,7 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A provider that can be built. `models` empty: any name is passed on."""
+    """A provider that can be built. With empty `models`, any name is passed on to it."""
 
     build: Callable[[], Provider]
     check: Callable[[str, Mapping[str, JsonValue]], None]
@@ -54,14 +54,14 @@ class Source:
 
 
 class Catalogue:
-    """Every provider of one process. It may be asked from one event loop only."""
+    """The providers of one process. Use it from one event loop only."""
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         self._sources = dict(sources)
         self._built: dict[str, Provider] = {}
 
     def models(self) -> tuple[ModelEntry, ...]:
-        """The models with a known name, sorted; a provider that takes any name has none to list."""
+        """Returns the models with a known name, sorted; a provider that accepts any name has none."""
         entries = [
             ModelEntry(f"{provider}/{name}", provider)
             for provider, source in self._sources.items()
@@ -70,22 +70,22 @@ class Catalogue:
         return tuple(sorted(entries, key=lambda entry: entry.id))
 
     def validate(self, model: str, params: Mapping[str, JsonValue]) -> None:
-        """Raises InvalidParameter: model_not_found, or a param that the model does not take."""
+        """Raises InvalidParameter: `model_not_found`, or a param that the model does not accept."""
         provider, name = self._split(model)
         self._sources[provider].check(name, params)
 
     def resolve(self, model: str) -> tuple[Provider, str]:
-        """The provider and the model's name there. Raises InvalidParameter(code="model_not_found")."""
+        """Returns the provider and the model's name there. Raises InvalidParameter(code="model_not_found")."""
         provider, name = self._split(model)
         return self._provider(provider), name
 
     def retry_limits(self, model: str) -> RetryLimits:
-        """Those of the model's provider. Raises as `resolve`."""
+        """Returns the retry limits of the model's provider. Raises as `resolve`."""
         provider, _ = self._split(model)
         return self._sources[provider].retry
 
     def warm(self) -> None:
-        """Builds all providers, so that the first job does not wait for an SDK."""
+        """Builds all providers, so that the first job does not wait for an SDK to load."""
         for name in self._sources:
             self._provider(name)
 
@@ -101,11 +101,11 @@ class Catalogue:
 
     def _split(self, model: str) -> tuple[str, str]:
         if len(model) > MAX_MODEL_ID or not MODEL_ID.fullmatch(model):
-            raise self._not_found(f"`{model[:MAX_MODEL_ID]}` is not a model id, which is written provider/name", model)
+            raise self._not_found(f"`{model[:MAX_MODEL_ID]}` is not a model id; write it as provider/name", model)
         provider, _, name = model.partition("/")
         source = self._sources.get(provider)
         if source is None and provider in _KEY_VARIABLES:
-            raise self._not_found(f"The provider `{provider}` is not set up: set {_KEY_VARIABLES[provider]}", model)
+            raise self._not_found(f"The provider `{provider}` is not configured: set {_KEY_VARIABLES[provider]}", model)
         if source is None:
             raise self._not_found(f"There is no provider `{provider}`", model)
         if source.models and name not in source.models:
@@ -113,11 +113,11 @@ class Catalogue:
         return provider, name
 
     def _not_found(self, what: str, model: str) -> InvalidParameter:
-        # What is looked at is bounded: comparing is quadratic in the names' lengths, and blocks the event loop.
+        # Bounded, because comparing is quadratic in the lengths and blocks the event loop.
         model = model[:MAX_MODEL_ID]
         known = [entry.id for entry in self.models()[:_MOST_COMPARED]]
         open_ended = [f"{name}/…" for name, source in self._sources.items() if not source.models]
-        # A bare name is compared with bare names, so that `smollm2` finds its provider.
+        # A name without a provider is compared with such names, so that `smollm2` finds its provider.
         by_name = {entry.partition("/")[2]: entry for entry in known}
         near = get_close_matches(model, [*known, *open_ended], 3) or [
             by_name[name] for name in get_close_matches(model.rpartition("/")[2], by_name, 3)
@@ -133,9 +133,9 @@ class Catalogue:
 
 
 def open_catalogue(settings: Settings) -> Catalogue:
-    """The presets that have what they need, and INFERD_PROVIDERS, which wins over a preset of the same name.
+    """Opens the presets whose key is set and INFERD_PROVIDERS, which overrides a preset of the same name.
 
-    Raises SettingsError for a base_url that can't be called.
+    Raises SettingsError for a `base_url` that is not a valid URL.
     """
     sources: dict[str, Source] = {}
     if settings.echo_enabled:
@@ -149,7 +149,7 @@ def open_catalogue(settings: Settings) -> Catalogue:
 
 
 def endpoints(settings: Settings) -> dict[str, ProviderSettings]:
-    """The OpenAI-compatible servers by provider name: what has a key, and INFERD_PROVIDERS. Raises SettingsError."""
+    """Returns the OpenAI-compatible servers by provider name. Raises SettingsError."""
     found = {
         name: ProviderSettings(base_url=base_url, api_key=key)
         for name, base_url, key in (

@@ -1,7 +1,7 @@
-"""Joins the chunks of a streamed chat completion into the body that a plain call would have had.
+"""Joins the chunks of a streamed chat completion into the body of a call without streaming.
 
-Used by adapters that stream internally: silence is noticed early and NAT gateways keep the connection. A stream that
-stops half-way looks like a normal end on the wire; here it is a Fault.
+For adapters that stream internally: silence is noticed early, and NAT gateways keep the connection open. A stream that
+stops half-way looks like a normal end on the wire; here it raises a Fault.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable
@@ -13,7 +13,7 @@ from core.providers.faults import Fault, FaultCode
 
 
 async def read_events(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    """The data of each server-sent event. Lines end at LF only: a JSON text may hold any other separator."""
+    """Yields the data of each server-sent event. Only LF ends a line: JSON text may contain other separators."""
     rest = b""
     data: list[bytes] = []
     async for chunk in chunks:
@@ -30,7 +30,7 @@ async def read_events(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, Non
 
 
 def parse_event(data: bytes) -> JsonValue:
-    """Raises Fault(answer_not_json)."""
+    """Returns the event's JSON. Raises Fault(answer_not_json)."""
     try:
         chunk: JsonValue = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -39,7 +39,7 @@ def parse_event(data: bytes) -> JsonValue:
 
 
 class ChatStream:
-    """Feed it chunks in order, then ask for the body."""
+    """Collects chunks in order (`add`), then returns the joined body (`body`)."""
 
     def __init__(self) -> None:
         self._texts: dict[str, list[str]] = {}
@@ -65,7 +65,7 @@ class ChatStream:
             self._merge(name, value)
 
     def body(self) -> dict[str, JsonValue]:
-        """The whole answer. Raises Fault(stream_cut) when neither a finish_reason nor [DONE] was seen."""
+        """Returns the joined body. Raises Fault(stream_cut) when neither a finish_reason nor [DONE] was seen."""
         if not self.done and not self._finish_reason:
             raise Fault(FaultCode.STREAM_CUT)
         message: dict[str, JsonValue] = {"content": None, **self._message}

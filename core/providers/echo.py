@@ -1,8 +1,8 @@
 """Stop 6 of 9 · from core/jobs/execute.py · to core/jobs/finish.py
 
-A provider without a model, a key or a network: it answers with the last user message, or fails as it is told to.
-Everything is decided by the model's name and the params, so the same job always ends in the same way. Used by the
-quickstart, the tests, the bench, and anybody who wants to see how inferd behaves when a provider misbehaves.
+A provider without a model, a key or a network: it returns the last user message, or fails as scripted. The model's
+name and the params decide everything, so the same job always ends in the same way. The quickstart, the tests and the
+bench use it; it shows how inferd behaves when a provider misbehaves.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ _Count = Annotated[int, Field(strict=True, ge=0, le=1_000)]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """How a call goes, in this order.
+    """The script of a call; the fields are applied in this order.
 
-    `hang`: never answers. `delay_seconds`: waits first. `fatal`: fails for good. `until_run`: runs before this number
-    are rate limited and told to come back after `retry_after` seconds. `fail_times`: so many attempts find that the
-    provider fails. `garbage`: answers without choices. `stream`: the answer comes in chunks that are joined.
+    `hang`: never responds. `delay_seconds`: waits first. `fatal`: fails with an error that is not retried. `until_run`:
+    runs with a lower number get 429 with `retry_after` seconds. `fail_times`: this many attempts get 500. `garbage`:
+    responds without choices. `stream`: responds in chunks, which are joined.
     """
 
     hang: _Flag = False
@@ -57,13 +57,13 @@ MODELS: Final[Mapping[str, Script]] = MappingProxyType(
     }
 )
 _SCRIPT_PARAMS: Final = frozenset(field.name for field in fields(Script))
-# OpenAI's params are taken and ignored, so that a job can be tried here before it costs anything.
+# OpenAI's params are accepted and ignored, so that a job can be tried here at no cost.
 ECHO_PARAMS: Final = _SCRIPT_PARAMS | CHAT_PARAMS
 _SCRIPT: Final = TypeAdapter(Script)
 
 
 def script_of(model: str, params: Mapping[str, JsonValue]) -> Script:
-    """The model's script, changed by the params. Raises InvalidParameter when a value is of the wrong kind."""
+    """Returns the model's script with the params applied. Raises InvalidParameter for a value of the wrong type."""
     preset = MODELS[model]
     if not params:
         return preset
@@ -78,7 +78,7 @@ def script_of(model: str, params: Mapping[str, JsonValue]) -> Script:
 
 
 class Echo:
-    """A Provider (core/providers/port.py) that is its own server."""
+    """A Provider (core/providers/port.py) that needs no server."""
 
     async def infer(self, request: InferenceRequest) -> InferenceResult:
         if request.model not in MODELS:
@@ -93,7 +93,7 @@ class Echo:
         return read_answer(body, model=request.model, request_id=f"echo-{request.job_id.hex}-{request.run_no}")
 
     async def aclose(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no connection is open."""
 
 
 async def _wait(script: Script, seconds: float) -> None:
@@ -118,8 +118,8 @@ def _fail(script: Script, request: InferenceRequest) -> None:
 
 
 def _body(script: Script, request: InferenceRequest) -> JsonValue:
-    said = [text_of(message.get("content")) or "" for message in request.messages if message.get("role") == "user"]
-    text = said[-1] if said else ""
+    texts = [text_of(message.get("content")) or "" for message in request.messages if message.get("role") == "user"]
+    text = texts[-1] if texts else ""
     asked = sum(len((text_of(message.get("content")) or "").split()) for message in request.messages)
     usage: dict[str, JsonValue] = {"prompt_tokens": asked, "completion_tokens": len(text.split())}
     if script.garbage:

@@ -1,7 +1,7 @@
-"""Every fault a provider can cause, as a closed table: its class, who probably paid, what it is, what to do.
+"""Every fault of a provider, as a closed table: its class, whether it was probably billed, what it is, what to do.
 
-Read by core/providers/faults.py; docs/reference and the `error` of a job are made from CODES. A code never changes its
-meaning: clients and dashboards match on it.
+core/providers/faults.py reads it; docs/reference/errors.md and the `error` of a job are generated from CODES. A code
+never changes its meaning, because clients and dashboards match on it.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from core.domain.transitions import Billed
 
 
 class FaultClass(StrEnum):
-    """What kind of trouble it is; core/providers/faults.py says what each kind asks for."""
+    """The kind of a fault; core/providers/faults.py says how each kind is retried."""
 
     UNREACHABLE = "unreachable"
     UNAVAILABLE = "unavailable"
@@ -70,7 +70,7 @@ class FaultCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CodeInfo:
-    """`billed` is what a code means for the bill when nothing better is known; both texts are whole sentences."""
+    """`billed` applies unless the provider's response says more; `sentence` and `next_step` are whole sentences."""
 
     fault_class: FaultClass
     billed: Billed
@@ -80,10 +80,10 @@ class CodeInfo:
 
 _F = FaultCode
 _K = FaultClass
-_AGAIN: Final = "Nothing to do while attempts are left; later, retry the job."
-_WAITS: Final = "Nothing to do: the job waits and keeps its attempts."
-_KEY: Final = "Check the provider's key in the settings of inferd, then retry the job."
-_BASE_URL: Final = "Check the provider's base_url in the settings of inferd, then retry the job."
+_AGAIN: Final = "Nothing to do while attempts are left. Once the job has failed, retry it."
+_WAITS: Final = "Nothing to do: the job waits, and waiting costs no attempt."
+_KEY: Final = "Check the provider's API key in inferd's settings, then retry the job."
+_BASE_URL: Final = "Check the provider's `base_url` in inferd's settings, then retry the job."
 _BILL: Final = "Raise the limit or add credit at the provider, then retry the job."
 
 CODES: Final[Mapping[str, CodeInfo]] = MappingProxyType(
@@ -91,73 +91,72 @@ CODES: Final[Mapping[str, CodeInfo]] = MappingProxyType(
         _F.PROVIDER_UNREACHABLE: CodeInfo(
             _K.UNREACHABLE,
             "no",
-            "No connection to the provider: DNS, TCP or TLS failed before the call went out.",
+            "inferd could not connect to the provider: DNS, TCP or TLS failed before the call was sent.",
             _WAITS,
         ),
-        _F.PROVIDER_UNAVAILABLE: CodeInfo(
-            _K.UNAVAILABLE, "no", "The provider is out of service at the moment.", _WAITS
-        ),
-        _F.PROVIDER_OVERLOADED: CodeInfo(_K.UNAVAILABLE, "no", "The provider has more work than it can take.", _WAITS),
-        _F.PROVIDER_ERROR: CodeInfo(
-            _K.SERVER_ERROR, "maybe", "The provider failed while it worked on the call.", _AGAIN
-        ),
+        _F.PROVIDER_UNAVAILABLE: CodeInfo(_K.UNAVAILABLE, "no", "The provider is temporarily unavailable.", _WAITS),
+        _F.PROVIDER_OVERLOADED: CodeInfo(_K.UNAVAILABLE, "no", "The provider is overloaded.", _WAITS),
+        _F.PROVIDER_ERROR: CodeInfo(_K.SERVER_ERROR, "maybe", "The provider failed with an internal error.", _AGAIN),
         _F.PROVIDER_CONFLICT: CodeInfo(
-            _K.SERVER_ERROR, "no", "The provider could not take the call just now and asks to send it again.", _AGAIN
+            _K.SERVER_ERROR, "no", "The provider could not accept the call and asked for it to be sent again.", _AGAIN
         ),
         _F.PROVIDER_TIMEOUT: CodeInfo(
-            _K.TIMEOUT, "maybe", "The provider, or a gateway before it, gave no answer in time.", _AGAIN
+            _K.TIMEOUT, "maybe", "The provider, or a gateway in front of it, did not respond in time.", _AGAIN
         ),
         _F.ATTEMPT_TIMEOUT: CodeInfo(
             _K.TIMEOUT,
             "maybe",
-            "The attempt ran for as long as the job allows, and no answer was there.",
-            "Give the job a longer timeout, or ask for fewer tokens.",
+            "The attempt reached the job's `timeout_seconds` before the provider responded.",
+            "Submit it with a longer `timeout_seconds`, or ask for fewer tokens.",
         ),
         _F.CONNECTION_LOST: CodeInfo(
             _K.INTERRUPTED,
             "maybe",
-            "The connection broke after the call went out; the provider may have finished.",
+            "The connection broke after the call was sent; the provider may have finished it.",
             _AGAIN,
         ),
-        _F.STREAM_CUT: CodeInfo(_K.INTERRUPTED, "maybe", "The provider's stream ended before the answer did.", _AGAIN),
+        _F.STREAM_CUT: CodeInfo(
+            _K.INTERRUPTED, "maybe", "The provider's stream ended before the answer was complete.", _AGAIN
+        ),
         _F.ANSWER_NOT_JSON: CodeInfo(
             _K.BAD_ANSWER,
             "maybe",
-            "The provider answered with something that is not JSON, such as an HTML page.",
+            "The provider's response is not JSON; it may be an HTML page.",
             _BASE_URL,
         ),
-        _F.ANSWER_EMPTY: CodeInfo(_K.BAD_ANSWER, "maybe", "The provider's answer holds no message.", _AGAIN),
+        _F.ANSWER_EMPTY: CodeInfo(_K.BAD_ANSWER, "maybe", "The provider's response has no message.", _AGAIN),
         _F.ANSWER_MALFORMED: CodeInfo(
-            _K.BAD_ANSWER, "maybe", "The provider's answer does not have the shape of a chat completion.", _BASE_URL
+            _K.BAD_ANSWER, "maybe", "The provider's response is not a chat completion.", _BASE_URL
         ),
         _F.ANSWER_IS_ERROR: CodeInfo(
-            _K.BAD_ANSWER, "maybe", "The provider said 200 and put an error of its own kind inside.", _AGAIN
+            _K.BAD_ANSWER, "maybe", "The provider returned 200 with an error in the body.", _AGAIN
         ),
         _F.ANSWER_TOO_LARGE: CodeInfo(
             _K.INVALID,
             "maybe",
-            "The provider's answer has more bytes than inferd reads.",
-            "Ask for a shorter answer, or raise the provider's `max_answer_bytes` in the settings of inferd.",
+            "The provider's response is larger than `max_answer_bytes`.",
+            "Ask for a shorter answer, or raise the provider's `max_answer_bytes` in inferd's settings.",
         ),
         _F.ADAPTER_ERROR: CodeInfo(
-            _K.UNEXPECTED, "maybe", "The adapter met something that it does not know.", "Report it with the job's id."
+            _K.UNEXPECTED, "maybe", "inferd's adapter hit an unexpected error.", "Report it with the job's id."
         ),
         _F.RATE_LIMITED: CodeInfo(
             _K.THROTTLED,
             "no",
-            "The provider's rate limit is reached.",
+            "The provider's rate limit was reached.",
             _WAITS,
         ),
         _F.CONNECTIONS_BUSY: CodeInfo(
             _K.THROTTLED,
             "no",
             "All connections that inferd may open to the provider are in use.",
-            "Nothing to do: the job waits and keeps its attempts. Raise the provider's `concurrency` if it lasts.",
+            "Nothing to do: the job waits, and waiting costs no attempt. If it lasts, raise the provider's "
+            "`concurrency`.",
         ),
         _F.NOT_SENT: CodeInfo(
             _K.THROTTLED,
             "no",
-            "The worker stood still before the call was sent, and the job may belong to another one by now.",
+            "The worker stalled before the call was sent, and another worker may have taken the job over.",
             _WAITS,
         ),
         _F.MODEL_LOADING: CodeInfo(
@@ -166,57 +165,62 @@ CODES: Final[Mapping[str, CodeInfo]] = MappingProxyType(
             "The provider is still loading the model.",
             _WAITS,
         ),
-        _F.AUTH_FAILED: CodeInfo(_K.AUTH, "no", "The provider does not accept the key.", _KEY),
-        _F.PERMISSION_DENIED: CodeInfo(_K.AUTH, "no", "The key may not use this model, or not from this region.", _KEY),
-        _F.INSUFFICIENT_QUOTA: CodeInfo(_K.QUOTA, "no", "The account's quota or spend limit is used up.", _BILL),
-        _F.PAYMENT_REQUIRED: CodeInfo(_K.QUOTA, "no", "The account at the provider has no credit left.", _BILL),
+        _F.AUTH_FAILED: CodeInfo(_K.AUTH, "no", "The provider rejected the API key.", _KEY),
+        _F.PERMISSION_DENIED: CodeInfo(
+            _K.AUTH, "no", "The API key may not use this model, or not from this region.", _KEY
+        ),
+        _F.INSUFFICIENT_QUOTA: CodeInfo(
+            _K.QUOTA, "no", "The quota or spending limit of the provider account is used up.", _BILL
+        ),
+        _F.PAYMENT_REQUIRED: CodeInfo(_K.QUOTA, "no", "The provider account has no credit left.", _BILL),
         _F.CONTENT_FILTERED: CodeInfo(
             _K.REFUSED,
             "maybe",
-            "The provider's content policy stopped the call.",
-            "Change the messages and submit a new job.",
+            "The provider's content policy blocked the call.",
+            "Change the messages, then submit a new job.",
         ),
         _F.INVALID_REQUEST: CodeInfo(
             _K.INVALID,
             "no",
             "The provider rejected the request as invalid.",
-            "Change the messages or params and submit a new job.",
+            "Change the messages or params, then submit a new job.",
         ),
         _F.MODEL_NOT_FOUND: CodeInfo(
             _K.INVALID,
             "no",
-            "The provider has no such model, or not for this key.",
-            "Choose a model that the provider serves.",
+            "The provider has no such model, or this API key may not use it.",
+            "Submit a new job with a model that the provider serves.",
         ),
         _F.CONTEXT_LENGTH: CodeInfo(
             _K.INVALID,
             "no",
-            "The messages and the answer do not fit into the model's context.",
-            "Shorten the messages, lower max_tokens, or choose a model with a longer context.",
+            "The messages and the requested answer exceed the model's context window.",
+            "Shorten the messages, lower `max_tokens`, or choose a model with a larger context window.",
         ),
         _F.REQUEST_TOO_LARGE: CodeInfo(
-            _K.INVALID, "no", "The request has more bytes than the provider takes.", "Shorten it and submit a new job."
+            _K.INVALID, "no", "The request is larger than the provider accepts.", "Shorten it, then submit a new job."
         ),
         _F.RETRY_REFUSED: CodeInfo(
             _K.INVALID,
             "maybe",
-            "The provider failed and says that trying again is no use.",
-            "Read the message; then retry the job.",
+            "The provider failed and said that a retry would not help.",
+            "Read the message for the cause; retry the job when it is fixed.",
         ),
         _F.ENDPOINT_NOT_FOUND: CodeInfo(
-            _K.MISCONFIGURED, "no", "There is no chat completions API at the provider's address.", _BASE_URL
+            _K.MISCONFIGURED, "no", "The provider's `base_url` has no chat completions API.", _BASE_URL
         ),
         _F.REDIRECTED: CodeInfo(
-            _K.MISCONFIGURED, "no", "The provider sent a redirect, which is never followed with a key.", _BASE_URL
+            _K.MISCONFIGURED,
+            "no",
+            "The provider sent a redirect. inferd does not follow it, because that would send the API key elsewhere.",
+            _BASE_URL,
         ),
         _F.CERTIFICATE_INVALID: CodeInfo(
             _K.MISCONFIGURED,
             "no",
             "The provider's TLS certificate is not trusted.",
-            "Add its CA to the system's trust store or to SSL_CERT_FILE, then retry the job.",
+            "Add its certificate authority to the system's trust store or to SSL_CERT_FILE, then retry the job.",
         ),
-        _F.URL_INVALID: CodeInfo(
-            _K.MISCONFIGURED, "no", "The provider's address is not a URL that can be called.", _BASE_URL
-        ),
+        _F.URL_INVALID: CodeInfo(_K.MISCONFIGURED, "no", "The provider's `base_url` is not a valid URL.", _BASE_URL),
     }
 )

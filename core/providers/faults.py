@@ -1,6 +1,6 @@
-"""What can go wrong at a provider, and the only place that says what is worth a second try.
+"""Classifies the faults of providers. Only this file says which of them are retried.
 
-Adapters raise Fault and classify an HTTP answer with classify_status; core/jobs/execute.py catches it and hands
+Adapters raise Fault, and classify an HTTP response with classify_status. core/jobs/execute.py catches it and passes
 `failure()` and `disposition` to core/domain/retry.py. A Fault holds no prompt and no key.
 """
 
@@ -89,7 +89,7 @@ _BY_BODY_CODE: Final[Mapping[str, FaultCode]] = MappingProxyType(
         "slow_down": _F.RATE_LIMITED,
     }
 )
-# Servers that give no code of their own say it in words: vLLM, TGI, llama.cpp, OpenRouter's moderation, Ollama.
+# For servers whose errors have a message but no code: vLLM, TGI, llama.cpp, OpenRouter's moderation, Ollama.
 _BY_WORDS: Final[tuple[tuple[frozenset[int], re.Pattern[str], FaultCode], ...]] = (
     (
         frozenset({400, 413, 422}),
@@ -107,7 +107,7 @@ _BY_WORDS: Final[tuple[tuple[frozenset[int], re.Pattern[str], FaultCode], ...]] 
 _BY_HUNDRED: Final[Mapping[int, FaultCode]] = MappingProxyType(
     {2: _F.ANSWER_IS_ERROR, 3: _F.REDIRECTED, 4: _F.INVALID_REQUEST, 5: _F.PROVIDER_ERROR}
 )
-# What an error inside a 200 would have been as a status.
+# The HTTP status that stands for an error inside a 200.
 _STATUS_OF_NAME: Final[Mapping[str, int]] = MappingProxyType(
     {
         "invalid_request_error": 400,
@@ -125,7 +125,7 @@ _OK: Final = 200
 
 
 class Fault(Exception):
-    """One failed call. The code decides the class; `detail` is in our words or went through a Redaction."""
+    """One failed call. The code decides the class; `detail` must be our own text, or redacted."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class Fault(Exception):
 
 
 def decode_body(raw: bytes) -> JsonValue:
-    """The JSON in `raw`, or its text where it is none."""
+    """Returns the parsed JSON, or the text when `raw` is not JSON."""
     try:
         body: JsonValue = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -176,52 +176,54 @@ def decode_body(raw: bytes) -> JsonValue:
 def classify_status(
     status: int, headers: Mapping[str, str], body: JsonValue, *, now: datetime, hide: Redaction | None = None
 ) -> Fault:
-    """The Fault that an HTTP answer means. A 200 is one with an error inside, whose own code counts as the status."""
-    said = _read_error(body)
+    """Returns the Fault for an HTTP response. The error inside a 200 decides by its own code."""
+    reported = _read_error(body)
     if status == _OK:
-        status = said.status or _OK
-    wait = retry_after(headers, now=now, text=said.message)
-    code = _code(status, said)
+        status = reported.status or _OK
+    wait = retry_after(headers, now=now, text=reported.message)
+    code = _code(status, reported)
     if code is FaultCode.PAYMENT_REQUIRED and wait is not None:
-        # OpenRouter says 402 for a limit that refills, and only then names a time.
+        # OpenRouter sends 402 with a time for a limit that refills, and without one when credit is used up.
         code = FaultCode.RATE_LIMITED
     if wait is None and code is FaultCode.MODEL_LOADING:
-        wait = said.estimated_time
+        wait = reported.estimated_time
     retried = DISPOSITIONS[CODES[code].fault_class] in {Disposition.RETRY, Disposition.WAIT_OUT}
     if retried and {name.lower(): value for name, value in headers.items()}.get("x-should-retry") == "false":
         code = FaultCode.RETRY_REFUSED
-    detail = f"HTTP {status}" + (f": {(hide or Redaction()).apply(said.message)}" if said.message else "")
+    detail = f"HTTP {status}" + (f": {(hide or Redaction()).apply(reported.message)}" if reported.message else "")
     return Fault(code, detail=detail, http_status=status, retry_after=wait)
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Reported:
     codes: tuple[str, ...] = ()
     message: str = ""
     status: int | None = None
     estimated_time: float | None = None
 
 
-def _code(status: int, said: _Said) -> FaultCode:
-    named = next((_BY_BODY_CODE[name] for name in said.codes if name in _BY_BODY_CODE), None)
-    worded = next((code for codes, words, code in _BY_WORDS if status in codes and words.search(said.message)), None)
+def _code(status: int, reported: _Reported) -> FaultCode:
+    named = next((_BY_BODY_CODE[name] for name in reported.codes if name in _BY_BODY_CODE), None)
+    worded = next(
+        (code for codes, words, code in _BY_WORDS if status in codes and words.search(reported.message)), None
+    )
     return named or worded or _BY_STATUS.get(status) or _BY_HUNDRED.get(status // 100, FaultCode.PROVIDER_ERROR)
 
 
-def _read_error(body: JsonValue) -> _Said:
-    """OpenAI's `error` object, or what other servers write in its place: `error`, `detail` or `message` as text."""
+def _read_error(body: JsonValue) -> _Reported:
+    """Reads OpenAI's `error` object, or the `error`, `detail` or `message` text that other servers send."""
     if isinstance(body, str):
-        # A page is a gateway's: no word of it is about the call.
-        return _Said(message="" if body.lstrip().startswith("<") else body)
+        # An HTML page comes from a gateway and says nothing about the call.
+        return _Reported(message="" if body.lstrip().startswith("<") else body)
     if not isinstance(body, dict):
-        return _Said()
+        return _Reported()
     error = body.get("error")
     inner = error if isinstance(error, dict) else body
     codes = tuple(str(inner[key]).lower() for key in ("code", "type") if isinstance(inner.get(key), str))
     texts = (inner.get("message"), error, body.get("detail"))
     code, estimate = inner.get("code"), body.get("estimated_time")
     named = next((_STATUS_OF_NAME[name] for name in codes if name in _STATUS_OF_NAME), None)
-    return _Said(
+    return _Reported(
         codes=codes,
         message=next((text for text in texts if isinstance(text, str)), ""),
         status=code if isinstance(code, int) and 400 <= code < 600 else named,  # noqa: PLR2004 - HTTP's own classes

@@ -1,9 +1,8 @@
 """Stop 6 of 9 · from core/jobs/execute.py · to core/jobs/finish.py
 
-One chat completion at any server that speaks OpenAI's API, by the openai SDK with its surprises switched off: it makes
-one call, retries nothing, and takes nothing from the environment. The answer is read from the raw bytes by
-core/providers/answer.py, because the SDK takes a 200 of any kind for an answer. Built once for each provider by
-core/providers/catalogue.py, and bound to the event loop of its first call.
+Makes one chat completion at any server with OpenAI's API, through the openai SDK: without its retries, and with nothing
+read from the environment. core/providers/answer.py validates the raw bytes, because the SDK accepts any 200.
+core/providers/catalogue.py builds one adapter for each provider; it belongs to the event loop of its first call.
 """
 
 import asyncio
@@ -37,7 +36,7 @@ from core.providers.transport import (
     open_http_client,
 )
 
-# The first that fits counts.
+# The first match wins.
 _CONNECTION_FAULTS: Final[tuple[tuple[type[httpx2.RequestError], FaultCode], ...]] = (
     (AnswerTooLarge, FaultCode.ANSWER_TOO_LARGE),
     (NotSent, FaultCode.NOT_SENT),
@@ -54,7 +53,7 @@ _CONNECTION_FAULTS: Final[tuple[tuple[type[httpx2.RequestError], FaultCode], ...
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One server. `stream_internally` asks it for a stream and joins that: silence becomes visible, at more CPU."""
+    """One server. `stream_internally` requests a stream and joins it: silence is noticed, at the cost of CPU."""
 
     base_url: str
     api_key: SecretStr | None = None
@@ -100,7 +99,7 @@ class OpenAICompatible:
             raise
         except Exception as error:  # noqa: BLE001 - the port promises a Fault, whatever the SDK raises
             fault = self._fault_of(error, request)
-            # The SDK's own errors quote the provider unredacted, so only what nobody foresaw keeps its cause.
+            # The SDK's errors quote the provider unredacted, so only an unexpected error keeps its cause.
             raise fault from (error if fault.code is FaultCode.ADAPTER_ERROR else None)
 
     async def aclose(self) -> None:
@@ -115,7 +114,7 @@ class OpenAICompatible:
             max_answer_bytes=self._endpoint.max_answer_bytes,
         )
         return openai.AsyncOpenAI(
-            # What the SDK adds from the environment does not get past the transport; an empty key is refused here.
+            # The SDK refuses an empty key. The transport drops whatever the SDK adds from the environment.
             api_key=self._key or "none",
             base_url=self._endpoint.base_url,
             max_retries=0,
@@ -124,7 +123,7 @@ class OpenAICompatible:
         )
 
     async def _call(self, request: InferenceRequest) -> InferenceResult:
-        # Refused at submit; what an older release took is looked at again here.
+        # Submit refuses these; a job that an older release accepted is checked again here.
         if ours := sorted(request.params.keys() & OWNED):
             raise Fault(FaultCode.INVALID_REQUEST, detail=f"params that inferd sets itself: {', '.join(ours)}")
         headers = {
@@ -146,8 +145,7 @@ class OpenAICompatible:
     ) -> httpx2.Response:
         if not self._endpoint.stream_internally:
             body = {**request.params, "model": request.model, "messages": request.messages}
-            # The SDK's own door for bodies that are JSON already: `create` would walk them by its TypedDicts, which
-            # doubles what a call costs here.
+            # `post` takes a body as it is. `create` would walk it by its TypedDicts, which doubles the CPU of a call.
             return await client.post(
                 "/chat/completions", cast_to=httpx2.Response, body=body, options={"headers": headers}
             )
@@ -156,7 +154,7 @@ class OpenAICompatible:
             model=request.model,
             messages=request.messages,
             extra_headers=headers,
-            # As it is: the SDK knows no param of vLLM's or Ollama's own.
+            # The SDK has no arguments for the params of vLLM or Ollama.
             extra_body=request.params,
             stream=True,
             stream_options={"include_usage": True},
@@ -204,7 +202,7 @@ class OpenAICompatible:
 
 
 def _connection_fault(error: BaseException | None) -> Fault:
-    """What a call without an answer means. The type of the error is shown alone: its text may hold anything."""
+    """Returns the Fault for a call without a response. It names only the error's type: the text may hold secrets."""
     cause = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -1,8 +1,8 @@
-"""Which params a job may set: whatever the server may know, but for what inferd sets itself.
+"""Checks the params of a job: any that the server may know, except those that inferd sets itself.
 
-Used by core/providers/catalogue.py at submit and by the adapters; imports no SDK, so the API needn't load one. OpenAI's
-own params are checked for their kind, so that `"temperature": "hot"` is refused at submit instead of after a wait; any
-other is passed on as it is, because vLLM, Ollama and llama.cpp each have dozens of their own.
+core/providers/catalogue.py uses it at submit, and the adapters again; it imports no SDK, so the API loads none.
+OpenAI's params are checked for their type, so that `"temperature": "hot"` is refused at submit. All others are passed
+on unchanged, because vLLM, Ollama and llama.cpp each have dozens of their own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -59,13 +59,13 @@ _NAMES: Final[Mapping[type, str]] = MappingProxyType(
 CHAT_PARAMS: Final = frozenset(_KINDS)
 OWNED: Final[Mapping[str, str]] = MappingProxyType(
     {
-        # What gateways (LiteLLM, OpenRouter) take from a body to call another server, or another model.
-        "api_base": "the operator says where a provider is",
-        "api_key": "the operator's key is sent",
-        "base_url": "the operator says where a provider is",
-        "extra_body": "put what is in it into `params` itself",
-        "extra_headers": "no headers of the caller's are sent",
-        "extra_query": "no query of the caller's is sent",
+        # Gateways (LiteLLM, OpenRouter) read these from the body to call another server or model.
+        "api_base": "only the operator sets a provider's URL",
+        "api_key": "inferd sends the operator's key",
+        "base_url": "only the operator sets a provider's URL",
+        "extra_body": "put its members into `params`",
+        "extra_headers": "headers of the caller are not passed on",
+        "extra_query": "query parameters of the caller are not passed on",
         "fallbacks": "a job is for one model, its `model`",
         "messages": "put them into `input`",
         "model": "it is the job's `model`",
@@ -81,10 +81,10 @@ _DEEPEST: Final = 16
 
 
 def check_chat_params(params: Mapping[str, JsonValue]) -> None:
-    """Raises InvalidParameter, which names the param, for one that inferd sets itself, or of the wrong kind or size."""
+    """Raises InvalidParameter for a param that inferd sets itself, or that has the wrong type or size."""
     _check_one_answer(params)
     for name, value in params.items():
-        # Servers written in Go, such as Ollama, take a name in any case.
+        # Servers written in Go, such as Ollama, accept a name in any case.
         if (plain := name.strip().lower()) in OWNED:
             shown = name[:_LONGEST_NAME]
             raise InvalidParameter(f"`{shown}` is set by inferd: {OWNED[plain]}.", param=f"params.{shown}")
@@ -94,7 +94,7 @@ def check_chat_params(params: Mapping[str, JsonValue]) -> None:
 
 
 def check_known_params(params: Mapping[str, JsonValue], known: Iterable[str]) -> None:
-    """Raises InvalidParameter for a name that is not known, naming the nearest, and for more than one answer."""
+    """Raises InvalidParameter for an unknown name, with the nearest known one, and for `n` above 1."""
     names = sorted(known)
     for name in params:
         if name not in names:
@@ -107,7 +107,7 @@ def check_known_params(params: Mapping[str, JsonValue], known: Iterable[str]) ->
 
 def _check_kind(name: str, value: JsonValue) -> None:
     kinds = _KINDS[name]
-    # A JSON true is a Python int too.
+    # In Python, True is an int.
     fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
     if value is not None and not fits:
         wanted = " or ".join(_NAMES[kind] for kind in kinds if kind is not int or float not in kinds)
@@ -116,7 +116,7 @@ def _check_kind(name: str, value: JsonValue) -> None:
 
 def _check_passed_on(params: Mapping[str, JsonValue]) -> None:
     if len(params) > _MOST_PASSED_ON:
-        raise InvalidParameter(f"At most {_MOST_PASSED_ON} params besides OpenAI's are passed on.", param="params")
+        raise InvalidParameter(f"A job may set at most {_MOST_PASSED_ON} params besides OpenAI's.", param="params")
     for name, value in params.items():
         shown = name[:_LONGEST_NAME]
         if not name or name != shown or not name.isprintable():
@@ -128,12 +128,12 @@ def _check_passed_on(params: Mapping[str, JsonValue]) -> None:
         raise InvalidParameter(f"`{shown}` can't be passed on: {problem}.", param=f"params.{shown}")
     if params and len(orjson.dumps(dict(params))) > _MOST_BYTES:
         raise InvalidParameter(
-            f"The params besides OpenAI's have more than {_MOST_BYTES} bytes together.", param="params"
+            f"The params besides OpenAI's are larger than {_MOST_BYTES} bytes together.", param="params"
         )
 
 
 def _depth(value: JsonValue) -> int:
-    """How many levels of lists and objects; one more than allowed is as good as any."""
+    """Returns the levels of nested lists and objects; it stops counting one above the limit."""
     level: list[JsonValue] = [value]
     depth = 0
     while level and depth <= _DEEPEST:
@@ -146,4 +146,4 @@ def _depth(value: JsonValue) -> int:
 def _check_one_answer(params: Mapping[str, JsonValue]) -> None:
     n = params.get("n")
     if n is not None and (isinstance(n, bool) or n != 1):
-        raise InvalidParameter("A job has one answer: leave `n` out, or submit several jobs.", param="params.n")
+        raise InvalidParameter("A job returns one answer: leave `n` out, or submit several jobs.", param="params.n")

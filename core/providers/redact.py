@@ -1,6 +1,6 @@
-"""Makes a provider's words safe to store and show: no key, no prompt, no control characters, at most 500 characters.
+"""Makes a provider's error text safe to show: no key, no prompt, no control characters, at most 500 characters.
 
-Called by core/providers/faults.py for each text that comes from outside. Providers echo keys and inputs in errors.
+core/providers/faults.py calls it for each text of a provider, because providers quote keys and inputs in errors.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Final
 from pydantic import JsonValue
 
 MAX_TEXT: Final = 500
-# More than is shown, so that what is cut off can't have hidden a key's end; bounded, so that a huge page costs nothing.
+# More than is shown, so that a key at the cut is recognised whole; bounded, because a page may be huge.
 _MAX_READ: Final = 2_000
-# Shorter runs of a prompt are ordinary words that an error message has by chance.
+# Shorter parts of a prompt are ordinary words that also appear in error messages.
 _WINDOW: Final = 12
 _SHORTEST: Final = 4
 _KEY_LIKE: Final = re.compile(
@@ -23,7 +23,7 @@ _KEY_LIKE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """What must not be seen: `secrets` are known keys, `prompts` are the texts of the request."""
+    """Removes `secrets` (known keys) and `prompts` (the texts of the request) from a text."""
 
     secrets: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Redaction:
 
 
 def prompts_of(messages: Iterable[Mapping[str, JsonValue]]) -> tuple[str, ...]:
-    """Every text in the messages, at any depth, longest first."""
+    """Returns every text in the messages, at any depth, longest first."""
     found: list[str] = []
     waiting: list[JsonValue] = [value for message in messages for key, value in message.items() if key != "role"]
     while waiting:
@@ -58,7 +58,7 @@ def prompts_of(messages: Iterable[Mapping[str, JsonValue]]) -> tuple[str, ...]:
 
 
 def _mask_echo(text: str, prompt: str) -> str:
-    """Every stretch of at least 23 characters that the text shares with the prompt is found; most shorter ones too."""
+    """Masks every part of 23 or more characters that the text shares with the prompt, and most shorter ones."""
     if len(prompt) < _WINDOW:
         return text.replace(prompt, "[prompt]") if len(prompt) >= _SHORTEST else text
     kept: list[str] = []

@@ -1,6 +1,6 @@
-"""How long a provider asks us to stay away, from the many headers in which it may say so.
+"""Reads how long a provider asks us to wait, from the many headers that are in use for it.
 
-Called by core/providers/faults.py. The number is a minimum; core/domain/retry.py caps it and adds jitter on top.
+core/providers/faults.py calls it. The result is a minimum; core/domain/retry.py caps it and adds jitter.
 """
 
 import math
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-# Nobody means more than a day, and a row's `run_at` must stay a date.
+# A day: longer waits are mistakes, and could overflow the row's `run_at`.
 MAX_SECONDS: Final = 86_400.0
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|h|m|s)")
@@ -22,20 +22,20 @@ _EPOCH_S: Final = 1e9
 
 
 def retry_after(headers: Mapping[str, str], *, now: datetime, text: str = "") -> float | None:
-    """Seconds, or None when nothing usable is said; `text` is the error's message.
+    """Returns seconds, or None when the response has no usable hint; `text` is the error's message.
 
-    What is said outright wins, the largest of it. The reset headers tell when a bucket is full again, which is an upper
-    bound, so they count only alone, and only for a bucket that is empty.
+    Explicit waits win, the largest of them. The reset headers say when a bucket is full again, which is an upper bound,
+    so they are used only without an explicit wait, and only for a bucket that is empty.
     """
     found = {name.lower(): value.strip() for name, value in headers.items()}
-    said = (
+    explicit = (
         _scaled(found.get("retry-after-ms"), 0.001),
         _scaled(found.get("x-ms-retry-after-ms"), 0.001),
         _retry_after(found, now),
         _draft_ratelimit(found.get("ratelimit")),
     )
     again = _TRY_AGAIN.search(text)
-    return _largest(said) or _largest(_resets(found, now)) or (_largest([_duration(again[1])]) if again else None)
+    return _largest(explicit) or _largest(_resets(found, now)) or (_largest([_duration(again[1])]) if again else None)
 
 
 def _largest(values: Iterable[float | None]) -> float | None:
@@ -45,7 +45,7 @@ def _largest(values: Iterable[float | None]) -> float | None:
 
 def _number(text: str | None) -> float | None:
     try:
-        # Python reads 1_0 and full-width digits as numbers too; a header that has them is garbage.
+        # float() also accepts 1_0 and full-width digits, which no header has.
         return float(text) if text and text.isascii() and "_" not in text else None
     except ValueError:
         return None
@@ -62,7 +62,7 @@ def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     if text is None or seconds is not None:
         return seconds
     then = _http_date(text)
-    # The provider's own Date is the fairer ruler: its clock made the other date too.
+    # Compared with the provider's own Date header, so that a difference between the clocks cancels out.
     return None if then is None else (then - (_http_date(headers.get("date", "")) or now)).total_seconds()
 
 
@@ -93,7 +93,7 @@ def _resets(headers: Mapping[str, str], now: datetime) -> list[float | None]:
 
 
 def _reset(text: str, now: datetime) -> float | None:
-    """A duration, seconds, or a moment since 1970 in seconds or milliseconds: all four are sent under one name."""
+    """Reads a duration, seconds, or a Unix time in seconds or milliseconds: all four are in use."""
     value = _number(text)
     if value is None:
         return _duration(text)
@@ -103,7 +103,7 @@ def _reset(text: str, now: datetime) -> float | None:
 
 
 def _duration(text: str) -> float | None:
-    """Go's notation: 1h2m, 6m0s, 120ms."""
+    """Reads Go's notation: 1h2m, 6m0s, 120ms."""
     if _DURATION.sub("", text):
         return None
     return sum((float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text)), 0.0)

@@ -1,8 +1,8 @@
-"""The one kind of HTTP client that calls providers: it keeps connections, and keeps everything else to itself.
+"""The HTTP client that calls providers.
 
-Opened by the adapters, for each of their shards. No redirects, no cookies, no proxies, no credentials from the
-environment, and no header that is not on the list below. Probes keep a silent connection known to the NAT gateways on
-its way.
+The adapters open one for each shard. It follows no redirects, keeps no cookies, uses no proxies and no credentials from
+the environment, and sends only the headers listed below. TCP keepalive probes keep silent connections open in NAT
+gateways.
 """
 
 import functools
@@ -17,7 +17,7 @@ from typing import Final
 
 import httpx2
 
-# The SDK reads OPENAI_CUSTOM_HEADERS and others and can't be told not to: only these leave as they came.
+# The SDK adds headers from OPENAI_CUSTOM_HEADERS and others, which can't be switched off; only these are passed on.
 SENT_HEADERS: Final = frozenset(
     {
         "connection",
@@ -30,7 +30,7 @@ SENT_HEADERS: Final = frozenset(
 )
 
 
-# Of the call that the current task makes: asked when a connection is there and nothing of the request was sent.
+# For the call of the current task: checked once the connection is open, before any byte of the request is sent.
 MAY_SEND: Final[ContextVar[Callable[[], bool]]] = ContextVar("may_send", default=lambda: True)
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
@@ -39,7 +39,7 @@ _PIECE: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds for each phase. `read` is the longest silence; None leaves it to the attempt's own timeout."""
+    """Seconds for each phase. `read` is the longest silence; None leaves it to the attempt's timeout."""
 
     connect: float = 5.0
     write: float = 30.0
@@ -51,26 +51,26 @@ DEFAULT_TIMEOUTS: Final = Timeouts()
 
 
 class AnswerTooLarge(httpx2.RequestError):
-    """The body has more bytes, decompressed, than an answer may have."""
+    """The decompressed body is larger than an answer may be."""
 
 
 class NotSent(httpx2.RequestError):
-    """The call was not to be sent any more when everything was ready for it."""
+    """`may_send` refused the call just before it would have been sent."""
 
 
 async def _ask_before_sending(event: str, _info: Mapping[str, object]) -> None:
-    """The client's trace hook, which may raise (httpcore's "trace" extension)."""
+    """Stops a call that must not be sent any more. httpcore calls it as its "trace" extension, which may raise."""
     if event.endswith("send_request_headers.started") and not MAY_SEND.get()():
-        raise NotSent("the worker stood still")
+        raise NotSent("the worker stalled")
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """A body, decompressed here and not by the client: a few kilobytes of gzip may be gigabytes, and are cut off."""
+    """A body that is decompressed here, with a limit: a few kilobytes of gzip may unpack to gigabytes."""
 
     def __init__(self, inner: httpx2.AsyncByteStream, encoding: str, most: int) -> None:
         self._inner = inner
         self._most = most
-        # 32: by the header, gzip's or zlib's.
+        # 32: detect gzip or zlib by the header.
         self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding in _COMPRESSED else None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -98,9 +98,9 @@ class _Bounded(httpx2.AsyncByteStream):
 
 
 class _Guard(httpx2.AsyncBaseTransport):
-    """Lets out our own headers only, and lets in no more than `most` bytes of an answer.
+    """Sends only our own headers, and reads at most `most` bytes of a response.
 
-    It stands below the SDK, which marks its requests with headers of its own and reads a body of any size.
+    It wraps the transport under the SDK, which adds headers of its own and reads bodies of any size.
     """
 
     def __init__(self, inner: httpx2.AsyncBaseTransport, api_key: str, most: int) -> None:
@@ -108,7 +108,7 @@ class _Guard(httpx2.AsyncBaseTransport):
         self._most = most
         self._own = {
             "accept": "application/json",
-            # What is decompressed below, and nothing else.
+            # Only what _Bounded can decompress.
             "accept-encoding": "gzip, deflate",
             "content-type": "application/json",
             "user-agent": "inferd",
@@ -145,7 +145,7 @@ class _Guard(httpx2.AsyncBaseTransport):
 def open_http_client(
     *, api_key: str, connections: int, timeouts: Timeouts, max_answer_bytes: int = MAX_ANSWER_BYTES
 ) -> httpx2.AsyncClient:
-    """A client of up to so many connections, with `api_key` as the bearer token of each call unless it is empty.
+    """Opens a client with up to `connections` connections and `api_key` as its bearer token, unless that is empty.
 
     Reading a body of more than `max_answer_bytes` raises AnswerTooLarge.
     """
@@ -153,7 +153,7 @@ def open_http_client(
         verify=_tls(),
         trust_env=False,
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30.0),
-        # Of the connect alone: a call that went out is never sent again from here.
+        # Retries only the connect: a call that was sent is never sent again.
         retries=1,
         socket_options=_keepalive(),
     )
@@ -168,12 +168,12 @@ def open_http_client(
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """20 ms each, so one for all. SSL_CERT_FILE counts: it is how an operator adds a private CA."""
+    """Returns the shared TLS context; building one takes 20 ms. SSL_CERT_FILE may add a private CA."""
     return httpx2.create_ssl_context(trust_env=True)
 
 
 def _keepalive() -> list[tuple[int, int, int]]:
-    """Probes after a minute of silence: NAT gateways forget a connection after two to six, and the call would hang."""
+    """Returns socket options that probe after a minute of silence: NAT gateways drop a connection after two to six."""
     options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for name, value in (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 5)):
         option = getattr(socket, name, None)

@@ -144,8 +144,8 @@ class Claims:
                 return FinishRow(lane, held.member, held.token, flow, "done", 0)
             case AtFront():
                 return FinishRow(lane, held.member, held.token, flow, "front", 0)
-            case After(seconds=seconds):
-                return FinishRow(lane, held.member, held.token, flow, "after", int(seconds * 1000))
+            case After(milliseconds=delay_ms):
+                return FinishRow(lane, held.member, held.token, flow, "after", delay_ms)
             case _ as never:
                 assert_never(never)
 

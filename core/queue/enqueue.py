@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
-    """One id to enqueue."""
+    """One id to enqueue, for a task of that name; `flow` is whose turn it takes, "" for nobody's."""
 
     lane: Lane
     member: str
@@ -63,7 +63,7 @@ def open_enqueuer(redis: ArqRedis, keys: Keys, timeout: float, lane_limit: int =
 
 @dataclass(slots=True)
 class Enqueuer:
-    """Writes ids and messages of one process into Redis."""
+    """Writes ids into Redis and publishes messages, for a whole process: many at a time, in the background."""
 
     redis: ArqRedis
     keys: Keys
@@ -186,7 +186,7 @@ def _row(entry: QueueEntry) -> EnqueueRow:
     match entry.when:
         case AtFront():
             return EnqueueRow(entry.member, body, entry.flow, delay_ms=0, at_front=True)
-        case After(seconds=seconds):
-            return EnqueueRow(entry.member, body, entry.flow, delay_ms=int(seconds * 1000), at_front=False)
+        case After(milliseconds=delay_ms):
+            return EnqueueRow(entry.member, body, entry.flow, delay_ms=delay_ms, at_front=False)
         case _ as never:
             assert_never(never)

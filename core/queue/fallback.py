@@ -33,24 +33,37 @@ class Fallback:
 
     def __init__(self, source: Source | None) -> None:
         self.source = source
-        self._away_since: float | None = None
+        self._failing_since: float | None = None
+        self._failed_at = float("-inf")
+        self._is_failing = False
 
     @property
     def is_needed(self) -> bool:
-        """Whether Redis has failed for so long that PostgreSQL is read instead."""
-        return self._away_since is not None and time.monotonic() - self._away_since >= _PATIENCE_SECONDS
+        """Whether Redis has failed for so long that PostgreSQL is asked instead.
+
+        A Redis that is nearly full takes some ids and refuses the next: it counts as failing until it has been well
+        for as long as it has to fail at first.
+        """
+        if self._failing_since is None:
+            return False
+        now = time.monotonic()
+        last = now if self._is_failing else self._failed_at
+        return last - self._failing_since >= _PATIENCE_SECONDS and now - last < _PATIENCE_SECONDS
 
     def redis_failed(self) -> None:
         """Notes that Redis refused a claim, or did not answer."""
-        if self._away_since is None:
-            self._away_since = time.monotonic()
+        now = time.monotonic()
+        if self._failing_since is None or (not self._is_failing and now - self._failed_at >= _PATIENCE_SECONDS):
+            self._failing_since = now
+        self._failed_at = now
+        self._is_failing = True
 
     def redis_answered(self, *, full: bool) -> None:
         """Notes a claim that succeeded. A full Redis takes no new ids, so PostgreSQL is still read for those."""
         if full:
             self.redis_failed()
         else:
-            self._away_since = None
+            self._is_failing = False
 
     async def run(self, take: Callable[[Source], Awaitable[None]]) -> None:
         """Runs for ever: hands the source to `take` about every second while it is needed."""

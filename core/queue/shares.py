@@ -1,8 +1,10 @@
-"""How many slots a claim is for, and how they are split over weighted lanes, exactly over time. Pure."""
+"""A worker's slots: how many a claim is for, and how they are split over weighted lanes, exactly over time. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+from core.queue.keys import LANE_WEIGHTS, Lane
 
 _KEPT_TENTH: Final = 10
 _KEPT_QUARTER: Final = 4
@@ -57,3 +59,31 @@ class Shares:
             self._credit[richest] -= total
             shares[richest] += 1
         return shares
+
+
+class Slots:
+    """The slots of a worker that serves `lanes`, in order of preference, and how many each lane has taken."""
+
+    def __init__(self, total: int, lanes: Sequence[Lane]) -> None:
+        self._total = total
+        self._taken = dict.fromkeys(lanes, 0)
+        self._shares = Shares([LANE_WEIGHTS[lane] for lane in lanes])
+
+    def take(self, lane: Lane) -> None:
+        self._taken[lane] += 1
+
+    def give_back(self, lane: Lane) -> None:
+        self._taken[lane] -= 1
+
+    def rooms(self) -> list[int]:
+        """How many more each lane and the ones after it may hold together."""
+        return rooms(self._total, list(self._taken.values()))
+
+    def has_room(self, lane: Lane) -> bool:
+        """Whether the lane may take one more slot."""
+        return min(self.rooms()[: list(self._taken).index(lane) + 1]) > 0
+
+    def split(self, wanted: int, *, contested: bool) -> tuple[list[int], int]:
+        """`wanted` slots as each lane's share, and how many of them are kept for tenants that ask for little."""
+        kept = min(wanted, kept_free(self._total)) if contested else 0
+        return self._shares.split(wanted - kept), kept

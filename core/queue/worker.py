@@ -25,9 +25,9 @@ from core.queue.claims import MAX_BATCH, Acquired, Finished, keep_holds, open_cl
 from core.queue.connect import RedisFault, end_if_cancelled
 from core.queue.fallback import Fallback, Source
 from core.queue.fleet import TenantCaps
-from core.queue.keys import LANE_WEIGHTS, Keys, Lane, parse_member
+from core.queue.keys import Keys, Lane, parse_member
 from core.queue.payload import dumps, loads
-from core.queue.shares import Shares, kept_free, rooms
+from core.queue.shares import Slots
 
 _TICK_SECONDS: Final = 1.0
 # After a fault, and after one that goes on.
@@ -84,9 +84,7 @@ class QueueWorker(Worker):
         self._admissions = Admissions(admit or {})
         self._contested = False
         self._left_some = True
-        self._lanes = tuple(lanes)
-        self._running = dict.fromkeys(lanes, 0)
-        self._shares = Shares([LANE_WEIGHTS[lane] for lane in lanes])
+        self._slots = Slots(slots, lanes)
         self._wake_event = asyncio.Event()
         self._idle = asyncio.Event()
         self._claims = open_claims(redis, keys, lanes, lease_seconds, caps=caps, worker=name)
@@ -151,10 +149,7 @@ class QueueWorker(Worker):
         self._start(taken)
 
     def _may_start(self, lane: Lane) -> bool:
-        return self.allow_pick_jobs and min(self._rooms()[: self._lanes.index(lane) + 1]) > 0
-
-    def _rooms(self) -> list[int]:
-        return rooms(self.max_jobs, [self._running[lane] for lane in self._lanes])
+        return self.allow_pick_jobs and self._slots.has_room(lane)
 
     async def _poll_safely(self, *, first: bool) -> bool:
         """`first` is whether a fault would be news."""
@@ -179,8 +174,8 @@ class QueueWorker(Worker):
         if wanted <= 0 or not self._may_claim():
             await self._wait(_TICK_SECONDS)
             return
-        kept = min(wanted, kept_free(self.max_jobs)) if self._contested else 0
-        claimed = await self._claims.claim(self._shares.split(wanted - kept), kept, self._rooms())
+        shares, kept = self._slots.split(wanted, contested=self._contested)
+        claimed = await self._claims.claim(shares, kept, self._slots.rooms())
         self._contested = claimed.contested
         self._fallback.redis_answered(full=claimed.full)
         self._left_some = True
@@ -190,7 +185,7 @@ class QueueWorker(Worker):
             return
         self._start([each for each in claimed.acquired if self._take(each)])
         if len(claimed.acquired) < wanted:
-            self._left_some = self._contested or 0 in self._rooms()
+            self._left_some = self._contested or 0 in self._slots.rooms()
             await self._wait(tick if claimed.due_in is None else min(tick, max(claimed.due_in, 0.001)))
 
     def _take(self, acquired: Acquired) -> bool:
@@ -200,7 +195,7 @@ class QueueWorker(Worker):
             # Enqueued anew or lapsed, and it came back to us: when this run ends, there is another one to do.
             return False
         self.job_counter += 1
-        self._running[acquired.lane] += 1
+        self._slots.take(acquired.lane)
         return True
 
     def _start(self, taken: Sequence[Acquired]) -> None:
@@ -230,7 +225,7 @@ class QueueWorker(Worker):
         task.add_done_callback(partial(self._ended, taken.lane, taken.member))
 
     def _ended(self, lane: Lane, member: str, task: "asyncio.Task[None]") -> None:
-        self._running[lane] -= 1
+        self._slots.give_back(lane)
         if self.tasks.get(member) is task:
             del self.tasks[member]
             # Still there when the task was cancelled before its first step.

@@ -1,4 +1,4 @@
-"""Which calls may go out now, and when to ask again: a breaker for each provider and model, behind one question.
+"""Decides which calls may go out now, and when to try again: a circuit breaker for each provider and model.
 
 In reading order: breaker, router.
 """

@@ -1,7 +1,7 @@
-"""The circuit breaker of one provider and model, as a state machine that is given the time by its caller.
+"""The circuit breaker of one provider and model: a state machine whose caller passes the time.
 
-Held by core/routing/router.py, in each process for itself. A breaker counts only calls to which nothing answered;
-a server that throttles, refuses or answers with an error is up.
+core/routing/router.py keeps them, in each process separately. A breaker counts only calls that got no response at all:
+a server that throttles, refuses or returns an error is up.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class BreakerState(StrEnum):
 
 
 class Evidence(StrEnum):
-    """What a call shows about the server: it answered, nothing answered, or neither is known."""
+    """What a call shows about the server: it responded, it did not respond, or neither is known."""
 
     ANSWERED = "answered"
     AWAY = "away"
@@ -25,11 +25,12 @@ class Evidence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When it opens and for how long, in seconds.
+    """When the breaker opens, and for how long in seconds.
 
-    It stays open for a share of the time that the server has been away, so that the end of a short outage is noticed
-    within seconds and a long one costs few probes. A probe that is neither refused nor answered for `probe` has its
-    connection: the server is there, and slow. Jobs that are put off come back at most `per_second` at a time.
+    It opens after `failures` calls in a row. It stays open for `share` of the time that the server has been away,
+    within `shortest` and `longest`, so that the end of a short outage is noticed within seconds and a long one costs
+    few probes. A probe that is still open after `probe` seconds means that the server is up but slow. Postponed jobs
+    return at `per_second`.
     """
 
     failures: int = 5
@@ -45,7 +46,7 @@ DEFAULT_BREAKER: Final = BreakerPolicy()
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that may go out; 0 unless it is a probe."""
+    """A call that may go out; `number` is 0 unless it is a probe."""
 
     number: int
 
@@ -55,7 +56,7 @@ ORDINARY: Final = Call(0)
 
 @dataclass(slots=True)
 class Breaker:
-    """Opens after so many calls in a row to which nothing answered; then lets one call through at a time."""
+    """Opens after several calls in a row without a response; then lets one call through at a time."""
 
     policy: BreakerPolicy = DEFAULT_BREAKER
     state: BreakerState = BreakerState.CLOSED
@@ -68,11 +69,11 @@ class Breaker:
 
     @property
     def is_forgettable(self) -> bool:
-        """Whether a new one would do the same."""
+        """Whether a new breaker would behave the same, so that this one need not be kept."""
         return self.state is BreakerState.CLOSED and not self.failures
 
     def admit(self, now: float, *, rand: float) -> Call | float:
-        """A call that may go out, or after how many seconds to ask again; `rand` is in [0, 1)."""
+        """Returns a call that may go out, or the seconds after which to ask again; `rand` is in [0, 1)."""
         if self.state is BreakerState.OPEN and now >= self._until:
             self.state = BreakerState.HALF_OPEN
         if self.state is BreakerState.HALF_OPEN and self._probe is not None and now >= self._until:
@@ -89,15 +90,15 @@ class Breaker:
                 return self.hold(now, rand=rand)
 
     def hold(self, now: float, *, rand: float) -> float:
-        """How long one more job waits: until the next probe, and behind those who wait already."""
-        # While a probe is under way its outcome is open; most end within milliseconds.
+        """Returns the seconds that one more job waits: until the next probe, and after the jobs that wait already."""
+        # While a probe is under way its outcome is not known yet; most end within milliseconds.
         earliest = self._until if self.state is BreakerState.OPEN else now + self.policy.shortest
         slot = 1 / self.policy.per_second
         self._last_slot = max(earliest, self._last_slot) + slot
         return max(self._last_slot - rand * slot - now, 0.0)
 
     def settle(self, call: Call, evidence: Evidence, now: float) -> None:
-        """What came of a call that `admit` let go out."""
+        """Records how a call ended that `admit` allowed."""
         is_probe = self._probe is not None and call == self._probe
         if is_probe:
             self._probe = None
@@ -114,7 +115,7 @@ class Breaker:
                 self.failures += 1
                 self._open(now)
             case _:
-                # Calls from before it opened say nothing new, and a probe that says nothing makes room for the next.
+                # A call from before the breaker opened is no news; a probe with an unknown outcome allows the next one.
                 pass
 
     def _open(self, now: float) -> None:

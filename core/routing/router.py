@@ -1,7 +1,7 @@
-"""The one place that is asked before each call: may it go out now, and if not, when to ask again.
+"""Decides before each call whether it may go out now, and if not, when to try again.
 
-Called by core/jobs/execute.py, after the claim and before a call is noted. Today it asks the breakers of this process;
-pacing and fallbacks have their place here.
+core/jobs/execute.py calls it after the claim, before the call is recorded. Today it consults the breakers of this
+process; pacing and fallbacks belong here too.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from core.observability.metrics import BREAKERS_OPEN
 from core.providers.faults import Fault, FaultClass, FaultCode
 from core.routing.breaker import DEFAULT_BREAKER, ORDINARY, Breaker, BreakerPolicy, BreakerState, Call, Evidence
 
-# Callers choose the names of models, so what is remembered of them has an end.
+# Callers choose the names of models, so the number that is kept must be bounded.
 _MOST: Final = 1_000
 _AWAY: Final = frozenset({FaultClass.UNREACHABLE, FaultClass.UNAVAILABLE})
 _UNKNOWN: Final = frozenset({FaultClass.INTERRUPTED, FaultClass.TIMEOUT, FaultClass.UNEXPECTED})
-# It was this process that did not send the call.
+# This process did not send the call, so it shows nothing about the server.
 _NOT_ASKED: Final = frozenset({FaultCode.CONNECTIONS_BUSY, FaultCode.NOT_SENT})
 
 log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No call now: come back in `seconds`; `reason` is for the attempt's row."""
+    """The call must wait for `seconds`; `reason` is stored in the attempt's row."""
 
     seconds: float
     reason: Failure
@@ -38,7 +38,7 @@ class Wait:
 
 @dataclass(slots=True)
 class Go:
-    """A call may go out. It is settled once, whatever becomes of it."""
+    """The call may go out. The caller ends it once, with `settle` or `abandon`."""
 
     _router: "Router"
     _key: tuple[str, str]
@@ -50,11 +50,11 @@ class Go:
         return self._key[0]
 
     def settle(self, fault: Fault | None) -> None:
-        """How the call ended: with an answer (None) or a fault."""
+        """Records that the call ended with a valid answer (None) or with a fault."""
         self._end(evidence_of(fault))
 
     def abandon(self) -> None:
-        """The call did not go out, or its end was not waited for. Does nothing after `settle`."""
+        """Records that the call was not sent or its end is unknown. Does nothing after `settle`."""
         self._end(Evidence.UNKNOWN)
 
     def _end(self, evidence: Evidence) -> None:
@@ -76,25 +76,25 @@ class Router:
     _breakers: "OrderedDict[tuple[str, str], Breaker]" = field(default_factory=OrderedDict)
 
     def admit(self, provider: str, model: str) -> Go | Wait:
-        """Whether a call to the model may go out now."""
+        """Returns Go when a call to the model may go out now, otherwise Wait."""
         key = (provider, model)
         breaker = self._breakers.get(key)
         if breaker is None:
             return Go(self, key, ORDINARY)
         was = breaker.state
-        answer = breaker.admit(self.clock(), rand=random.random())  # noqa: S311 - jitter is no secret
+        decision = breaker.admit(self.clock(), rand=random.random())  # noqa: S311 - jitter is no secret
         self._note_turn(key, breaker, was)
-        return Go(self, key, answer) if isinstance(answer, Call) else Wait(answer, _paused(key, breaker.failures))
+        return Go(self, key, decision) if isinstance(decision, Call) else Wait(decision, _paused(key, breaker.failures))
 
     def hold(self, provider: str, model: str) -> float | None:
-        """How long a job waits after a call that nothing answered; None while the breaker is closed."""
+        """Returns the seconds to wait after a call without a response; None while the breaker is closed."""
         breaker = self._breakers.get((provider, model))
         if breaker is None or breaker.state is BreakerState.CLOSED:
             return None
         return breaker.hold(self.clock(), rand=random.random())  # noqa: S311 - jitter is no secret
 
     def note(self, key: tuple[str, str], call: Call, evidence: Evidence) -> None:
-        """What came of a call (see Go)."""
+        """Records how a call ended; Go calls it."""
         breaker = self._breakers.get(key)
         if breaker is None:
             if evidence is not Evidence.AWAY:
@@ -123,7 +123,7 @@ class Router:
 
 
 def evidence_of(fault: Fault | None) -> Evidence:
-    """What the end of a call says of the server."""
+    """Returns what the end of a call shows about the server."""
     if fault is None:
         return Evidence.ANSWERED
     if fault.fault_class in _AWAY:
@@ -138,6 +138,6 @@ def _paused(key: tuple[str, str], failures: int) -> Failure:
     return Failure(
         FaultClass.UNAVAILABLE.value,
         "provider_paused",
-        f"No call went out: nothing answered at {name} {failures} times in a row, so one job at a time tries it.",
+        f"No call was sent: {name} did not respond {failures} times in a row, so one job at a time tries it.",
         billed="no",
     )

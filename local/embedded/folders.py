@@ -1,11 +1,11 @@
-"""What lies where on disk: everything below one folder `embedded`, which inferd made and marked, in the data directory.
+"""The layout on disk: everything is in one folder `embedded` of the data directory, which inferd created and marked.
 
     <data dir>/embedded/    inferd-embedded.txt (the mark), lock, state.json, logs/, postgres/, valkey/, model/, run/
 
 Two things may lie outside, each in a folder that names its origin and that `outside.txt` lists: the cluster, when root
 runs the command and PostgreSQL's account can't enter the data directory (then /var/lib/inferd/<hash>); the sockets,
 when their path would be too long or would need quoting in a URL (then there too, or /tmp/inferd-<uid>-<hash>).
-Guarantees that nothing which inferd did not make is used or deleted. Called by the supervisor and by reset.
+Nothing that inferd did not create is used or deleted. The supervisor and reset call it.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ _ORIGIN = "origin.txt"
 
 # A socket's path may have 107 bytes on Linux, 103 on macOS; `/postgres/.s.PGSQL.5432` follows.
 _SOCKET_FOLDER_BYTES = 76
-# arq does not unquote the path of a unix: URL, redis-py does; so there must be nothing to quote.
+# arq does not unquote the path of a unix: URL, redis-py does; so the path must need no quoting.
 _PLAIN = re.compile(r"[A-Za-z0-9/._-]+")
-# The shortest folder that every system has and every user may write to; TMPDIR is long on macOS.
+# The shortest folder that exists on every system and that every user may write to; TMPDIR is long on macOS.
 _TEMPORARY = Path("/tmp")  # noqa: S108  what is made in it is checked for its owner by own_folder
 
 
@@ -66,9 +66,9 @@ class Folders:
 
 
 def make_root(data_dir: Path) -> Path:
-    """The marked folder, made if need be. Raises EmbeddedError for a folder of that name that is somebody else's."""
+    """Returns the marked folder; creates it if needed. Raises EmbeddedError when it is not inferd's."""
     root = root_of(data_dir)
-    # Root's own data directory may be open to PostgreSQL's account; a user's is nobody else's business.
+    # Root's data directory may be open to PostgreSQL's account; a user's is private.
     root.parent.mkdir(mode=0o755 if is_root() else 0o700, parents=True, exist_ok=True)
     check_root(root)
     if not root.exists():
@@ -83,13 +83,13 @@ def check_root(root: Path) -> None:
     owner = root.stat().st_uid
     if owner != os.geteuid():
         raise EmbeddedError(f"{root} belongs to user {owner}, and you are user {os.geteuid()}: run as that user.")
-    # An empty one is what a kill between making and marking leaves.
+    # An empty folder is what a kill between creating and marking leaves.
     if not (root / _MARK).is_file() and any(root.iterdir()):
         raise EmbeddedError(f"{root} was not made by inferd (it has no {_MARK}). Choose another INFERD_DATA_DIR.")
 
 
 def lay_out(root: Path) -> Folders:
-    """Every folder that the servers need, made if need be. The caller holds the lock."""
+    """Returns every folder that the servers need; creates them if needed. The caller holds the lock."""
     home, account = _home_of_postgres(root)
     sockets = home / "run"
     if len(os.fsencode(sockets)) > _SOCKET_FOLDER_BYTES or not _PLAIN.fullmatch(str(sockets)):
@@ -104,12 +104,12 @@ def lay_out(root: Path) -> Folders:
 
 
 def has_cluster(root: Path) -> bool:
-    """Whether a database was made. The caller holds the lock."""
+    """Whether a database was created. The caller holds the lock."""
     return (lay_out(root).cluster / "PG_VERSION").is_file()
 
 
 def outside_of(root: Path) -> list[Path]:
-    """The folders elsewhere that belong to this root alone, so that reset may delete them."""
+    """Returns the folders elsewhere that belong to this root alone, so that reset may delete them."""
     return [path for path in _listed(root) if _origin(path) == root or not _origin(path).exists()]
 
 
@@ -160,5 +160,5 @@ def _origin(path: Path) -> Path:
 
 
 def make_serve_folder(data_dir: Path) -> Path:
-    """The folder of cli/saved.py, made if need be. Its parent is there."""
+    """Returns the folder of cli/saved.py; creates it if needed. Its parent must exist."""
     return own_folder(folder_of(data_dir))

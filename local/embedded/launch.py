@@ -1,9 +1,9 @@
 """Becomes another program: drops root, asks to die with its parent, then execs. Run as a script, never imported.
 
-Guarantees that the program runs as the account given, with default signals, and on Linux receives `signal` when the
-thread that started it ends. A script of its own instead of a preexec_fn: it needs no Python code between fork and exec
-of a process with threads, works under uvloop, and can run before root is dropped where the account can't reach Python.
-Called by processes.py:  launch.py PARENT SIGNAL UID GID PROGRAM [ARGUMENT ...]   (UID -1: stay who you are)
+The program runs as the given account, with default signals, and on Linux receives `signal` when the thread that started
+it ends. It is a script instead of a preexec_fn, because that needs no Python code between fork and exec of a process
+with threads, works under uvloop, and can run before root is dropped where the account can't reach Python.
+processes.py calls it:  launch.py PARENT SIGNAL UID GID PROGRAM [ARGUMENT ...]   (UID -1: keep the account)
 """
 
 import ctypes

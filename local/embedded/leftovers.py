@@ -1,8 +1,8 @@
-"""Servers that outlived a command which was killed: found by what they were, not by their number, and stopped.
+"""Finds and stops servers that outlived a command which was killed. A pid alone is never trusted.
 
 Guarantees that a process is signalled only if it is the recorded one (pid, start time and boot agree) or a postmaster
-that works in this very cluster; a number that the system gave to a stranger is left alone. Stopping and starting anew
-is chosen over adopting: the new command is the parent of its servers, so it hears when one dies.
+that works in this very cluster; a number that the system gave to a stranger is left alone. Stopping and starting again
+is chosen over adopting: the new command is the parent of its servers, so it learns when one dies.
 Called by the supervisor, under the lock, before anything starts, and by reset.
 """
 
@@ -18,20 +18,20 @@ from pathlib import Path
 
 _HAS_PROC = Path("/proc/self/stat").exists()
 _POLL_SECONDS = 0.02
-# Fast shutdown, then at once, then SIGKILL. The last leaves backends, which end when they see it.
+# Fast shutdown, then immediate shutdown, then SIGKILL. The last leaves backends, which end when they notice.
 _FAREWELL = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 3.0), (signal.SIGKILL, 3.0))
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A process, so that no later one with the same pid is taken for it."""
+    """Identifies a process, so that a later one with the same pid is not mistaken for it."""
 
     pid: int
     started: str
 
 
 def identity_of(pid: int) -> Identity | None:
-    """None when there is no such process, or only its zombie."""
+    """Returns None when there is no such process, or only its zombie."""
     if _HAS_PROC:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -44,7 +44,7 @@ def identity_of(pid: int) -> Identity | None:
 
 
 def record(root: Path, servers: Mapping[str, Identity]) -> None:
-    """Replaces what is known to run. Written in one step: a kill leaves the old record or the new one."""
+    """Replaces the record of running servers in one step: a kill leaves the old record or the new one."""
     path = root / "state.json"
     fresh = path.with_suffix(".new")
     known = {name: asdict(identity) for name, identity in servers.items()}
@@ -54,7 +54,7 @@ def record(root: Path, servers: Mapping[str, Identity]) -> None:
 
 
 def stop_leftovers(root: Path, clusters: Sequence[Path]) -> list[str]:
-    """Ends what still runs from these folders and returns the names of what it found."""
+    """Stops what still runs from these folders, and returns the names of the servers that it found."""
     found = _recorded(root)
     for cluster in clusters:
         postmaster = _postmaster_of(cluster)
@@ -79,7 +79,7 @@ def _lives(identity: Identity) -> bool:
 def _recorded(root: Path) -> dict[str, Identity]:
     path = root / "state.json"
     state = json.loads(path.read_text()) if path.is_file() else {}
-    # A copy of a data directory says nothing about its own servers.
+    # In a copied data directory the record is about the servers of the original.
     if state.get("root") != str(root):
         return {}
     known = {name: Identity(**entry) for name, entry in state["servers"].items()}
@@ -93,7 +93,7 @@ def _postmaster_pid(cluster: Path) -> int | None:
 
 
 def _postmaster_of(cluster: Path) -> Identity | None:
-    """A postmaster that the record misses: the command was killed between its start and its record."""
+    """Returns a postmaster that is not recorded: the command was killed between its start and its record."""
     pid = _postmaster_pid(cluster)
     if pid is None:
         return None
@@ -102,14 +102,14 @@ def _postmaster_of(cluster: Path) -> Identity | None:
 
 
 def _forget_stranger(cluster: Path) -> None:
-    # PostgreSQL refuses to start while the pid in its file lives, even as somebody else's process of the same user.
+    # PostgreSQL refuses to start while the pid in its file exists, even if it is another process of the same user.
     pid = _postmaster_pid(cluster)
     if pid is not None and identity_of(pid) is not None and not _works_in(cluster):
         (cluster / "postmaster.pid").unlink()
 
 
 def _works_in(cluster: Path) -> list[int]:
-    """PostgreSQL's processes with this cluster as their working directory: the postmaster and every backend."""
+    """Returns PostgreSQL's processes whose working directory is this cluster: the postmaster and every backend."""
     if not _HAS_PROC:
         return []
     found = []

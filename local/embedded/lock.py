@@ -1,8 +1,8 @@
 """One command at a time on one data directory.
 
-Guarantees, while the context is open, that no other `run_embedded` or `reset` works on the same folder, across
-processes and containers that share it; the kernel ends the lock with its process, so none is ever left behind.
-Called by the supervisor and by reset.
+While the context is open, no other `run_embedded` or `reset` works on the same folder, across processes and containers
+that share it. The kernel releases the lock with its process, so none is ever left behind. The supervisor and reset
+call it.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ def _acquire(path: Path) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # `reset` deletes the file while it holds it: what was locked must be what lies there now.
+            # `reset` deletes the file while it holds it, so the locked file must still be the one at this path.
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         except BlockingIOError:

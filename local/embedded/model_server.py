@@ -1,8 +1,8 @@
-"""The local model's own process: llama.cpp's OpenAI-compatible server on a free port of the loopback.
+"""The process of the local model: llama.cpp's OpenAI-compatible server on a free port of loopback.
 
-Run as a script by local_model.py, never imported, and imports nothing of inferd, so it starts from any directory.
-Guarantees: the file READY appears, complete, once the model is loaded, and holds the server's address; a request
-without the bearer key of LOCAL_MODEL_KEY is refused.   model_server.py GGUF NAME READY
+local_model.py runs it as a script. It imports nothing of inferd, so it starts from any directory. Once the model is
+loaded, the file READY appears, complete, with the server's address. A request without the bearer key of LOCAL_MODEL_KEY
+is refused.   model_server.py GGUF NAME READY
 """
 
 import os
@@ -18,8 +18,8 @@ _THREADS = 2
 
 
 def threads() -> int:
-    """At most half the cores: its threads wait for each other by spinning, so with one for every core they drop from
-    120 to 5 tokens a second as soon as PostgreSQL, the API or a worker wants one too.
+    """Returns at most half the cores: the threads spin while they wait for each other, so with a thread for every core
+    they drop from 120 to 5 tokens a second as soon as PostgreSQL, the API or a worker needs a core.
     """
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return max(1, min(_THREADS, cores // 2))
@@ -41,11 +41,11 @@ def serve(weights: str, name: str) -> xllamacpp.Server:
     params.cpuparams.n_threads = threads()
     params.n_threads_http = 2 * _SLOTS
     params.n_gpu_layers = 0
-    # Neither measures memory nor answers a prompt before it is ready: half the time to load.
+    # Without measuring memory and without a warm-up prompt: this halves the time to load.
     params.fit_params = False
     params.warmup = False
     params.cache_ram_mib = 64
-    # What the makers of SmolLM2 recommend, for requests that do not say.
+    # The defaults that the makers of SmolLM2 recommend.
     params.sampling.temp = 0.2
     params.sampling.top_p = 0.9
     params.verbosity = 1
@@ -58,7 +58,7 @@ def main(weights: str, name: str, ready: str) -> None:
     fresh = Path(f"{ready}.new")
     fresh.write_text(server.listening_address)
     fresh.replace(ready)
-    # Its threads serve; SIGTERM ends the process where it stands, and there is nothing to save.
+    # Its threads serve requests. SIGTERM may end the process at any point: it has nothing to save.
     while True:
         signal.pause()
 

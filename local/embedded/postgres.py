@@ -1,7 +1,7 @@
-"""PostgreSQL: makes the cluster once, starts the server on a unix socket only, and makes sure of the database.
+"""PostgreSQL: creates the cluster once, starts the server on a unix socket only, and creates the database if needed.
 
-Guarantees: no TCP; only those who may enter the socket's folder reach it, which is why it trusts them without a
-password; fsync is on unless a test turns it off; a cluster exists completely or not at all. Called by the supervisor.
+There is no TCP, and only accounts that may enter the socket's folder can connect, so it needs no password. fsync is on
+unless a test turns it off. A cluster exists completely or not at all. The supervisor calls it.
 """
 
 import shutil
@@ -15,7 +15,7 @@ import asyncpg
 from local.embedded.binaries import Binaries, binaries_for
 from local.embedded.errors import WrongVersion
 from local.embedded.folders import Folders
-from local.embedded.processes import Child, Program, first_answer, run_to_end
+from local.embedded.processes import Child, Program, run_to_end, wait_for_first
 
 DATABASE = "inferd"
 OWNER = "postgres"
@@ -62,7 +62,7 @@ async def start_postgres(folders: Folders, start: Callable[[Program], Child], se
     options = {**_SETTINGS, "unix_socket_directories": str(folders.postgres_sockets), **settings}
     arguments = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
     child = start(_program(folders, binaries, "postgres", ["-D", str(folders.cluster), *arguments]))
-    await first_answer(child, lambda: _ensure_database(folders.postgres_sockets), _READY_SECONDS)
+    await wait_for_first(child, lambda: _ensure_database(folders.postgres_sockets), _READY_SECONDS)
     return Postgres(
         app_url=_url(APP_ROLE, folders.postgres_sockets),
         owner_url=_url(OWNER, folders.postgres_sockets),
@@ -71,12 +71,12 @@ async def start_postgres(folders: Folders, start: Callable[[Program], Child], se
 
 
 async def _make_cluster(folders: Folders, binaries: Binaries, *, durable: bool) -> None:
-    # Built under another name: a kill in the middle leaves nothing that looks like a cluster.
+    # Created under another name, so that a kill in the middle leaves nothing that looks like a cluster.
     fresh = folders.cluster.with_name("data.new")
     shutil.rmtree(fresh, ignore_errors=True)
     arguments = [
         *("-D", str(fresh), "-U", OWNER, "--auth-local=trust", "--auth-host=reject", "--encoding=UTF8"),
-        # Sorted by PostgreSQL's own tables: the same on every system and after every upgrade of the C library.
+        # PostgreSQL's own collation: the same on every system and after every upgrade of the C library.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
         *(() if durable else ("--no-sync",)),
     ]
@@ -91,14 +91,14 @@ def _program(folders: Folders, binaries: Binaries, name: str, arguments: Sequenc
         folder=folders.postgres,
         log=folders.logs / "postgres.log",
         # Fast shutdown; then at once, which costs a recovery at the next start and loses nothing.
-        farewell=((SIGINT, 1.8), (SIGQUIT, 0.6)) if name == "postgres" else ((SIGTERM, 0.5),),
+        stop_signals=((SIGINT, 1.8), (SIGQUIT, 0.6)) if name == "postgres" else ((SIGTERM, 0.5),),
         account=folders.account,
         environment=_ENVIRONMENT,
     )
 
 
 async def _ensure_database(sockets: Path) -> bool | None:
-    """None while the server does not take connections yet."""
+    """Returns None while the server does not accept connections yet."""
     try:
         connection = await asyncpg.connect(host=str(sockets), port=_PORT, user=OWNER, database="postgres", timeout=5)
     except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError):
@@ -112,5 +112,5 @@ async def _ensure_database(sockets: Path) -> bool | None:
 
 
 def _url(role: str, sockets: Path) -> str:
-    # The port is there because PGPORT of the user's shell would win over its absence.
+    # The port is set explicitly, because without it PGPORT of the user's shell would apply.
     return f"postgresql://{role}@/{DATABASE}?host={sockets}&port={_PORT}"

@@ -1,8 +1,8 @@
 """Which account PostgreSQL runs as when the command runs as root, and which folders that account may enter.
 
-PostgreSQL refuses to run as root. Guarantees: no account is created, no mode of a folder that inferd did not make is
-changed, and other programs that run as `nobody` can't reach the data, because PostgreSQL runs with a group of its own
-that only inferd's folders let in. Called by folders, binaries and processes.
+PostgreSQL refuses to run as root. No account is created, no mode of a folder that inferd did not create is changed, and
+other programs that run as `nobody` can't reach the data, because PostgreSQL runs with a group of its own that only
+inferd's folders admit. folders, binaries and processes call it.
 """
 
 import grp
@@ -15,12 +15,12 @@ from pathlib import Path
 
 from local.embedded.errors import EmbeddedError
 
-# Where root keeps what the account must reach while the data directory itself is closed to it, as /root is.
+# For files that the account must reach when it can't enter the data directory, such as /root.
 SYSTEM_HOME = Path("/var/db/inferd" if sys.platform == "darwin" else "/var/lib/inferd")
 
-# initdb wants an account that has a name; every system has this one.
+# initdb needs an account with a name; every system has this one.
 _ACCOUNT = "nobody"
-# No distribution and no systemd hands these group numbers out, and container runtimes map them.
+# No distribution and no systemd assigns these group numbers, and container runtimes map them.
 _GROUPS = range(65_521, 65_534)
 
 
@@ -35,7 +35,7 @@ def is_root() -> bool:
 
 
 def account_for(home: Path) -> Account | None:
-    """Who runs PostgreSQL with its data under `home`: None is whoever runs the command, unless that is root."""
+    """Returns the account to run PostgreSQL as, with its data under `home`; None unless the command runs as root."""
     if not is_root():
         return None
     try:
@@ -57,7 +57,7 @@ def _free_group() -> int:
 
 
 def may_enter(folder: Path, account: Account | None) -> bool:
-    """Whether the account may pass through every folder down to this one, judged by modes alone."""
+    """Whether the account may enter every folder down to this one, by their modes."""
     if account is None:
         return True
     return all(_is_open(level.stat(), account) for level in (folder, *folder.parents))
@@ -72,9 +72,9 @@ def _is_open(status: os.stat_result, account: Account) -> bool:
 
 
 def own_folder(path: Path, mode: int = 0o700, *, owner: Account | None = None, group: Account | None = None) -> Path:
-    """Makes a folder of inferd's, or takes one that is already exactly that; refuses one of somebody else's.
+    """Creates a folder of inferd, or accepts an existing one with exactly these properties; refuses any other.
 
-    `owner` gets the folder; `group` may pass through one that stays root's.
+    `owner` gets the folder; `group` may enter a folder that stays root's.
     """
     uid = owner.uid if owner else os.geteuid()
     gid = (owner or group or Account(-1, -1)).gid

@@ -1,9 +1,9 @@
-"""One server as a child process: start it, know when it ends, read its last words, stop it in bounded time.
+"""One server as a child process: starts it, notices when it ends, reads the end of its log, stops it in bounded time.
 
-Guarantees: a session of its own, so a terminal's Ctrl-C reaches only the command; a log file; on Linux the child ends
-with its parent, even after kill -9; `stop` returns with the process gone. subprocess.Popen and a waiting thread are
-used instead of asyncio's own, which differ between loops (uvloop, a loop outside the main thread).
-Called by the supervisor and by postgres, valkey and local_model.
+The child has a session of its own, so a terminal's Ctrl-C reaches only the command, and a log file. On Linux it ends
+with its parent, even after kill -9. When `stop` returns, the process has ended. subprocess.Popen and a waiting thread
+are used instead of asyncio's subprocesses, which differ between loops (uvloop, a loop outside the main thread). The
+supervisor, postgres, valkey and local_model use it.
 """
 
 import asyncio
@@ -27,24 +27,24 @@ _LOG_LIMIT = 5_000_000
 _POLL_SECONDS = 0.02
 _TAIL_LINES = 8
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What to run. `farewell` is which signals end it and how long each may take, mildest first; SIGKILL follows."""
+    """What to run. `stop_signals` end it, mildest first, each with the seconds that it may take; SIGKILL follows."""
 
     name: str
     command: Sequence[str]
     folder: Path
     log: Path
-    farewell: Sequence[tuple[signal.Signals, float]]
+    stop_signals: Sequence[tuple[signal.Signals, float]]
     account: Account | None = None
     environment: Mapping[str, str]
 
 
 class Child:
-    """A started program. `exited` has its status once it has ended and been reaped."""
+    """A started program. `exited` gets its status once it has ended and been reaped."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -53,7 +53,7 @@ class Child:
         with _open_log(program.log) as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603  a fixed list of arguments, no shell
-                launcher(program.command, program.account, program.farewell[0][0]),
+                launcher(program.command, program.account, program.stop_signals[0][0]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -66,15 +66,15 @@ class Child:
 
     def _reap(self) -> None:
         code = self._process.wait()
-        # The loop is closed only when the command is ending without its farewell.
+        # The loop is closed only when the command is ending without stopping its servers.
         with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._announce, code)
+            self._loop.call_soon_threadsafe(self._set_exited, code)
 
-    def _announce(self, code: int) -> None:
+    def _set_exited(self, code: int) -> None:
         if not self.exited.done():
             self.exited.set_result(code)
 
-    def last_words(self) -> list[str]:
+    def last_lines(self) -> list[str]:
         """The last lines that this run, not an earlier one, wrote to its log."""
         with self.program.log.open("rb") as log:
             log.seek(max(self._log_start, os.fstat(log.fileno()).st_size - 16_384))
@@ -82,16 +82,16 @@ class Child:
         return lines[-_TAIL_LINES:]
 
     def died(self) -> ServerDied:
-        return ServerDied(self.program.name, self.exited.result(), str(self.program.log), self.last_words())
+        return ServerDied(self.program.name, self.exited.result(), str(self.program.log), self.last_lines())
 
     def kill(self) -> None:
-        # The whole session, for a program that started others; it may be gone already.
+        # The whole session, because the program may have started others; it may have ended already.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     async def stop(self) -> None:
         try:
-            for number, seconds in self.program.farewell:
+            for number, seconds in self.program.stop_signals:
                 self._process.send_signal(number)
                 done, _ = await asyncio.wait({self.exited}, timeout=seconds)
                 if done:
@@ -102,7 +102,7 @@ class Child:
         await self.exited
 
 
-async def first_answer(child: Child, probe: Callable[[], Awaitable[Answer | None]], seconds: float) -> Answer:
+async def wait_for_first(child: Child, probe: Callable[[], Awaitable[Result | None]], seconds: float) -> Result:
     """What `probe` returns once it is not None. Raises ServerDied as soon as the child ends, NotReady at the limit."""
     try:
         async with asyncio.timeout(seconds):
@@ -131,9 +131,9 @@ async def run_to_end(program: Program, seconds: float) -> None:
 
 
 def launcher(command: Sequence[str], account: Account | None, last_signal: signal.Signals) -> list[str]:
-    """The command line that becomes `command`; see launch.py."""
+    """Returns the command line that runs `command` through launch.py."""
     uid, gid = (account.uid, account.gid) if account else (-1, -1)
-    # -I and -S: nothing of the user's environment runs before root is dropped, and it starts in 15 ms.
+    # -I and -S: no code of the user's environment runs before root is dropped, and it starts in 15 ms.
     python = [sys.executable, "-I", "-S", str(_LAUNCHER)]
     return [*python, str(os.getpid()), str(last_signal.value), str(uid), str(gid), *command]
 

@@ -1,8 +1,7 @@
 """Deletes the embedded servers' data: `inferd reset`, and the tests' last step.
 
-Guarantees: nothing runs from the data directory afterwards; only folders that inferd made and marked for this data
-directory are deleted, wherever they lie; everything else in the data directory stays. Raises InUse while a command
-runs.
+Afterwards nothing runs from the data directory. Only folders that inferd created and marked for this data directory are
+deleted, wherever they are; everything else in the data directory stays. Raises InUse while a command runs.
 """
 
 import contextlib
@@ -26,6 +25,6 @@ def reset(data_dir: Path) -> None:
         stop_leftovers(root, [folder / "postgres" / "data" for folder in (root, *outside)])
         for folder in (*outside, root):
             shutil.rmtree(folder)
-    # Copies of the binaries stay in it: another data directory may run from them.
+    # Copies of the binaries stay: another data directory may use them.
     with contextlib.suppress(OSError):
         SYSTEM_HOME.rmdir()

@@ -1,8 +1,8 @@
 """Runs the embedded servers for as long as one command lives: `async with run_embedded(data_dir) as servers`.
 
-Guarantees: what an earlier, killed command left behind is stopped first; the servers start side by side and are all
-ready when the body begins; leaving the body, by whatever way, ends them all within 3 seconds, also side by side; one
-that dies in between is reported by `servers.failure()`. Called by `inferd serve`, `inferd demo`, bench and the tests.
+Servers that a killed command left behind are stopped first. The servers start concurrently and are all ready when the
+body begins. When the body ends, in whatever way, they are stopped concurrently within 3 seconds. `servers.failure()`
+reports one that dies in between. `inferd serve`, `inferd demo`, bench and the tests use it.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from local.embedded.postgres import start_postgres
 from local.embedded.processes import Child, Program
 from local.embedded.valkey import start_valkey
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 First = TypeVar("First")
 Second = TypeVar("Second")
 Third = TypeVar("Third")
@@ -32,7 +32,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class EmbeddedServers:
-    """Where the servers answer; None for one that was not asked for."""
+    """The addresses of the servers; None for one that was not requested."""
 
     database_url: str | None
     """For the role that the migrations make; it can't log in before they ran."""
@@ -48,7 +48,7 @@ class EmbeddedServers:
     _died: "asyncio.Future[ServerDied]" = field(repr=False, compare=False)
 
     async def failure(self) -> NoReturn:
-        """Waits, forever if all is well, and raises ServerDied when a server ends by itself."""
+        """Waits for ever, and raises ServerDied when a server ends by itself."""
         raise await asyncio.shield(self._died)
 
 
@@ -92,7 +92,7 @@ async def run_embedded(
 async def _side_by_side(
     first: Coroutine[None, None, First], second: Coroutine[None, None, Second], third: Coroutine[None, None, Third]
 ) -> tuple[First, Second, Third]:
-    """All three, or the first error by itself, after the other two were told to give up."""
+    """Returns all three results, or raises the first error after the other two were cancelled."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = group.create_task(first), group.create_task(second), group.create_task(third)
@@ -102,7 +102,7 @@ async def _side_by_side(
 
 
 class _Fleet:
-    """The children of one command."""
+    """The child processes of one command."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -112,7 +112,7 @@ class _Fleet:
         self.seconds: dict[str, float] = {}
         self.died: asyncio.Future[ServerDied] = asyncio.get_running_loop().create_future()
 
-    async def timed(self, name: str, start: Callable[[], Awaitable[Answer]], wanted: bool) -> Answer | None:
+    async def timed(self, name: str, start: Callable[[], Awaitable[Result]], wanted: bool) -> Result | None:
         if not wanted:
             return None
         began = perf_counter()

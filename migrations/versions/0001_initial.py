@@ -26,8 +26,8 @@ TENANT_TABLES = (
     "results",
     "webhook_endpoints",
 )
-# Wrapped in a sub-select, the setting is read once for a query instead of once for a row. NULLIF, because a setting
-# that was ever set is '' afterwards, not NULL.
+# The sub-select makes PostgreSQL read the setting once for a query instead of once for a row. NULLIF, because a setting
+# that was set once is '' afterwards, not NULL.
 ONE_TENANT = "(select nullif(current_setting('app.tenant_id', true), '')::uuid)"
 SOME_TENANTS = "((select nullif(current_setting('app.tenant_ids', true), ''))::uuid[])"
 FLEET = "(select current_setting('app.fleet', true)) = 'on'"
@@ -70,7 +70,7 @@ def upgrade() -> None:
     secure("tenants", "id")
     for table in TENANT_TABLES:
         secure(table, "tenant_id")
-    # RFC 9562: 48 bits of milliseconds over a version 4, whose version bits then become 7.
+    # RFC 9562: 48 bits of milliseconds replace the start of a version 4, and the version bits become 7.
     op.execute(
         """
         CREATE FUNCTION inferd_uuid7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
@@ -81,7 +81,7 @@ def upgrade() -> None:
         $$
         """
     )
-    # A key is looked up before its tenant is known: by the public id that the request presents, and nothing else.
+    # A key is looked up before its tenant is known: by the public id in the request, and nothing else.
     op.execute(
         "CREATE POLICY presented_key ON api_keys FOR SELECT"
         " USING (public_id = (select nullif(current_setting('app.key_id', true), '')))"

@@ -1,4 +1,4 @@
-"""Webhooks: what an endpoint may say, secrets in rotation, the log of attempts, recoveries, and fair claims.
+"""Webhooks: options of endpoints, rotation of secrets, the log of attempts, recoveries, and fair claims.
 
 Revision ID: 0002
 Revises: 0001
@@ -15,7 +15,7 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 TENANT_TABLES = ("delivery_attempts", "retired_webhook_secrets", "webhook_recoveries")
-# As 0001 has them.
+# The same as in 0001.
 ONE_TENANT = "(select nullif(current_setting('app.tenant_id', true), '')::uuid)"
 SOME_TENANTS = "((select nullif(current_setting('app.tenant_ids', true), ''))::uuid[])"
 FLEET = "(select current_setting('app.fleet', true)) = 'on'"
@@ -38,7 +38,7 @@ def secure(table: str, column: str) -> None:
 
 
 def upgrade() -> None:
-    # The host of a URL that core/webhooks/egress/url_policy.py let through: no user, no password.
+    # The host of a URL that core/webhooks/egress/url_policy.py accepted: no user, no password.
     op.execute(
         """
         CREATE FUNCTION inferd_url_host(url text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -46,7 +46,7 @@ def upgrade() -> None:
         $$
         """
     )
-    # What core/domain/events.py makes of a job's end, for the steps before it: these have no answer to tell of.
+    # The body of core/domain/events.py, for the steps before a job's end, which have no result.
     op.execute(
         """
         CREATE FUNCTION inferd_job_event(

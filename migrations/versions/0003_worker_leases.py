@@ -1,4 +1,4 @@
-"""A lease for each worker in place of one for each job.
+"""A lease for each worker instead of one for each job.
 
 Revision ID: 0003
 Revises: 0002
@@ -35,13 +35,13 @@ def upgrade() -> None:
             sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
             postgresql_with={"fillfactor": 50},
         )
-        # No tenant's: only the fleet sees it.
+        # It belongs to no tenant, so only fleet connections see it.
         op.execute("ALTER TABLE workers ENABLE ROW LEVEL SECURITY")
         op.execute("ALTER TABLE workers FORCE ROW LEVEL SECURITY")
         op.execute(f"CREATE POLICY fleet ON workers USING ({FLEET}) WITH CHECK ({FLEET})")
         op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON workers TO inferd_app")
     online.create_index("ix_jobs_worker", "jobs", ["worker_id"], where="state = 'running'")
-    # The previous release satisfies both: it sets a token, a lease and a worker.
+    # The previous release satisfies both: it sets token, lease and worker.
     online.add_check(
         "jobs",
         "ck_jobs_running_has_worker",
@@ -51,7 +51,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # What runs under a worker's lease has none of its own: the previous release takes it back at once.
+    # Jobs under a worker's lease have none of their own, so the previous release rescues them at once.
     online.backfill("jobs", "lease_expires_at = now()", "state = 'running' AND lease_expires_at IS NULL")
     online.add_check(
         "jobs",

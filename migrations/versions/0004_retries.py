@@ -1,4 +1,4 @@
-"""Retry limits of each job, snoozes that end, and the seal that tells a wrong master key.
+"""Retry limits of each job, an end to snoozes, and the seal that detects a wrong master key.
 
 Revision ID: 0004
 Revises: 0003
@@ -26,9 +26,9 @@ def upgrade() -> None:
             sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
             sa.PrimaryKeyConstraint("name", name=op.f("pk_seals")),
         )
-        # No tenant's row, so no policy; and what was written once is changed by nobody but the owner.
+        # It belongs to no tenant, so it has no policy. Only the owner may change what was written once.
         op.execute("GRANT SELECT, INSERT ON seals TO inferd_app")
-    # Nullable, or with a constant default: the release before this one may go on inserting.
+    # Nullable, or with a constant default: the previous release keeps inserting.
     online.add_column("jobs", sa.Column("retry_initial_seconds", sa.Float(), nullable=True))
     online.add_column("jobs", sa.Column("retry_max_seconds", sa.Float(), nullable=True))
     online.add_column("jobs", sa.Column("snoozes", sa.Integer(), server_default="0", nullable=False))

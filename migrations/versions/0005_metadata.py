@@ -1,4 +1,4 @@
-"""Metadata by pair, in a table of its own, so that a filter by it is answered by an index.
+"""Metadata by pair, in a table of its own, so that an index serves a filter by it.
 
 Revision ID: 0005
 Revises: 0004
@@ -17,13 +17,13 @@ down_revision: str | None = "0004"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-# As 0001 has them.
+# The same as in 0001.
 ONE_TENANT = "(select nullif(current_setting('app.tenant_id', true), '')::uuid)"
 SOME_TENANTS = "((select nullif(current_setting('app.tenant_ids', true), ''))::uuid[])"
 FLEET = "(select current_setting('app.fleet', true)) = 'on'"
 
-# By id, so that no batch reads what an earlier one did, and a row that is updated meanwhile is not missed. The lock is
-# the one that the foreign key takes: a job that is being deleted has no pairs any more.
+# By id, so that no batch reads the rows of an earlier one, and a row that is updated meanwhile is not missed. The lock
+# is the one that the foreign key takes: a job that is being deleted gets no pairs.
 BATCH = """
 WITH page AS (
     SELECT id FROM jobs WHERE id > $1 ORDER BY id LIMIT 1000
@@ -59,7 +59,7 @@ def secure(table: str) -> None:
 def upgrade() -> None:
     if not online.has_table("job_metadata"):
         create()
-    # What is made meanwhile has its pairs by the trigger.
+    # Jobs that are inserted meanwhile get their pairs from the trigger.
     online.copy(BATCH, UUID(int=0))
 
 
@@ -77,8 +77,8 @@ def create() -> None:
     )
     op.create_index("ix_job_metadata_pair", "job_metadata", ["tenant_id", "key", "value", "job_id"])
     secure("job_metadata")
-    # A trigger, and not the statement that inserts: jobs of the release before this one have their pairs too. It runs
-    # for jobs with metadata only, as whoever inserts, under the policies.
+    # A trigger, so that jobs that the previous release inserts have their pairs too. It runs only for jobs with
+    # metadata, as the role that inserts, under the policies.
     op.execute(
         """
         CREATE OR REPLACE FUNCTION inferd_note_metadata() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,10 +1,10 @@
-"""Webhooks: deliveries that outlive their job, endpoints that go at once, turns between tenants.
+"""Webhooks: deliveries that outlive their job, endpoints that are deleted at once, turns between tenants.
 
 Revision ID: 0006
 Revises: 0005
 
-A foreign key of deliveries makes the end of a job wait for whoever deletes an endpoint, and its cascade deletes what is
-still to be sent. What they kept in order is done by statements: prune_gone, delete, prune_jobs and prune_deleted.
+Drops two foreign keys of deliveries: with them the end of a job waits for the deletion of an endpoint, and the cascade
+deletes pending deliveries. The statements prune_gone, delete, prune_jobs and prune_deleted delete the rows instead.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ depends_on: str | Sequence[str] | None = None
 
 READY = "state = 'pending' AND lease_token IS NULL"
 REFERENCES = {"job_id": "jobs", "endpoint_id": "webhook_endpoints"}
-# What has outlived its job or its endpoint has no place in the older schema.
+# Deliveries without their job or endpoint can't exist in the older schema.
 WITHOUT_OWNER = """
 WITH page AS (
     SELECT id, tenant_id, {column} FROM deliveries WHERE id > $1 ORDER BY id LIMIT 1000

@@ -1,4 +1,4 @@
-"""Shares: a tenant's own cap of slots, the jobs that wait by tenant, and whose turn it is to sweep.
+"""Shares: a tenant's own cap of slots, an index of waiting jobs by tenant, and the turns of the sweep.
 
 Revision ID: 0007
 Revises: 0006
@@ -26,7 +26,7 @@ def upgrade() -> None:
             sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
             sa.PrimaryKeyConstraint("name", name=op.f("pk_sweep_turns")),
         )
-        # Holds nothing of any tenant.
+        # It belongs to no tenant.
         op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON sweep_turns TO inferd_app")
     online.add_column("tenants", sa.Column("max_slots", sa.Integer(), nullable=True))
     online.add_check("tenants", "ck_tenants_max_slots_positive", "max_slots > 0")

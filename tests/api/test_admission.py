@@ -111,11 +111,11 @@ async def test_a_client_that_has_left_waits_no_longer(
         await eventually(lambda: running_waits(running, tenant, 1), what="it waits")
         writer.close()
         await eventually(lambda: running_waits(running, tenant, 0), what="its place is free again")
-    await eventually(lambda: running.admission.requests == {}, what="nothing is counted twice")
+    await eventually(lambda: running.open_requests.requests == {}, what="nothing is counted twice")
 
 
 def running_waits(running: RunningApi, tenant: Tenant, count: int) -> bool:
-    return running.admission.waits.get(tenant.id, 0) == count
+    return running.open_requests.waits.get(tenant.id, 0) == count
 
 
 async def test_a_revoked_key_hears_no_more(

@@ -57,7 +57,7 @@ async def test_what_does_not_arrive_is_not_waited_for(
     writer.write(sent.replace("{key}", tenant.key).encode())
     assert await told(reader) == (status, "request_timeout" if status == 408 else "invalid_request")
     writer.close()
-    await eventually(lambda: impatient.admission.requests == {}, what="its place is free again")
+    await eventually(lambda: impatient.open_requests.requests == {}, what="its place is free again")
 
 
 async def test_a_connection_that_never_says_a_thing_is_closed_without_a_word(impatient: RunningApi) -> None:

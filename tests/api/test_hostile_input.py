@@ -179,12 +179,13 @@ class TestMessages:
                 "input.0.content.0",
                 "input.0.content.0: its `type` must be one of 'text', 'image_url'.",
             ),
-            ("/v1/jobs/cancel", {}, None, 'Say which jobs, or send {"all": true}.'),
+            ("/v1/jobs/cancel", {}, None, 'Name the jobs by a filter, or send {"all": true}.'),
             (
                 "/v1/jobs",
                 {"a": 1, "b": 2, "c": 3, "d": 4},
                 "a",
-                "a: there is no such field; b: there is no such field; c: there is no such field; and 3 more.",
+                "a: there is no such field; b: there is no such field; c: there is no such field; "
+                "d: there is no such field; model: is required; input: is required.",
             ),
         ],
     )  # fmt: skip
@@ -216,6 +217,7 @@ async def test_a_time_for_an_attempt_has_the_operators_bound(api: httpx2.AsyncCl
 async def test_a_filter_that_no_job_can_match_is_not_asked_of_postgres(api: httpx2.AsyncClient, query: str) -> None:
     """Each pair is a join: 200 of them kept PostgreSQL busy until the statement's timeout."""
     answer = await api.get(f"/v1/jobs?{query}")
-    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "metadata")
+    assert answer.status_code == 422
+    assert answer.json()["error"]["param"].startswith("metadata")
     most = "&".join(f"metadata[k{number}]=v" for number in range(16))
     assert (await api.get(f"/v1/jobs?{most}")).status_code == 200

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from local.demo.jobs import JOBS
 from tests.architecture.command_line import commands_in, problem_with
-from tests.architecture.repository import documents, make_targets, read
+from tests.architecture.repository import documents, files, make_targets, read
 
 _FENCE = re.compile(r"(?ms)^```(\w*)[^\n]*\n(.*?)^```$")
 _INLINE = re.compile(r"`([^`\n]+)`")
@@ -86,6 +87,16 @@ def test_json_blocks_parse() -> None:
     blocks = [block for path in documents() for block in _blocks(path, "json")]
     assert blocks
     assert all(json.loads(block) is not None for block in blocks)
+
+
+def test_the_transcript_of_the_demo_is_what_it_prints() -> None:
+    (transcript,) = _blocks("README.md", "console")
+    steps = [line.rstrip("…") for line in transcript.splitlines() if line.endswith("…")]
+    assert len(steps) > 2
+    source = "".join(read(path) for path in files() if path.startswith("local/"))
+    assert not [step for step in steps if f'"{step}"' not in source]
+    rows = [line.split() for line in transcript.splitlines() if line.startswith("job_")]
+    assert [row[1:4] for row in rows] == [[job.model, job.status, str(job.attempts)] for job in JOBS]
 
 
 def test_the_receiver_takes_ten_lines_and_the_picture_twelve() -> None:

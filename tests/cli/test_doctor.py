@@ -91,7 +91,7 @@ async def test_a_redis_that_is_away_fails_without_its_password(settings: Setting
 @pytest.mark.parametrize(
     ("status", "level", "words"),
     [
-        (200, Level.OK, "answers"),
+        (200, Level.OK, "responds"),
         (401, Level.FAIL, "refuses its key"),
         (403, Level.FAIL, "refuses its key"),
         (404, Level.WARN, "end in /v1"),

@@ -1,11 +1,15 @@
 """A wrong setting is one clear line and exit code 2; what is a bug keeps its traceback."""
 
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from cli.client import run
 from cli.exit_codes import CommandFailed
+from local.embedded.folders import make_root
+from local.embedded.lock import only_command
 from local.processes import browsable, check_port, free_port
 from tests.cli.conftest import Invoke
 
@@ -49,8 +53,6 @@ def test_a_bug_is_not_hidden(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_reset_asks_before_it_deletes(invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> None:
-    from local.embedded.folders import make_root
-
     folder = tmp_path_factory.mktemp("data")
     root = make_root(folder)
     outcome = invoke("reset", "--data-dir", str(folder))
@@ -84,5 +86,11 @@ def test_what_the_api_listens_on_is_not_always_what_is_called() -> None:
 def test_the_version_is_shown(invoke: Invoke) -> None:
     from core.version import VERSION
 
-    assert invoke("version").stdout.startswith(f"inferd {VERSION} ")
-    assert invoke("--version").stdout == invoke("version").stdout
+    assert invoke("--version").stdout.startswith(f"inferd {VERSION} ")
+
+
+def test_a_second_serve_names_the_first(invoke: Invoke, own_folder: Path) -> None:
+    with only_command(make_root(own_folder / "inferd")):
+        outcome = invoke("serve")
+    assert outcome.exit_code == 1
+    assert f"in use by process {os.getpid()}" in outcome.stderr

@@ -1,4 +1,4 @@
-"""`inferd jobs` against the real API and a worker: list, read, cancel, retry; and what it says of what it can't do."""
+"""`inferd jobs` against the real API and a worker: list, get, wait, cancel, retry; and its errors."""
 
 import asyncio
 import json
@@ -44,11 +44,13 @@ async def submit(client: httpx2.AsyncClient, model: str, **more: object) -> str:
 @pytest.mark.usefixtures("worker")
 async def test_jobs_are_read_listed_and_retried(client: httpx2.AsyncClient, jobs: Jobs) -> None:
     good, bad = await submit(client, "echo/echo", metadata={"team": "a"}), await submit(client, "echo/fail")
-    read = await jobs("get", good, "--wait", "20")
-    assert (read.exit_code, read.stdout) == (0, "Hi [you]\n")
-    failed = await jobs("get", bad, "--wait", "20")
-    assert (failed.exit_code, failed.stdout) == (1, "")
-    assert f"The job {bad} failed: " in failed.stderr
+    for command in (["wait", "--timeout", "20"], ["get"]):
+        read = await jobs(*command, good)
+        assert (read.exit_code, read.stdout) == (0, "Hi [you]\n")
+    for command in (["wait", "--timeout", "20"], ["get"]):
+        failed = await jobs(*command, bad)
+        assert (failed.exit_code, failed.stdout) == (1, "")
+        assert f"The job {bad} failed: " in failed.stderr
 
     listed = (await jobs("list", "--limit", "1")).stdout.splitlines()
     assert listed[1].split()[:3] == [bad, "failed", "echo/fail"]
@@ -58,7 +60,7 @@ async def test_jobs_are_read_listed_and_retried(client: httpx2.AsyncClient, jobs
         assert [each["id"] for each in page["data"]] == [good], narrowed
 
     assert (await jobs("retry", bad)).stdout == f"{bad}  queued\n"
-    assert (await jobs("get", bad, "--wait", "20")).exit_code == 1
+    assert (await jobs("wait", bad, "--timeout", "20")).exit_code == 1
     refused = await jobs("retry", good)
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "only a failed, cancelled or expired one" in refused.stderr
@@ -73,15 +75,16 @@ async def test_a_job_that_has_not_ended_is_shown_as_it_stands_and_can_be_cancell
     stands = f"{waiting}  queued  echo/echo  attempts: 0\n"
     now = await jobs("get", waiting)
     assert (now.exit_code, now.stdout) == (0, stands)
-    later = await jobs("get", waiting, "--wait", "0.05")
-    assert (later.exit_code, later.stdout) == (124, stands)
+    later = await jobs("wait", waiting, "--timeout", "0.05")
+    assert (later.exit_code, later.stdout) == (124, "")
+    assert f"inferd jobs wait {waiting} --api-url " in later.stderr
     cancelled = await jobs("cancel", waiting, "-o", "json")
     assert json.loads(cancelled.stdout)["status"] == "cancelled"
 
 
 @pytest.mark.parametrize("job", ["job_00000000000000000000000000000000", "job_1", "../jobs"])
 async def test_an_unknown_job_is_said_to_be_none(job: str, jobs: Jobs) -> None:
-    for command in ("get", "cancel", "retry"):
+    for command in ("get", "wait", "cancel", "retry"):
         outcome = await jobs(command, job)
         assert outcome.exit_code in {2, 3}, outcome
         assert outcome.stderr.startswith("inferd: ")

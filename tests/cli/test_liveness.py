@@ -50,7 +50,7 @@ def test_an_unknown_role_is_2(invoke: Invoke) -> None:
 def test_one_that_is_ill_is_1(port: str, api: ScriptedApi, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFERD_API_PORT", port)
     api.say("GET", "/livez", 500, {})
-    assert "answers HTTP 500" in invoke("doctor", "--live").stderr
+    assert "returns HTTP 500" in invoke("doctor", "--live").stderr
 
 
 @pytest.mark.parametrize("port", ["1", "x", "99999"])
@@ -58,7 +58,7 @@ def test_nobody_there_is_1(port: str, invoke: Invoke, monkeypatch: pytest.Monkey
     monkeypatch.setenv("INFERD_API_PORT", port)
     outcome = invoke("doctor", "--live")
     assert outcome.exit_code == 1
-    assert "nothing answers at 127.0.0.1:" in outcome.stderr
+    assert "nothing responds at 127.0.0.1:" in outcome.stderr
 
 
 def test_its_defaults_are_those_of_the_settings() -> None:

@@ -37,5 +37,10 @@ def test_an_attempt_is_told_when_it_has_ended_and_only_then() -> None:
     assert changes(running, seen("succeeded", attempt(1, "succeeded"))) == ["succeeded"]
 
 
+def test_a_snooze_has_no_number_of_its_own() -> None:
+    first, second = (attempt(1, "snoozed", "rate_limited", run=run, wait_seconds=2.0) for run in (1, 2))
+    assert changes(seen("queued"), seen("queued", first, second)) == ["postponed: rate_limited; again in 2.0 s"] * 2
+
+
 def test_a_second_run_is_a_change_although_the_status_is_the_same() -> None:
     assert changes(seen("running", used=1), seen("running", used=2)) == ["running (attempt 2)"]

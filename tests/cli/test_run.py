@@ -42,7 +42,7 @@ def test_the_answer_is_on_stdout_and_the_states_are_on_stderr(
         f"{JOB_ID}  queued",
         f"{JOB_ID}  running (attempt 2)",
         f"{JOB_ID}  succeeded",
-        "waited 3 ms · ran 7 ms · tokens 2 in, 3 out",
+        "2 attempts · queued for 3 ms · ran for 7 ms · 2 tokens in, 3 out",
     ]
 
 
@@ -59,6 +59,13 @@ def test_it_sends_what_the_options_say(api: ScriptedApi, invoke: Invoke, target:
         "priority": "batch",
     }
     assert (asked.headers["authorization"], asked.headers["idempotency-key"]) == (f"Bearer {KEY}", "once")
+
+
+def test_without_waiting_the_id_is_printed(api: ScriptedApi, invoke: Invoke, target: list[str]) -> None:
+    api.submitted(job("queued"))
+    outcome = invoke("run", "Hi", *target, "--no-wait")
+    assert (outcome.exit_code, outcome.stdout, outcome.stderr) == (0, f"{JOB_ID}\n", "")
+    assert len(api.asked) == 1
 
 
 def test_json_is_the_whole_job_and_alone_on_stdout(api: ScriptedApi, invoke: Invoke, target: list[str]) -> None:
@@ -113,7 +120,7 @@ def test_who_does_not_answer_like_the_api_is_5(
     api.say("POST", "/v1/jobs", 200, body, kind)
     outcome = invoke("run", "Hi", *target)
     assert outcome.exit_code == 5
-    assert "not how inferd's API answers" in outcome.stderr
+    assert "not a response of inferd's API" in outcome.stderr
 
 
 def test_an_object_that_is_no_job_is_5(api: ScriptedApi, invoke: Invoke, target: list[str]) -> None:
@@ -131,12 +138,14 @@ def test_nobody_there_is_5(invoke: Invoke) -> None:
     assert "inferd serve" in outcome.stderr
 
 
-def test_the_timeout_is_124_and_tells_how_to_go_on(api: ScriptedApi, invoke: Invoke, target: list[str]) -> None:
+def test_the_timeout_is_124_and_names_the_commands_for_the_job(
+    api: ScriptedApi, invoke: Invoke, target: list[str]
+) -> None:
     api.submitted(job("queued"), job("running"))
     outcome = invoke("run", "Hi", *target, "--timeout", "0.5", "-o", "json")
     assert outcome.exit_code == 124
     assert json.loads(outcome.stdout)["status"] == "running"
-    for action in ("get", "cancel"):
+    for action in ("wait", "cancel"):
         assert f"inferd jobs {action} {JOB_ID} --api-url {api.url}\n" in outcome.stderr
     assert KEY not in outcome.stderr
 
@@ -171,7 +180,7 @@ def test_ctrl_c_leaves_the_job_running_and_names_it(api: ScriptedApi, target: li
         command.send_signal(signal.SIGINT)
         rest = command.stderr.read()
         assert command.wait(20) == 130
-    assert f"The job goes on: {JOB_ID}, running." in rest
+    assert f"The job {JOB_ID} is running and continues on the server." in rest
     assert "Traceback" not in rest
     assert {asked.method for asked in api.asked[1:]} == {"GET"}
 
@@ -229,7 +238,7 @@ class TestWhichServerAndKey:
         self, invoke: Invoke, own_folder: Path
     ) -> None:
         outcome = invoke("run", "Hi", "-m", "echo/echo")
-        assert outcome.exit_code == 4
+        assert outcome.exit_code == 5
         for word in (f"{own_folder}/inferd", "INFERD_DATA_DIR", "--data-dir", "--api-key", "INFERD_API_KEY"):
             assert word in outcome.stderr
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.terminal import command_name, print_table
+from cli.command_name import as_typed, command_name
+from cli.terminal import print_table
+from local.main import main
 
 
 @pytest.fixture
@@ -22,10 +24,22 @@ def test_off_the_path_it_is_the_path(given: str, installed: Path, monkeypatch: p
     monkeypatch.setattr(sys, "argv", [str(installed) if given == "absolute" else given])
     monkeypatch.setenv("PATH", "/usr/bin")
     assert command_name() == ".venv/bin/inferd"
+    assert as_typed("Run `inferd migrate`.") == "Run `.venv/bin/inferd migrate`."
     (installed.parent / "deeper").mkdir()
     monkeypatch.setattr(sys, "argv", [str(installed)])
     monkeypatch.chdir(installed.parent / "deeper")
     assert command_name() == str(installed)
+
+
+def test_errors_and_usage_name_the_command_as_it_was_called(
+    installed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin")
+    for command, said in {"api": "`.venv/bin/inferd serve`", "run": ".venv/bin/inferd run -h"}.items():
+        monkeypatch.setattr(sys, "argv", [str(installed), command])
+        with pytest.raises(SystemExit):
+            main()
+        assert said in capsys.readouterr().err
 
 
 def test_on_the_path_it_is_the_name(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,4 +112,6 @@ def test_a_busy_port_ends_it_at_once_and_is_named(name: str, variable: str, sett
     said = (tmp_path / f"{name}.log").read_text()
     assert f"{port}: Address already in use" in said
     assert variable in said
+    # Nothing before it speaks of a start that did not succeed.
+    assert "startup" not in said
     assert "Traceback" not in said

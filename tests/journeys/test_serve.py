@@ -1,5 +1,7 @@
-"""A newcomer's first hour with `inferd serve`: start it, run a job, have it killed, start it again, stop it."""
+"""A first hour with `inferd serve`: start it, paste what the documents show, kill it, start it again, stop it."""
 
+import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator
 
@@ -7,8 +9,9 @@ import httpx2
 import pytest
 
 from local.embedded.reset import reset
-from tests.embedded.conftest import alive
+from tests.journeys.pasting import pasted
 from tests.journeys.serving import INFERD, Place, Serve, free_port
+from tests.local.conftest import alive
 from tests.support.folders import open_folder
 from tests.support.waiting import eventually
 
@@ -24,6 +27,25 @@ async def place() -> AsyncIterator[Place]:
 
 async def nothing_left(family: dict[int, str]) -> None:
     await eventually(lambda: not any(map(alive, family)), seconds=20, what=f"all of {family} have ended")
+
+
+async def the_blocks_of_the_documents_work(place: Place, serve: Serve) -> None:
+    with pasted("README.md", place, serve) as (shell, printed):
+        await eventually(
+            lambda: re.search(r"(?m)^job\.succeeded job_\w{32}$", printed.read_text()) or shell.poll(),
+            seconds=60,
+            what="the receiver of the README has printed its webhook",
+        )
+        said = printed.read_text()
+        assert not shell.poll(), said
+        assert '"status":"succeeded"' in said
+        assert "succeeded 3 Third time lucky\n" in said
+    with pasted("docs/quickstart.md", place, serve) as (shell, printed):
+        assert await asyncio.to_thread(shell.wait, 60) == 0, printed.read_text()
+    said = printed.read_text()
+    assert "3 attempts · " in said
+    assert re.search(r"(?m)^job_\w{32} +queued +echo/slow|^job_\w{32} +running +echo/slow", said)
+    assert "  cancelled  " in said
 
 
 def parts(serve: Serve) -> set[str]:
@@ -44,6 +66,7 @@ async def test_jobs_run_and_survive_kill_9_and_ctrl_c_leaves_nothing_running(pla
         assert any(line.startswith(f"{INFERD} run ") for line in said)
         assert not [line for line in said if line.startswith("export INFERD_DATA_DIR")]
         assert parts(killed) == PARTS
+        await the_blocks_of_the_documents_work(place, killed)
         left_behind = killed.family()
         killed.process.kill()
         killed.process.wait()

@@ -11,9 +11,7 @@ import asyncpg
 
 from core.db.session import Connection, hot_transaction
 from core.domain import transitions
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, JobId, new_uuid
-from core.domain.job_state import JobState
+from core.domain.ids import JobId
 from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.records import Applied, Change, ClaimedJob, RowLocked, Run
@@ -76,11 +74,7 @@ class Stage:
 
     async def end(self, run: ClaimedJob) -> Applied:
         """Succeeds, with its webhooks."""
-        at = self.worker.jobs.clock.now()
-        event = JobEnded(EventId(new_uuid()), run.id, JobState.SUCCEEDED, run.model, run.version + 1, at)
-        applied = await self.apply(
-            run, transitions.succeed(answer()), run_no=run.run_no, lease_token=run.lease_token, event=event
-        )
+        applied = await self.apply(run, transitions.succeed(answer()), run_no=run.run_no, lease_token=run.lease_token)
         assert applied is not None
         return applied
 

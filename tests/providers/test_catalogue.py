@@ -124,7 +124,7 @@ def test_a_provider_is_built_once() -> None:
     ],
 )
 def test_what_is_not_provider_and_name_is_refused(model: str) -> None:
-    assert "is not a model id, which is written provider/name" in message_of(open_catalogue(settings()), model)
+    assert "is not a model id; write it as provider/name" in message_of(open_catalogue(settings()), model)
 
 
 def test_the_nearest_names_are_told() -> None:
@@ -138,7 +138,7 @@ def test_the_nearest_names_are_told() -> None:
 def test_a_missing_key_is_named_and_what_needs_none() -> None:
     message = message_of(open_catalogue(settings(local_base_url=SERVER)), "openai/gpt-5")
 
-    assert "The provider `openai` is not set up: set INFERD_OPENAI_API_KEY" in message
+    assert "The provider `openai` is not configured: set INFERD_OPENAI_API_KEY" in message
     assert "models available here: echo/echo, local/smollm2-135m" in message
     assert "set INFERD_LOCAL_BASE_URL" in message_of(open_catalogue(settings()), "local/smollm2-135m")
 
@@ -149,7 +149,7 @@ def test_a_missing_key_is_named_and_what_needs_none() -> None:
         ("openai/gpt-5", {"stream": True}, "params.stream", "`stream` is set by inferd: "),
         ("openai/gpt-5", {"messages": []}, "params.messages", "put them into `input`"),
         ("openai/gpt-5", {"model": "gpt-4"}, "params.model", "it is the job's `model`"),
-        ("openai/gpt-5", {"extra_body": {"top_k": 1}}, "params.extra_body", "into `params` itself"),
+        ("openai/gpt-5", {"extra_body": {"top_k": 1}}, "params.extra_body", "put its members into `params`"),
         ("openai/gpt-5", {"stream_options": {}}, "params.stream_options", "is set by inferd"),
         ("openai/gpt-5", {"models": ["openai/gpt-5-pro"]}, "params.models", "a job is for one model"),
         ("openai/gpt-5", {"Stream": True}, "params.Stream", "is set by inferd"),
@@ -162,8 +162,8 @@ def test_a_missing_key_is_named_and_what_needs_none() -> None:
         ("openai/gpt-5", {"stop": 7}, "params.stop", "must be a string or a list."),
         ("openai/gpt-5", {"x" * 65: 1}, "params." + "x" * 64, "1 to 64 printable characters"),
         ("openai/gpt-5", {"a\nb": 1}, "params.a\nb", "1 to 64 printable characters"),
-        ("openai/gpt-5", {f"p{number}": 1 for number in range(65)}, "params", "At most 64 params"),
-        ("openai/gpt-5", {"grammar": "x" * 65_536}, "params", "more than 65536 bytes"),
+        ("openai/gpt-5", {f"p{number}": 1 for number in range(65)}, "params", "at most 64 params"),
+        ("openai/gpt-5", {"grammar": "x" * 65_536}, "params", "larger than 65536 bytes"),
         ("openai/gpt-5", {"deep": nested(17)}, "params.deep", "nested deeper than 16 levels"),
         ("echo/echo", {"zzz": 1}, "params.zzz", "the known ones are "),
         ("echo/echo", {"top_k": 1}, "params.top_k", "did you mean `top_p`"),

@@ -39,7 +39,7 @@ class OwnValkey:
             yield client
 
     async def start(self) -> None:
-        """Answers when this returns."""
+        """Valkey answers when this returns."""
         command = [os.fspath(valkey_server()), "--port", "0", "--unixsocket", "valkey.sock", "--save", ""]
         self._process = await asyncio.create_subprocess_exec(*command, cwd=self.folder, stdout=DEVNULL)
         await eventually(self._answers, what="Valkey answers")
@@ -53,7 +53,7 @@ class OwnValkey:
         (self.folder / "valkey.sock").unlink(missing_ok=True)
 
     def pause(self) -> None:
-        """It takes connections and bytes, and answers nothing."""
+        """Valkey takes connections and bytes, and answers nothing."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:

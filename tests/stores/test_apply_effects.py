@@ -10,10 +10,8 @@ import pytest
 from core.db.engine import Database
 from core.db.session import hot_transaction
 from core.domain import transitions
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, new_uuid
+from core.domain.ids import new_uuid
 from core.domain.inference import Usage
-from core.domain.job_state import TERMINAL
 from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.records import Applied, Change, ClaimedJob, Run
@@ -36,7 +34,6 @@ async def start(fleet: Database, tenant: Tenant, *, called: bool = True, **chang
 
 
 async def end(fleet: Database, job: ClaimedJob, transition: Transition) -> Applied:
-    event = JobEnded(EventId(new_uuid()), job.id, transition.to_state, job.model, job.version + 1, jobs.NOW)
     change = Change(
         job.id,
         job.tenant_id,
@@ -44,7 +41,6 @@ async def end(fleet: Database, job: ClaimedJob, transition: Transition) -> Appli
         run_no=job.run_no,
         lease_token=job.lease_token,
         output=jobs.UNSEALED_OUTPUT if transition.result else None,
-        event=event if transition.to_state in TERMINAL else None,
     )
     async with hot_transaction(fleet, None) as connection:
         (applied,) = await store.apply(connection, [change])

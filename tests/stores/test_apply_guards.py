@@ -9,9 +9,8 @@ import pytest
 from core.db.engine import Database
 from core.db.session import hot_transaction
 from core.domain import transitions
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, JobId, LeaseToken, new_job_id, new_uuid
-from core.domain.job_state import TERMINAL, JobState
+from core.domain.ids import JobId, LeaseToken, new_job_id, new_uuid
+from core.domain.job_state import JobState
 from core.domain.transitions import Transition
 from core.jobs import store
 from core.jobs.records import Applied, Change, ClaimedJob, RowLocked, Run
@@ -36,9 +35,7 @@ FROM: dict[str, tuple[Transition, set[str]]] = {
 
 
 def change(job_id: JobId, tenant: Tenant, transition: Transition, **more: Any) -> Change:
-    """With everything that a change may write: a result when it succeeds, an event when it ends."""
-    if transition.to_state in TERMINAL:
-        more.setdefault("event", JobEnded(EventId(new_uuid()), job_id, transition.to_state, "echo/echo", 2, jobs.NOW))
+    """With everything that a change may write: a result when it succeeds."""
     if transition.result is not None:
         more.setdefault("output", jobs.UNSEALED_OUTPUT)
     return Change(job_id, tenant.id, transition, **more)

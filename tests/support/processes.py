@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx2
 import uvicorn
 
-from api.http.admission import Admission
+from api.http.open_requests import OpenRequests
 from api.main import ApiServer, create_app, make_server
 from core.runtime import ApiRuntime, WorkerRuntime, open_api, open_worker
 from core.settings import Settings
@@ -25,7 +25,7 @@ class RunningApi:
     url: str
     settings: Settings
     runtime: ApiRuntime
-    admission: Admission
+    open_requests: OpenRequests
     server: ApiServer
 
     @asynccontextmanager
@@ -49,7 +49,7 @@ async def serve_api(settings: Settings) -> AsyncIterator[RunningApi]:
         try:
             await eventually(lambda: server.started or serving.done(), what="the API starts")
             if not serving.done():
-                yield RunningApi(f"http://{host}:{port}", settings, app.state.runtime, app.state.admission, server)
+                yield RunningApi(f"http://{host}:{port}", settings, app.state.runtime, app.state.open_requests, server)
         finally:
             server.stop()
             await serving

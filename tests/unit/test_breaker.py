@@ -167,7 +167,7 @@ def test_the_router_has_a_breaker_for_each_model_and_says_when_it_turns() -> Non
         assert isinstance(wait, Wait)
         assert (wait.reason.code, wait.reason.billed) == ("provider_paused", "no")
         assert wait.reason.message == (
-            "No call went out: nothing answered at vllm/a 5 times in a row, so one job at a time tries it."
+            "No call was sent: vllm/a did not respond 5 times in a row, so one job at a time tries it."
         )
         assert router.hold("vllm", "a") is not None
         assert isinstance(router.admit("vllm", "b"), Go)

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from api.http.errors import as_app_error, render
 from core.db.grouping import GrouperClosed, Overloaded
 from core.domain import errors
-from core.observability.sentry import is_weather
+from core.observability.sentry import is_operational
 
 
 def of_driver(kind: type[Exception]) -> Exception:
@@ -73,7 +73,7 @@ def test_a_bug_is_500_and_says_only_how_to_report_it(error: Exception) -> None:
     assert (told.status, told.code, told.retryable) == (500, "internal_error", False)
     assert "secret" not in told.message
     assert "x-request-id" in told.message
-    assert not is_weather(error)
+    assert not is_operational(error)
 
 
 def test_too_much_at_once_is_429() -> None:

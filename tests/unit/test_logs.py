@@ -133,7 +133,7 @@ def test_what_everybody_repeats_is_one_line_a_second_with_the_number_of_the_othe
     capsys: Stderr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(logs, "_SELDOM", logs.Seldom(seconds=1.0, clock=lambda: now))
+    monkeypatch.setattr(logs, "_THROTTLE", logs.LogThrottle(seconds=1.0, clock=lambda: now))
     configure_logs(LogSettings(format="json"))
 
     log = structlog.get_logger("core")
@@ -147,7 +147,7 @@ def test_what_everybody_repeats_is_one_line_a_second_with_the_number_of_the_othe
     now += 1.0
     log.warning("call_waits_for_store", error="ConnectionRefusedError")
 
-    written = [(line["event"], line.get("unsaid")) for line in lines(capsys)]
+    written = [(line["event"], line.get("suppressed")) for line in lines(capsys)]
     assert written == [
         ("call_waits_for_store", None),
         ("finish_waits_for_store", None),
@@ -159,7 +159,7 @@ def test_what_everybody_repeats_is_one_line_a_second_with_the_number_of_the_othe
 
 def test_seldom_counts_each_by_itself() -> None:
     now = 0.0
-    seldom = logs.Seldom(seconds=60.0, clock=lambda: now)
-    assert [seldom.unsaid("a"), seldom.unsaid("a"), seldom.unsaid("b"), seldom.unsaid("a")] == [0, None, 0, None]
+    throttle = logs.LogThrottle(seconds=60.0, clock=lambda: now)
+    assert [throttle.suppressed(key) for key in "aaba"] == [0, None, 0, None]
     now = 60.0
-    assert [seldom.unsaid("a"), seldom.unsaid("b")] == [2, 0]
+    assert [throttle.suppressed(key) for key in "ab"] == [2, 0]

@@ -74,6 +74,22 @@ def test_a_lease_that_one_late_heartbeat_would_lose_is_refused(monkeypatch: pyte
 
 @pytest.mark.usefixtures("needed")
 @pytest.mark.parametrize(
+    ("small", "large", "value"),
+    [
+        ("INFERD_JOB_RETRY_INITIAL_SECONDS (1)", "INFERD_JOB_RETRY_MAX_SECONDS", "0.5"),
+        ("INFERD_JOB_TIMEOUT_SECONDS (600)", "INFERD_JOB_MAX_TIMEOUT_SECONDS", "300"),
+    ],
+)
+def test_a_default_above_its_limit_is_refused(
+    small: str, large: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(large, value)
+
+    assert refusal().startswith(f"{small} must not be larger than {large} ({value}); set both")
+
+
+@pytest.mark.usefixtures("needed")
+@pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
         ("INFERD_API_PORT", "eighty", "must be a whole number"),
@@ -84,14 +100,14 @@ def test_a_lease_that_one_late_heartbeat_would_lose_is_refused(monkeypatch: pyte
         ("INFERD_REDIS_PREFIX", "Has Spaces", "match pattern"),
         ("INFERD_ECHO_ENABLED", "perhaps", "must be true or false"),
         ("INFERD_WORKER_LEASE_SECONDS", "0", "greater than or equal to 1"),
-        ("INFERD_WEBHOOK_ALLOW_CIDRS", "10.0.0.0/8", 'e.g. ["10.0.0.0/8"]'),
+        ("INFERD_WEBHOOK_ALLOW_CIDRS", "10.0.0.0/8", 'such as ["10.0.0.0/8"]'),
         ("INFERD_WEBHOOK_ALLOW_CIDRS", '["10.0.0.1/8"]', "IPv4 network"),
         ("INFERD_MASTER_KEY", "not base64!", "openssl rand -base64 32"),
         ("INFERD_MASTER_KEY", "c2hvcnQ=", "exactly 32 bytes"),
         ("INFERD_PROVIDERS", "{broken", "must be JSON"),
         ("INFERD_PROVIDERS", '["vllm"]', "must be a JSON object"),
         ("INFERD_PROVIDERS", '{"vllm": {}}', "(vllm.base_url): is not set"),
-        ("INFERD_PROVIDERS", '{"Bad Name": {"base_url": "http://gpu"}}', "name has lowercase letters"),
+        ("INFERD_PROVIDERS", '{"Bad Name": {"base_url": "http://gpu"}}', "has only lowercase letters"),
         (
             "INFERD_PROVIDERS",
             '{"vllm": {"base_url": "http://gpu", "key": "sk-1"}}',

@@ -53,6 +53,10 @@ BAD = {
     "a list": b"[]",
     "a text": b'"a"',
     "null": b"null",
+    "a member twice": b'{"a": 1, "a": 2}',
+    "a member twice, deep inside": b'{"a": [{"b": {"c": "x", "d": 1, "c": "x"}}]}',
+    "a member twice, written differently": b'{"a\\"": 1, "\\u0061\\u0022": 2}',
+    "a member with members twice": b'{"a": {"b": "c"}, "a": {"b": "c"}}',
 }
 
 
@@ -77,6 +81,8 @@ GOOD = {
     "as deep as may be": nested(30),
     "many values": b'{"a":[' + b"1," * 15_000 + b"1]}",
     "control characters": b'{"a": "\\u0001\\u001f\\u007f"}',
+    "one name in several objects": b'{"a": {"a": "a"}, "b": [{"a": 1}, {"a": 2}]}',
+    "quotes and backslashes": b'{"a\\"": "\\\\", "\\\\\\"": "\\\\\\\\", "\\u0022": "\\/"}',
     "every kind": b'{"a": [true, false, null, 1, 1.5, "x", {}, []]}',
 }
 
@@ -193,3 +199,22 @@ async def test_a_line_is_refused_by_its_number() -> None:
     lines = [{"a": 1}, {"a": [1] * 11}]
     with pytest.raises(InvalidRequest, match=r"^lines\.1: The body has more than 10 values"):
         await parse_lines(json.dumps({"lines": lines}).encode(), "lines", most_values=100, most_per_line=10)
+
+
+def test_a_member_that_is_given_twice_is_named() -> None:
+    with pytest.raises(InvalidRequest, match="the member `model` twice in one object"):
+        parse_object(b'{"model": "a", "input": "x", "model": "b"}')
+
+
+async def test_a_member_that_a_line_has_twice_is_refused() -> None:
+    body = b'{"lines": [{"a": "b"}, {"a": "b", "a": "c"}], "other": "x"}'
+    with pytest.raises(InvalidRequest, match="the member `a` twice"):
+        await parse_lines(body, "lines", most_values=100, most_per_line=10)
+    assert len(
+        await parse_lines(b'{"lines": [{"a": "b"}, {"a": "b"}], "o": "x"}', "lines", most_values=99, most_per_line=9)
+    )
+
+
+def test_one_object_per_line_gets_a_hint() -> None:
+    with pytest.raises(InvalidRequest, match="one JSON object per line; .* POST /v1/jobs/bulk"):
+        parse_object(b'{"model": "a"}\n{"model": "b"}\n')

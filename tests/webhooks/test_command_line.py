@@ -15,7 +15,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from cli.exit_codes import CommandFailed, ExitCode
-from cli.webhooks import calls as webhook_calls
+from cli.webhooks import deliveries as webhook_calls
+from cli.webhooks import endpoints
 from cli.webhooks.listener import Listening, listen
 from cli.webhooks.signature import check, problem_with, time_now
 from core.webhooks.egress.signing import new_signing_secret, sign, verifying_secret
@@ -43,9 +44,9 @@ class TestSignature:
         other = "v1a" if signature == "v1" else "v1"
         wrong: dict[str, tuple[dict[str, str], bytes, int]] = {
             "exact bytes": (headers, BODY + b" ", AT),
-            "another one": (headers | {"webhook-id": "evt_2"}, BODY, AT),
+            "differs": (headers | {"webhook-id": "evt_2"}, BODY, AT),
             "webhook-id is missing": ({k: v for k, v in headers.items() if k != "webhook-id"}, BODY, AT),
-            "no number": (headers | {"webhook-timestamp": "soon"}, BODY, AT),
+            "not a number": (headers | {"webhook-timestamp": "soon"}, BODY, AT),
             "301 s ago": (headers, BODY, AT + 301),
             "301 s ahead": (headers, BODY, AT - 301),
             f"no {signature} signature": (headers | {"webhook-signature": f"{other},AAAA"}, BODY, AT),
@@ -188,7 +189,7 @@ async def test_a_deployment_that_may_not_call_this_machine_says_what_to_do(
 def ask(
     running: RunningApi, tenant: Tenant, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Any]:
-    """Runs a call of cli/webhooks/calls.py as its command does; answers what it returned and what it printed."""
+    """Runs a call of cli/webhooks as its command does; answers what it returned and what it printed."""
     monkeypatch.setenv("COLUMNS", "200")
 
     async def run(work: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[Any, str]:
@@ -204,8 +205,8 @@ def ask(
 async def test_an_endpoint_is_tested_read_and_redelivered_to(api: httpx2.AsyncClient, ask: Callable[..., Any]) -> None:
     async with receive("", lambda _: web.Response(status=500)) as receiver:
         endpoint = await register(api, receiver)
-        code, said = await ask(webhook_calls.send_sample, endpoint["id"], "webhook.ping")
-        assert (code, f"{endpoint['id']} answered webhook.ping with HTTP 500." in said) == (ExitCode.FAILED, True)
+        code, said = await ask(endpoints.send_sample, endpoint["id"], "webhook.ping")
+        assert (code, f"{endpoint['id']} responded to webhook.ping with HTTP 500." in said) == (ExitCode.FAILED, True)
         job = await run_job(api)
         (exhausted, _) = await deliveries_in(api, endpoint, "exhausted", 2)
         _, said = await ask(webhook_calls.show_deliveries, endpoint["id"], ["exhausted"], 20, as_json=False)
@@ -217,7 +218,7 @@ async def test_an_endpoint_is_tested_read_and_redelivered_to(api: httpx2.AsyncCl
         assert code is ExitCode.FAILED
         assert "HTTP 500" in said
         receiver.answer = lambda _: web.Response(status=204)
-        code, said = await ask(webhook_calls.send_sample, endpoint["id"], "webhook.ping")
+        code, said = await ask(endpoints.send_sample, endpoint["id"], "webhook.ping")
         assert code is ExitCode.OK
         await deliveries_in(api, endpoint, "delivered", 2)
         code, said = await ask(webhook_calls.send_again, exhausted["id"], 20.0)
@@ -226,5 +227,34 @@ async def test_an_endpoint_is_tested_read_and_redelivered_to(api: httpx2.AsyncCl
         _, said = await ask(webhook_calls.show_deliveries, exhausted["id"], [], 20, as_json=False)
         assert "manual" in said
         with pytest.raises(CommandFailed, match="There is no webhook endpoint") as missing:
-            await ask(webhook_calls.send_sample, f"we_{'0' * 32}", "webhook.ping")
+            await ask(endpoints.send_sample, f"we_{'0' * 32}", "webhook.ping")
         assert missing.value.exit_code is ExitCode.NOT_FOUND
+
+
+async def test_an_endpoint_lives_by_commands_alone(
+    api: httpx2.AsyncClient, ask: Callable[..., Any], running: RunningApi, tenant: Tenant
+) -> None:
+    async with command(running, tenant, "endpoints", "create", "https://example.com/hook", "--output", "json") as made:
+        out, said = await asyncio.wait_for(made.communicate(), 20)
+    endpoint = json.loads(out)
+    assert endpoint["event_types"] == ["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
+    assert f"webhooks endpoints test {endpoint['id']}" in said.decode()
+    _, said = await ask(endpoints.show_list, 20, None, as_json=False)
+    assert (endpoint["id"] in said, endpoint["signing_secret"] in said) == (True, False)
+    arguments = ("endpoints", "update", endpoint["id"], "--disable", "--max-per-second", "5", "--name", "other")
+    async with command(running, tenant, *arguments) as updated:
+        assert await updated.wait() == 0
+    found = (await api.get(f"/v1/webhook_endpoints/{endpoint['id']}")).json()
+    assert (found["name"], found["enabled"], found["max_per_second"]) == ("other", False, 5)
+    _, said = await ask(endpoints.rotate, endpoint["id"], {}, as_json=False)
+    assert "whsec_" in said
+    assert endpoint["signing_secret"] not in said
+    _, said = await ask(endpoints.show, endpoint["id"], as_json=False)
+    assert "disabled reason       caller" in said
+    for change in ("update", "delete"):
+        async with command(running, tenant, "endpoints", change, endpoint["id"]) as refused:
+            assert await refused.wait() == ExitCode.USAGE
+    _, said = await ask(endpoints.delete, endpoint["id"], yes=True)
+    assert f"Deleted {endpoint['id']}." in said
+    with pytest.raises(CommandFailed, match="There is no webhook endpoint"):
+        await ask(endpoints.show, endpoint["id"], as_json=False)

@@ -11,9 +11,7 @@ from aiohttp import web
 
 from core.db.session import hot_statement
 from core.domain import transitions
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, new_uuid, parse_job
-from core.domain.job_state import JobState
+from core.domain.ids import parse_job
 from core.jobs import store
 from core.jobs.prune import prune
 from core.jobs.records import Change, JobKey
@@ -195,9 +193,8 @@ async def test_a_jobs_end_does_not_wait_for_who_deletes_an_endpoint(
     async with hot_statement(worker_runtime.database) as connection:
         job_id = await jobs.insert(connection, tenant.id)
         (job,) = await jobs.claim(connection, [job_id])
-    ended = JobEnded(EventId(new_uuid()), job.id, JobState.SUCCEEDED, job.model, 3, datetime.now(UTC))
     change = Change(
-        job.id, tenant.id, transitions.succeed(jobs.answer()), job.run_no, job.lease_token, jobs.UNSEALED_OUTPUT, ended
+        job.id, tenant.id, transitions.succeed(jobs.answer()), job.run_no, job.lease_token, jobs.UNSEALED_OUTPUT
     )
     async with owner.acquire() as deleting, deleting.transaction():
         await deleting.execute("DELETE FROM webhook_endpoints WHERE id = $1", endpoint)

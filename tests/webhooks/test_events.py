@@ -1,15 +1,20 @@
 """What events say: the steps before a job's end for who asks, results with them, sequence, and endpoints that end."""
 
-import json
 from typing import Any
 
 import httpx2
 import pytest
 from aiohttp import web
 
-from api.webhooks.schemas.events import BatchEvent, JobEvent, WebhookEvent
-from core.domain.ids import EVENT, EventId, JobId, new_uuid, show
-from core.webhooks.events import STEP_EVENT_TYPES, step_data
+from core.domain.events import (
+    EVENT_TYPES,
+    EVENTS,
+    PROGRESS_EVENT_TYPES,
+    BatchEvent,
+    JobEvent,
+    WebhookEvent,
+    example,
+)
 from tests.conftest import OwnerPool
 from tests.support.receiver import receive
 from tests.support.tenants import Tenant
@@ -62,25 +67,26 @@ async def test_a_retry_by_hand_is_queued_again(api: httpx2.AsyncClient) -> None:
     assert first == 1 < second
 
 
-@pytest.mark.parametrize("event_type", STEP_EVENT_TYPES)
-async def test_the_step_that_postgresql_says_is_the_one_of_the_reference(owner: OwnerPool, event_type: str) -> None:
-    event_id, job_id = EventId(new_uuid()), JobId(new_uuid())
-    said = await owner.fetchrow(
-        "SELECT now(), inferd_job_event($1, $2, $3, $4, 'echo/echo', 2, '{}') AS body",
-        event_id, event_type, job_id, "running" if event_type == "job.running" else "queued",
-    )  # fmt: skip
-    assert said is not None
-    event, now = json.loads(said["body"]), said["now"]
-    expected = step_data(job_id, event_type, "echo/echo", 2, now)
-    more = {"run_at", "error"} if event_type == "job.retrying" else set()
-    assert {**event["data"], **{key: expected[key] for key in more}} == expected
-    assert {key: event[key] for key in ("id", "object", "type", "created_at")} == {
-        "id": show(EVENT, event_id),
-        "object": "event",
-        "type": event_type,
-        "created_at": int(now.timestamp()),
-    }
-    assert event["timestamp"] == now.isoformat(timespec="microseconds").replace("+00:00", "Z")
+async def test_what_postgresql_writes_has_the_shape_and_the_order_of_the_documentation(api: httpx2.AsyncClient) -> None:
+    async with receive("") as receiver:
+        await register(api, receiver, event_types=list(EVENT_TYPES))
+        await run_job(api, model="echo/flaky", params={"fail_times": 1})
+        await run_job(api, model="echo/fail")
+        cancelled = (await api.post("/v1/jobs", json={"model": "echo/slow", "input": "hi"})).json()
+        assert (await api.post(f"/v1/jobs/{cancelled['id']}/cancel")).status_code == 200
+        await run_job(api, model="echo/slow", deadline_seconds=1)
+        ends = {"job.succeeded", "job.failed", "job.cancelled", "job.expired"}
+        await eventually(lambda: ends <= {each.event["type"] for each in receiver.received} or None)
+        seen = {"response.completed", "response.failed", "response.cancelled", *PROGRESS_EVENT_TYPES, *ends}
+        await eventually(lambda: {each.event["type"] for each in receiver.received} == seen)
+    for received in receiver.received:
+        event = EVENTS[received.event["type"]].shape.model_validate_json(received.body, strict=True)
+        assert (event.model_extra, event.data.model_extra) == ({}, {})
+        documented = example(event.type)
+        assert list(received.event) == list(documented)
+        said, expected = received.event["data"], documented["data"]
+        assert isinstance(expected, dict)
+        assert (set(said), list(said)[:6]) == (set(expected), list(expected)[:6])
 
 
 async def test_a_result_comes_with_its_event_where_that_is_asked_for(api: httpx2.AsyncClient) -> None:

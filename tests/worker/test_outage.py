@@ -178,7 +178,7 @@ async def test_a_job_that_no_worker_can_run_ends_with_a_reason(
         return row["finished_at"] and f"{row['state']} {row['error_code']}: {row['error_message']}"
 
     said = await eventually(ended)
-    assert said.startswith("failed waited_too_long: Given up: no run of it was possible for 0.")
+    assert said.startswith("failed waited_too_long: Given up: the job could not run for 0.")
     assert "jobs.request: sealed, and INFERD_MASTER_KEY is not set" in said
 
 
@@ -202,7 +202,7 @@ async def test_limits_are_the_jobs_then_its_providers_then_the_settings(
 ) -> None:
     settings = make_settings(
         providers={"fake": {"base_url": fake.base_url, "retry": {"max_attempts": 2, "initial_seconds": 0.01}}},
-        job={"max_attempts": 4, "retry_initial_seconds": 0.3, "retry_max_seconds": 0.02},
+        job={"max_attempts": 4, "retry_initial_seconds": 0.02, "retry_max_seconds": 0.02},
     )
     scene = Scene(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
     await stack.enter_async_context(run_worker(settings))

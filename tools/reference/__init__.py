@@ -1,6 +1,6 @@
-"""The pages of docs/reference, .env.example and openapi.json, made from the code that they describe.
+"""Generates the pages of docs/reference, .env.example and openapi.json from the code that they describe.
 
-`run` is `make docs`: it writes them, or with `check` says which are stale. One file here makes one page.
+`run` is `make docs`: it writes them, or with `check` names those that are stale. Each file here generates one page.
 """
 
 import sys
@@ -22,15 +22,15 @@ _MAKERS: Final[tuple[Callable[[], Iterator[Page]], ...]] = (
 
 
 def all_pages() -> Iterator[Page]:
-    """Every generated page, as it should be."""
+    """Generates every page."""
     for make in _MAKERS:
         yield from make()
 
 
 def run(check: bool) -> int:
-    """Writes what has changed, or with `check` names it on stderr. Returns an exit code: 1 when something is stale."""
+    """Writes the pages that changed, or with `check` names them on stderr and returns 1 when there are any."""
     if not (REPOSITORY / "docs").is_dir():
-        print("`make docs` works in a checkout of the project, where docs/ is.", file=sys.stderr)
+        print("`make docs` needs a checkout of the project, with its folder docs/.", file=sys.stderr)
         return 2
     stale = [page for page in all_pages() if not page.is_current()]
     for page in stale:

@@ -1,4 +1,7 @@
-"""docs/reference/cli.md, from the Typer application of local/app.py."""
+"""docs/reference/cli.md, from the Typer application of local/app.py.
+
+Not `typer utils docs`: it cuts the summary of each command at 45 characters and writes HTML entities into code.
+"""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -16,16 +19,16 @@ _INTRODUCTION: Final = """
 Results go to stdout and everything else to stderr.
 """
 _EXITS: Final = {
-    ExitCode.OK: "It worked; for a job: it succeeded.",
+    ExitCode.OK: "Success; for a job: it succeeded.",
     ExitCode.FAILED: "The job did not succeed, a check failed, or a server died.",
-    ExitCode.USAGE: "A wrong option or setting, or a request that the API rejects as invalid.",
+    ExitCode.USAGE: "An option or a setting is wrong, or the API rejected the request as invalid.",
     ExitCode.NOT_FOUND: (
-        "There is no such job, tenant or key; for `inferd api` and `inferd worker`: it could not start (no PostgreSQL, "
-        "or a port that is taken)."
+        "There is no such job, tenant or key. For `inferd api` and `inferd worker`: the process could not start, "
+        "because PostgreSQL did not respond or the port was taken."
     ),
     ExitCode.AUTH: "The API key is missing, wrong or revoked.",
-    ExitCode.UNREACHABLE: "The API can't be reached.",
-    ExitCode.TIMED_OUT: "The time given was over before the job was.",
+    ExitCode.UNREACHABLE: "The API, or a store that the command needs, can't be reached.",
+    ExitCode.TIMED_OUT: "The time of --timeout was over before the job ended.",
     ExitCode.INTERRUPTED: "Ended by Ctrl-C.",
 }
 
@@ -37,7 +40,7 @@ def pages() -> Iterator[Page]:
 def _blocks() -> Iterator[str]:
     yield _INTRODUCTION
     yield "## Exit codes"
-    yield table(("Code", "What it says"), [(code(str(int(each))), _EXITS[each]) for each in ExitCode])
+    yield table(("Code", "Meaning"), [(code(str(int(each))), _EXITS[each]) for each in ExitCode])
     yield from _describe(get_command(app), "inferd", parent=None)
 
 
@@ -50,7 +53,7 @@ def _describe(command: Any, name: str, *, parent: Any) -> Iterator[str]:
     yield fenced(" ".join((context.command_path, *command.collect_usage_pieces(context))))
     records = [record for param in command.get_params(context) if (record := param.get_help_record(context))]
     if records:
-        yield table(("Argument or option", "What it is"), [(code(head), text) for head, text in records])
+        yield table(("Argument or option", "Description"), [(code(head), text) for head, text in records])
     if isinstance(command, TyperGroup):
         for child in command.list_commands(context):
             found = command.get_command(context, child)

@@ -1,4 +1,4 @@
-"""docs/reference/errors.md, from core/domain/errors.py and core/providers."""
+"""Generates docs/reference/errors.md from core/domain/errors.py and core/providers."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -12,26 +12,27 @@ from tools.reference.page import Page, code, fenced, markdown, table
 _INTRODUCTION: Final = """
 # Errors
 
-Every error has this shape, and the header `x-request-id`:
+Every error has this shape, and its response has the header `x-request-id`:
 """
 _SHAPE: Final = """
 {"error": {"message": "…", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}}
 """
 _SHAPE_NOTES: Final = """
-`message` says what to do next and may change; `code` never changes its meaning. `param` names the field, or is null.
-Where a retry can help there is a `Retry-After` header; where it can't, `x-should-retry: false`.
+`message` says what to do next, and its text may change. `code` never changes its meaning. `param` names the field, or
+is null. When a retry can help, the response has `Retry-After`; when it can't, it has `x-should-retry: false`.
 """
 _JOBS: Final = """
-## A job's own error
+## Errors of a job
 
 A job that ended without a result has `error: {code, message, next_step}`; an attempt that failed has
-`error: {class, code, message}`. The code is one of these, or one of a provider's below.
+`error: {class, code, message}`. The code is one of these, or one of the faults of providers below.
 """
 _FAULTS: Final = """
 ## Faults of a provider
 
-What happens next is decided by the class alone: `retry` uses up an attempt and tries again later; `snooze` tries again
-later at no cost of an attempt; `give_up` fails the job at once. *Billed* is whether the call was probably paid for.
+The class alone decides what happens next. `retry` uses up an attempt and tries again later. `snooze` tries again later
+and uses up no attempt, with growing waits. `wait_out` does the same with short waits, for outages that are usually
+short. `give_up` fails the job at once. *Billed* says whether the provider probably charged for the call.
 """
 
 
@@ -44,7 +45,7 @@ def _blocks() -> Iterator[str]:
     yield fenced(_SHAPE, "json")
     yield _SHAPE_NOTES
     yield "## By HTTP status"
-    yield table(("Status", "`type`", "Default `code`", "Worth a retry"), sorted(_statuses()))
+    yield table(("Status", "`type`", "Default `code`", "Retry can help"), sorted(_statuses()))
     yield "## Codes"
     yield table(
         ("`code`", "Status", "What it means"), [(code(name), str(STATUSES[name]), text) for name, text in CODES.items()]

@@ -1,4 +1,4 @@
-"""docs/reference/metrics.md, from core/observability/metrics.py."""
+"""Generates docs/reference/metrics.md from core/observability/metrics.py."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -11,9 +11,9 @@ from tools.reference.page import Page, code, markdown, table
 _INTRODUCTION: Final = """
 # Metrics
 
-In Prometheus's text format: the API serves its own at `/metrics`, a worker at `/metrics` on
-`INFERD_WORKER_METRICS_PORT`. Times are in seconds; no label names a tenant. A histogram adds `_bucket`, `_sum` and
-`_count` to its name.
+The API serves its metrics at `/metrics`, and a worker serves its own at `/metrics` on `INFERD_WORKER_METRICS_PORT`, in
+Prometheus's text format. Times are in seconds. No label names a tenant. A histogram adds `_bucket`, `_sum` and `_count`
+to its name.
 """
 
 

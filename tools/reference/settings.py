@@ -1,4 +1,4 @@
-"""docs/reference/settings.md and .env.example, from core/settings.py."""
+"""Generates docs/reference/settings.md and .env.example from core/settings.py."""
 
 import json
 from collections.abc import Iterator
@@ -21,17 +21,17 @@ _INTRODUCTION: Final = """
 # Settings
 
 Every setting is an environment variable, or a line of the file `.env` in the working directory; the environment wins.
-`inferd serve` and `inferd demo` need none of them. A value that is wrong or missing ends the start with a message that
-names the variable.
+`inferd serve` and `inferd demo` need none of them. If a value is wrong or missing, the process does not start, and a
+message names the variable.
 """
 _EXAMPLE_HEAD: Final = """
-# Copy to .env and uncomment what you change. What each one means: docs/reference/settings.md.
-# `inferd serve` and `inferd demo` need none of them. An empty value is as good as none.
+# Copy this file to .env and uncomment what you change. docs/reference/settings.md describes all settings.
+# `inferd serve` and `inferd demo` need none of them. An empty value counts as unset.
 """
 _EXAMPLE_COMPOSE: Final = """
 # docker-compose.yml
 
-# Read by docker-compose.yml only, which makes the two URLs above from them. Letters and digits: openssl rand -hex 24
+# Only docker-compose.yml reads these, for the two URLs above. Use letters and digits: openssl rand -hex 24
 POSTGRES_PASSWORD=
 REDIS_PASSWORD=
 """
@@ -46,10 +46,10 @@ def _reference() -> Iterator[str]:
     yield _INTRODUCTION
     for title, names in _groups():
         yield f"## {title}"
-        yield table(("Variable", "Default", "Values", "What it is"), [_row(name) for name in names])
+        yield table(("Variable", "Default", "Values", "Description"), [_row(name) for name in names])
     yield f"## One entry of {PREFIX}PROVIDERS"
     yield table(
-        ("Field", "Default", "Values", "What it is"),
+        ("Field", "Default", "Values", "Description"),
         [
             (code(name), _default(None if field.is_required() else field.default, required=field.is_required()),
              _values(field), field.description or "")
@@ -104,8 +104,10 @@ def _default(value: object, *, required: bool) -> str:
 
 
 def _plain(value: object) -> str:
-    """As it would be written into a .env file."""
+    """Returns the value as it is written in a .env file."""
     match value:
+        case BaseModel():
+            return "{}"
         case bool() | tuple() | list() | dict():
             return json.dumps(value)
         case float():

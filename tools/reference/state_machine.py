@@ -1,4 +1,4 @@
-"""docs/reference/state-machine.md, from core/domain/job_state.py."""
+"""Generates docs/reference/state-machine.md from core/domain/job_state.py."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -10,13 +10,13 @@ from tools.reference.page import Page, code, fenced, markdown, table
 _INTRODUCTION: Final = """
 # The states of a job
 
-A job changes only along these edges. Each is one guarded statement: it names the states it may leave and, for a run's
-own edges, the run's number and token; a job that has moved on is left as it is.
+A job changes only along these edges. Each is one guarded statement: it names the states that the job may be in and, for
+the edges of a run, the run's number and token. If the job has moved on, the statement changes nothing.
 """
 _NOTES: Final = f"""
-`attempts_used` counts against `max_attempts`: a claim adds one, a snooze and the rescue of a job whose call had not
-gone out give it back, a manual retry starts again from zero. `run_no` only ever grows; it tells a late answer of an
-earlier run from the present one. After {MAX_WORKER_LOSSES} lost workers a job fails instead of being queued again.
+`attempts_used` counts against `max_attempts`: a claim adds one, a snooze and the rescue of a job whose call was not
+sent give it back, and a manual retry sets it to zero. `run_no` never decreases; it distinguishes the current run from a
+late result of an earlier one. After {MAX_WORKER_LOSSES} lost workers a job fails instead of being queued again.
 """
 
 

@@ -1,69 +1,81 @@
-"""docs/reference/webhooks.md, from core/domain/events.py and core/webhooks."""
+"""docs/reference/webhooks.md: events, headers and retries, from core/domain/events.py and core/webhooks."""
 
 import json
 from base64 import b64encode
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Final
-from uuid import UUID
+
+from pydantic import BaseModel
 
 from core.access.webhook_secrets import PREFIX
-from core.domain.events import JobEnded
-from core.domain.ids import EventId, JobId
-from core.domain.inference import Usage
-from core.domain.job_state import TERMINAL, JobState
-from core.domain.transitions import Failure, cancel, expire
-from core.webhooks.deliveries.schedule import MAX_ATTEMPTS, WAITS
+from core.domain.events import (
+    BATCH_EVENT_TYPES,
+    EVENT_TYPES,
+    EVENTS,
+    JOB_EVENT_TYPES,
+    PROGRESS_EVENT_TYPES,
+    EndpointEventData,
+    Event,
+    EventType,
+    JobEventData,
+    example,
+)
+from core.webhooks.deliveries.schedule import DISABLING_FAILURES, DISABLING_SECONDS, MAX_ATTEMPTS, WAITS
 from core.webhooks.egress.post import USER_AGENT
-from core.webhooks.egress.signing import sign
+from core.webhooks.egress.signing import HEADERS, sign
 from tools.reference.page import Page, code, fenced, markdown, table
 
-_AT: Final = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
-_JOB: Final = JobId(UUID("019e5f0a-3c00-7000-8000-000000000001"))
-_EVENT: Final = EventId(UUID("019e5f0a-4f88-7000-8000-000000000002"))
 _SECRET: Final = PREFIX + b64encode(b"an example, not used by anybody.").decode()
 _MINUTE: Final = 60
 _HOUR: Final = 3600
+_DAY: Final = 86_400
+_EXAMPLES: Final[tuple[EventType, ...]] = ("job.succeeded", "job.failed", "job.retrying", "webhook.disabled")
 
 _INTRODUCTION: Final = """
 # Webhooks
 
-A job calls the URL of its own `webhook: {url, events}`, and each enabled endpoint that its tenant registered for the
-event ([`/v1/webhook_endpoints`](api.md)), once for the end that it comes to. The rows are written in the transaction
-that ends the job, so no end is without its webhook; the same event may arrive more than once, and two events in any
-order. Use `webhook-id` to drop what you have seen, and `data.sequence` to tell old from new.
+A job sends its events to the URL of its own `webhook: {url, events}`, and to each enabled endpoint of its tenant that
+names the event ([`/v1/webhook_endpoints`](api.md)). The deliveries are written in the transaction that changes the
+job, so no change is without its webhook. The same event may arrive more than once, and two events in any order: use
+`webhook-id` to ignore what you have seen, and `data.sequence` to put a job's events in order.
 
-The format is [Standard Webhooks 1.0](https://www.standardwebhooks.com): any of its libraries verifies a delivery. The
-secret of a job's own URL is what `GET /v1/webhook_secret` answers; an endpoint has a secret of its own.
+The format is [Standard Webhooks 1.0](https://www.standardwebhooks.com): any of its libraries verifies a delivery.
+`GET /v1/webhook_secret` returns the secret that signs deliveries to the URLs of jobs; an endpoint has a secret of its
+own, which is in the response that creates it.
 """
-_RESPONSES: Final = """
-### `response.*`
-
-The same ends by OpenAI's names, for endpoints that ask for those: `response.completed`, `response.incomplete` (the
-answer was cut by its limit or a filter; the job has succeeded), `response.failed` (also for an expired job) and
-`response.cancelled`. They are events of their own, with ids of their own; `data` is the same, and `data.id` is the
-job's.
-
-`batch.*` may be asked for too, so that an OpenAI client can register for all that it knows. There are no batches yet:
-only a test of an endpoint sends one.
+_SIGNATURES: Final = """
+The signed text is `{webhook-id}.{webhook-timestamp}.{body}`, with the exact bytes of the body. A secret `whsec_…`
+signs as `v1`: HMAC-SHA256 under the base64-decoded part behind the prefix. An endpoint that is created with
+`"signature": "v1a"` signs with ed25519, and its receiver verifies with the public key `whpk_…`. For 24 hours after a
+rotation that keeps the old secret, both secrets sign and the header has both signatures.
 """
-_ANSWERING: Final = """
-## Answering
+_RESPONDING: Final = f"""
+## Responding
 
-Any 2xx, within `INFERD_WEBHOOK_TIMEOUT_SECONDS`, is a delivery. Anything else is tried again; redirects are not
-followed. Answer first and work afterwards. The job's `webhook.deliveries` say how each one went.
+| Response | What happens |
+| --- | --- |
+| 2xx within `INFERD_WEBHOOK_TIMEOUT_SECONDS` | `delivered` |
+| 410 | `exhausted`; the endpoint is disabled |
+| any other status, redirects included (they are not followed) | tried again |
+| none: no such name, a closed port, an address that is not allowed, TLS that fails, a time-out | tried again |
+
+Respond first and work afterwards. An address that is not allowed is tried again like one that is unreachable, because
+its name may lead elsewhere by then; both have the error `unreachable`. An endpoint that has failed
+{DISABLING_FAILURES} times in a row, over at least {round(DISABLING_SECONDS / _DAY)} days, is disabled, and
+`webhook.disabled` is sent to the tenant's other endpoints that name it. `GET /v1/webhook_endpoints/{{id}}/deliveries`
+and `GET /v1/jobs/{{id}}/deliveries` list how each delivery went.
 """
 _SCHEDULE_NOTES: Final = """
 Each wait varies by a fifth either way. A `Retry-After`, in seconds or as a date, is honoured up to twice the planned
 wait (a minute where that is less, a day at most). After 429, 502, 504 or a time-out the next attempt is at least a
-minute away. A receiver whose address is not allowed is tried again like any other: its name may lead elsewhere by then.
+minute later.
 """
 _ADDRESSES: Final = """
 ## Which addresses are reached
 
-Public ones, by https. `INFERD_WEBHOOK_ALLOW_HTTP` also takes `http://`; `INFERD_WEBHOOK_ALLOW_CIDRS` opens private
-ranges. The address that the socket connects to is what is checked; metadata services stay closed whatever is allowed.
+Public ones, by https. `INFERD_WEBHOOK_ALLOW_HTTP` allows `http://` too; `INFERD_WEBHOOK_ALLOW_CIDRS` allows private
+ranges. The address that the socket connects to is what is checked; metadata services are refused whatever is allowed.
 """
 
 
@@ -74,42 +86,53 @@ def pages() -> Iterator[Page]:
 def _blocks() -> Iterator[str]:
     yield _INTRODUCTION
     yield "## Events"
-    for event in _examples():
-        yield f"### {code(event.type)}"
-        yield fenced(json.dumps(event.body(), indent=2), "json")
-    yield _RESPONSES
+    yield table(("Type", "When it is sent", "Who may name it"), _types())
+    yield "### The envelope"
+    yield _fields(Event, "data")
+    yield "### `data` of `job.*` and `response.*`"
+    yield _fields(JobEventData)
+    yield "### `data` of `webhook.*`"
+    yield _fields(EndpointEventData)
+    yield "### Examples"
+    for each in _EXAMPLES:
+        yield fenced(json.dumps(example(each), indent=2), "json")
     yield "## Headers"
     yield _headers()
-    yield _ANSWERING
+    yield _SIGNATURES
+    yield _RESPONDING
     yield f"## Schedule\n\n{MAX_ATTEMPTS} attempts, then the delivery is `exhausted`:"
     yield table(("Attempt", "Wait before it", "Since the first"), _schedule())
     yield _SCHEDULE_NOTES
     yield _ADDRESSES
 
 
-def _examples() -> Iterator[JobEnded]:
-    usage = Usage(input_tokens=12, output_tokens=34)
-    failed = Failure("auth", "provider_auth_failed", "The provider does not accept the key. (HTTP 401)")
-    failures = {JobState.FAILED: failed, JobState.CANCELLED: cancel().failure, JobState.EXPIRED: expire().failure}
-    for state in JobState:
-        if state in TERMINAL:
-            succeeded = state is JobState.SUCCEEDED
-            model = "openai/gpt-5-mini"
-            yield JobEnded(_EVENT, _JOB, state, model, 3, _AT, usage if succeeded else None, failures.get(state))
+def _types() -> Iterator[tuple[str, str, str]]:
+    for each in EVENT_TYPES:
+        who = "an endpoint"
+        if each in JOB_EVENT_TYPES:
+            who = "a job (by default), an endpoint"
+        elif each in PROGRESS_EVENT_TYPES:
+            who = "a job, an endpoint"
+        elif each in BATCH_EVENT_TYPES:
+            who = "an endpoint, for later"
+        yield code(each), EVENTS[each].summary, who
+
+
+def _fields(shape: type[BaseModel], *more: str) -> str:
+    rows = [
+        (code(name), "always" if field.is_required() or name == "object" else "sometimes", field.description or "")
+        for name, field in shape.model_fields.items()
+    ]
+    return table(("Field", "Present", "Meaning"), [*rows, *((code(each), "always", "See below.") for each in more)])
 
 
 def _headers() -> str:
-    event = next(_examples())
-    body = json.dumps(event.body(), separators=(",", ":")).encode()
-    signed = sign(_SECRET, str(event.body()["id"]), int(_AT.timestamp()), body)
-    meaning = {
-        "webhook-id": "The event's id: the same for all attempts.",
-        "webhook-timestamp": "When this attempt was sent, in Unix seconds.",
-        "webhook-signature": "`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`, under the decoded secret.",
-    }
-    rows = [(code(name), code(value), meaning[name]) for name, value in signed.items()]
+    event = example("job.succeeded")
+    body = json.dumps(event, separators=(",", ":")).encode()
+    signed = sign(_SECRET, str(event["id"]), int(str(event["created_at"])), body)
+    rows = [(code(name), code(signed[name]), meaning) for name, meaning in HEADERS.items()]
     rows += [("`content-type`", "`application/json`", ""), ("`user-agent`", code(USER_AGENT), "")]
-    return table(("Header", "Example", "What it is"), rows)
+    return table(("Header", "Example", "Meaning"), rows)
 
 
 def _schedule() -> Iterator[tuple[str, str, str]]:

@@ -1,7 +1,7 @@
-"""The two loops of a worker's lease: renew it, and look which runs are still this worker's.
+"""The two loops of a worker's lease: one renews it, the other checks which runs are still this worker's.
 
-Apart, so that nothing that the second waits for can delay the first. Started by worker/lifecycle.py; nothing that a
-store does ends them.
+They are separate, so that a wait of the second can't delay the first. worker/lifecycle.py starts them; no error of a
+store ends them.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ async def renew_forever(runtime: WorkerRuntime, on_beat: Callable[[], None]) -> 
 
 
 async def look_forever(runtime: WorkerRuntime) -> None:
-    """Runs for ever: closes calls that run for nothing, and gives back runs that nobody here knows of."""
+    """Runs for ever: closes the calls of runs that are over, and gives back runs that this worker does not know."""
     leases = runtime.jobs.leases
     while True:
         await asyncio.sleep(leases.worker.heartbeat_seconds)

@@ -2,11 +2,13 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 from typing_extensions import TypedDict
 
+from api.http.fields import HEX, described
 from api.http.instants import Instant
-from api.jobs.schemas.submit import MetadataKey, MetadataValue
+from api.http.operations import REF
+from api.jobs.schemas.submit import MetadataKey, MetadataValue, SubmitJob
 from core.domain.job_state import JobState
 from core.jobs.queries import JobFilter
 
@@ -14,13 +16,21 @@ from core.jobs.queries import JobFilter
 class BulkChange(BaseModel):
     """Which jobs; each field narrows. Without any, `all` must be true."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"minProperties": 1, "examples": [{"metadata": {"order": "4711"}}, {"all": True}]},
+    )
 
-    status: list[JobState] = Field(default=[], description="Only of these; those that can't be changed are left alone.")
-    model: str | None = Field(default=None, max_length=200)
-    created_after: Instant | None = None
-    created_before: Instant | None = None
-    metadata: dict[MetadataKey, MetadataValue] = Field(default={}, max_length=16)
+    status: list[JobState] = Field(default=[], description="Only jobs in these states; others are left as they are.")
+    model: str | None = Field(default=None, max_length=200, description="Only jobs for this model.")
+    created_after: Instant | None = Field(
+        default=None, description="Only jobs submitted at this time or later (RFC 3339 with an offset)."
+    )
+    created_before: Instant | None = Field(default=None, description="Only jobs submitted before this time.")
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        default={}, max_length=16, description="Only jobs with these pairs."
+    )
     all: Annotated[bool, Field(strict=True)] = Field(default=False, description="Every job that can be changed.")
     limit: int = Field(default=10_000, ge=1, le=10_000, description="At most so many jobs in this request.")
 
@@ -28,7 +38,7 @@ class BulkChange(BaseModel):
     def _says_which(self) -> Self:
         narrows = self.model_fields_set & {"status", "model", "created_after", "created_before", "metadata"}
         if not narrows and not self.all:
-            raise ValueError('say which jobs, or send {"all": true}')
+            raise ValueError('name the jobs by a filter, or send {"all": true}')
         return self
 
     def filter(self) -> JobFilter:
@@ -42,37 +52,61 @@ class BulkChange(BaseModel):
 
 
 class BulkView(TypedDict):
-    """What was done; ask again while `has_more`."""
+    """What was done."""
 
-    object: str
-    changed: int
-    has_more: bool
+    object: Annotated[str, described("`bulk_cancel` or `bulk_retry`.", "bulk_cancel")]
+    changed: Annotated[int, described("How many jobs were changed.", 3)]
+    has_more: Annotated[bool, described("Whether more jobs match than `limit`: send the request again.", False)]
+
+
+class BulkJob(SubmitJob):
+    """One job of many: the body of POST /v1/jobs, with an idempotency key of its own."""
+
+    idempotency_key: str | None = Field(
+        default=None,
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="As the header `Idempotency-Key` of POST /v1/jobs, for this job alone.",
+    )
+
+
+_Line = Annotated[dict[str, JsonValue], WithJsonSchema({"$ref": REF.format(model="BulkJob")})]
 
 
 class BulkSubmit(BaseModel):
     """Many jobs at once; each has its own outcome."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    jobs: list[dict[str, JsonValue]] = Field(
-        min_length=1,
-        max_length=1000,
-        description="Each as the body of POST /v1/jobs, with an `idempotency_key` of its own if it has one.",
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"jobs": [{"model": "echo/echo", "input": "one"}]}]},
     )
+
+    jobs: list[_Line] = Field(min_length=1, max_length=1000, description="The jobs; a wrong one is refused by itself.")
+
+
+class BulkLineErrorView(TypedDict):
+    """Why a job was refused; as the `error` of an error response."""
+
+    message: Annotated[str, described("What is wrong and what to do.", "model: is required.")]
+    type: Annotated[str, described("The kind of error.", "invalid_request_error")]
+    param: Annotated[str | None, described("The field that is wrong first of all.", "model")]
+    code: Annotated[str, described("What is wrong, for programs.", "invalid_parameter")]
 
 
 class BulkLineView(TypedDict):
     """What became of one job: an id, or an error."""
 
-    index: int
-    id: str | None
-    status: str | None
-    replayed: bool
-    error: dict[str, str | None] | None
+    index: Annotated[int, described("The place of the job in the request, from 0.", 0)]
+    id: Annotated[str | None, described("The job's id; null when it was refused.", f"job_{HEX}")]
+    status: Annotated[str | None, described("The job's state; null when it was refused.", "queued", values=JobState)]
+    replayed: Annotated[bool, described("Whether an earlier request with the same key created it.", False)]
+    error: Annotated[BulkLineErrorView | None, described("Why it was refused; null when it was accepted.")]
 
 
 class BulkSubmitView(TypedDict):
-    object: str
-    accepted: int
-    refused: int
-    data: list[BulkLineView]
+    """The outcome of each job, in the order of the request."""
+
+    object: Annotated[str, described("Always `bulk_submit`.", "bulk_submit")]
+    accepted: Annotated[int, described("How many jobs were accepted; they are stored.", 1)]
+    refused: Annotated[int, described("How many were refused.", 0)]
+    data: Annotated[list[BulkLineView], described("One for each job.")]

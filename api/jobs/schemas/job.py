@@ -1,169 +1,141 @@
-"""What an answer says of a job: the whole of it, or its line in a list."""
+"""The job object: the whole of it, or its line in a list. Its parts are in api/jobs/schemas/parts.py.
+
+Both are put together from the same groups of fields, in the order in which a reader wants them: what came of it, its
+times, then everything else.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import cast
+from typing import Annotated, cast
 
 from pydantic import JsonValue
 from typing_extensions import TypedDict
 
-from core.domain.ids import DELIVERY, show, show_job
-from core.jobs.explain import next_step
-from core.jobs.records import AttemptRecord, JobRecord, JobSummary
+from api.http.fields import HEX, TIME, described
+from api.http.paging import PageView
+from api.jobs.schemas.parts import (
+    AttemptView,
+    ErrorView,
+    JobWebhookView,
+    OutputView,
+    RetryView,
+    UrlsView,
+    UsageView,
+    attempt_view,
+    error_view,
+    usage_view,
+    webhook_view,
+)
+from core.domain.ids import show_job
+from core.domain.job_state import JobState, Priority
+from core.jobs.records import JobRecord, JobSummary
 
 
-class UsageView(TypedDict):
-    input_tokens: int | None
-    output_tokens: int | None
+class _Head(TypedDict):
+    id: Annotated[str, described("The job's id; ids sort by the time of submission.", f"job_{HEX}")]
+    status: Annotated[
+        str,
+        described(
+            "The state. `queued` and `running` change by themselves; `succeeded`, `failed`, `cancelled` and `expired` "
+            "are final, unless the job is retried.",
+            "succeeded",
+            values=JobState,
+        ),
+    ]
+    model: Annotated[str, described("The model that was asked for, `provider/name`.", "local/smollm2-135m")]
 
 
-class ErrorView(TypedDict):
-    code: str
-    message: str
-    next_step: str
+class _Outcome(TypedDict):
+    error: Annotated[
+        ErrorView | None, described("Why the job has no output; null unless it failed, expired or was cancelled.")
+    ]
+    usage: Annotated[UsageView | None, described("Tokens of the attempt that succeeded, as its provider counted them.")]
 
 
-# `class` is what the field calls it; only this form of a TypedDict can say so.
-AttemptErrorView = TypedDict("AttemptErrorView", {"class": str, "code": str, "message": str})
+class _Times(TypedDict):
+    created_at: Annotated[datetime, described("When the job was accepted, RFC 3339 in UTC.", TIME)]
+    run_at: Annotated[
+        datetime,
+        described("Not started before this time: the `run_at` of the submit, or when the next attempt is due.", TIME),
+    ]
+    started_at: Annotated[datetime | None, described("When a worker first took the job.", TIME)]
+    finished_at: Annotated[datetime | None, described("When the job reached its final state.", TIME)]
+    deadline_at: Annotated[
+        datetime | None, described("When the job expires if it is not finished; null without a deadline.", TIME)
+    ]
+    queue_ms: Annotated[int | None, described("Milliseconds from the time the job was due to its first start.", 12)]
 
 
-class AttemptView(TypedDict):
-    attempt: int
-    run: int
-    provider: str
-    outcome: str
-    started_at: datetime
-    finished_at: datetime | None
-    error: AttemptErrorView | None
-    http_status: int | None
-    retry_after_seconds: float | None
-    wait_seconds: float | None
-    billed: str
-    usage: dict[str, JsonValue] | None
-    provider_request_id: str | None
+class _Rest(TypedDict):
+    object: Annotated[str, described("Always `job`.", "job")]
+    metadata: Annotated[
+        Mapping[str, JsonValue], described("The pairs that were submitted with the job.", {"order": "4711"})
+    ]
+    priority: Annotated[str, described("Jobs of a higher priority start first.", "standard", values=Priority)]
+    max_attempts: Annotated[int, described("How many attempts the job may use.", 8)]
+    attempts_used: Annotated[
+        int,
+        described(
+            "How many it has used. An attempt that the provider throttled, or that a stopping worker gave back, is "
+            "refunded.",
+            1,
+        ),
+    ]
+    urls: Annotated[UrlsView, described("Where the job is read and changed.")]
 
 
-class DeliveryView(TypedDict):
-    id: str
-    event: str
-    status: str
-    attempts: int
-    http_status: int | None
-    error: str | None
-    delivered_at: datetime | None
-    next_attempt_at: datetime | None
+class _Output(TypedDict):
+    output: Annotated[OutputView | None, described("What the model answered; null unless the job succeeded.")]
 
 
-class WebhookView(TypedDict):
-    url: str | None
-    events: list[str]
-    deliveries: list[DeliveryView]
+class _OutputIfAsked(TypedDict, total=False):
+    output: Annotated[OutputView | None, described("What the model answered; only with `include=output`.")]
 
 
-class OutputView(TypedDict):
-    text: str
-    message: dict[str, JsonValue]
-    finish_reason: str
-    model: str
+class _Details(TypedDict):
+    run_ms: Annotated[int | None, described("Milliseconds spent in attempts that have ended.", 840)]
+    input: Annotated[JsonValue, described("The messages; a prompt is one message of the user.")]
+    params: Annotated[JsonValue, described("The params that were submitted.", {"temperature": 0.2})]
+    timeout_seconds: Annotated[float, described("How long one attempt may take.", 600.0)]
+    retry: Annotated[RetryView, described("How the job is retried.")]
+    attempts: Annotated[list[AttemptView], described("Every attempt, the first one first.")]
+    webhook: Annotated[JobWebhookView | None, described("Who is called back, and how that went; null when nobody is.")]
 
 
-class RetryView(TypedDict):
-    max_attempts: int
-    initial_seconds: float | None
-    max_seconds: float | None
-
-
-class UrlsView(TypedDict):
-    self: str
-    cancel: str
-    retry: str
-
-
-class JobSummaryView(TypedDict):
+class JobSummaryView(_Head, _OutputIfAsked, _Outcome, _Times, _Rest):
     """A job's line in a list."""
 
-    id: str
-    object: str
-    status: str
-    model: str
-    metadata: Mapping[str, JsonValue]
-    priority: str
-    created_at: datetime
-    run_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    deadline_at: datetime | None
-    queue_ms: int | None
-    max_attempts: int
-    attempts_used: int
-    usage: UsageView | None
-    error: ErrorView | None
-    urls: UrlsView
+
+class JobView(_Head, _Output, _Outcome, _Times, _Details, _Rest):
+    """A job: what came of it, when, what was asked for and how it went."""
 
 
-class JobView(JobSummaryView):
-    """A whole job. Times are RFC 3339 in UTC; `run_ms` is the time spent in attempts that have ended."""
+class JobListView(PageView):
+    """A page of jobs, newest first."""
 
-    input: JsonValue
-    params: JsonValue
-    run_ms: int | None
-    timeout_seconds: float
-    retry: RetryView
-    attempts: list[AttemptView]
-    output: OutputView | None
-    webhook: WebhookView | None
-
-
-class JobListView(TypedDict):
-    """A page of jobs, newest first; `next_cursor` is the `after` of the next page."""
-
-    object: str
-    data: list[JobSummaryView]
-    has_more: bool
-    next_cursor: str | None
+    data: Annotated[list[JobSummaryView], described("The jobs of this page.")]
 
 
 def summary_view(job: JobRecord | JobSummary, base_url: str) -> JobSummaryView:
     """`base_url` is what the urls start with."""
-    name = show_job(job.id)
-    url = f"{base_url}/v1/jobs/{name}"
-    return {
-        "id": name,
-        "object": "job",
-        "status": job.state.value,
-        "model": job.model,
-        "metadata": job.metadata,
-        "priority": job.priority.value,
-        "created_at": job.created_at,
-        "run_at": job.run_at,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
-        "deadline_at": job.deadline_at,
-        "queue_ms": job.queue_ms,
-        "max_attempts": job.max_attempts,
-        "attempts_used": job.attempts_used,
-        "usage": _usage(job),
-        "error": _error(job),
-        "urls": {"self": url, "cancel": f"{url}/cancel", "retry": f"{url}/retry"},
-    }
+    return {**_head(job), **_outcome(job), **_times(job), **_rest(job, base_url)}
+
+
+def summary_with_output(job: JobSummary, output: Mapping[str, JsonValue] | None, base_url: str) -> JobSummaryView:
+    """As `summary_view`, for `include=output`."""
+    shown = cast(OutputView | None, output)
+    return {**_head(job), "output": shown, **_outcome(job), **_times(job), **_rest(job, base_url)}
 
 
 def job_view(job: JobRecord, base_url: str) -> JobView:
     """As `summary_view`, with everything."""
     return {
-        **summary_view(job, base_url),
-        "input": job.request["messages"],
-        "params": job.request["params"],
-        "run_ms": _run_ms(job),
-        "timeout_seconds": job.timeout_seconds,
-        "retry": {
-            "max_attempts": job.max_attempts,
-            "initial_seconds": job.retry_initial_seconds,
-            "max_seconds": job.retry_max_seconds,
-        },
-        "attempts": [_attempt(attempt) for attempt in job.attempts],
+        **_head(job),
         "output": cast(OutputView | None, job.output),
-        "webhook": _webhook(job),
+        **_outcome(job),
+        **_times(job),
+        **_details(job),
+        **_rest(job, base_url),
     }
 
 
@@ -173,65 +145,53 @@ def etag(job: JobRecord) -> str:
     return f'W/"{job.version}{deliveries}"'
 
 
-def _usage(job: JobRecord | JobSummary) -> UsageView | None:
-    if job.input_tokens is None and job.output_tokens is None:
-        return None
-    return {"input_tokens": job.input_tokens, "output_tokens": job.output_tokens}
+def _head(job: JobRecord | JobSummary) -> _Head:
+    return {"id": show_job(job.id), "status": job.state.value, "model": job.model}
 
 
-def _error(job: JobRecord | JobSummary) -> ErrorView | None:
-    if job.error_code is None:
-        return None
-    return {"code": job.error_code, "message": job.error_message or "", "next_step": next_step(job.error_code)}
+def _outcome(job: JobRecord | JobSummary) -> _Outcome:
+    return {"error": error_view(job), "usage": usage_view(job)}
+
+
+def _times(job: JobRecord | JobSummary) -> _Times:
+    return {
+        "created_at": job.created_at,
+        "run_at": job.run_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "deadline_at": job.deadline_at,
+        "queue_ms": job.queue_ms,
+    }
+
+
+def _details(job: JobRecord) -> _Details:
+    return {
+        "run_ms": _run_ms(job),
+        "input": job.request["messages"],
+        "params": job.request["params"],
+        "timeout_seconds": job.timeout_seconds,
+        "retry": {
+            "max_attempts": job.max_attempts,
+            "initial_seconds": job.retry_initial_seconds,
+            "max_seconds": job.retry_max_seconds,
+        },
+        "attempts": [attempt_view(attempt) for attempt in job.attempts],
+        "webhook": webhook_view(job),
+    }
+
+
+def _rest(job: JobRecord | JobSummary, base_url: str) -> _Rest:
+    url = f"{base_url}/v1/jobs/{show_job(job.id)}"
+    return {
+        "object": "job",
+        "metadata": job.metadata,
+        "priority": job.priority.value,
+        "max_attempts": job.max_attempts,
+        "attempts_used": job.attempts_used,
+        "urls": {"self": url, "cancel": f"{url}/cancel", "retry": f"{url}/retry"},
+    }
 
 
 def _run_ms(job: JobRecord) -> int | None:
     spent = [attempt.finished_at - attempt.started_at for attempt in job.attempts if attempt.finished_at is not None]
     return round(sum(each.total_seconds() for each in spent) * 1000) if spent else None
-
-
-def _attempt(attempt: AttemptRecord) -> AttemptView:
-    error: AttemptErrorView | None = None
-    if attempt.error_code is not None:
-        error = {
-            "class": attempt.error_class or "",
-            "code": attempt.error_code,
-            "message": attempt.error_message or "",
-        }
-    return {
-        "attempt": attempt.attempt,
-        "run": attempt.run_no,
-        "provider": attempt.provider,
-        "outcome": attempt.outcome,
-        "started_at": attempt.started_at,
-        "finished_at": attempt.finished_at,
-        "error": error,
-        "http_status": attempt.http_status,
-        "retry_after_seconds": attempt.retry_after,
-        "wait_seconds": attempt.wait_seconds,
-        "billed": attempt.billed,
-        "usage": attempt.usage,
-        "provider_request_id": attempt.provider_request_id,
-    }
-
-
-def _webhook(job: JobRecord) -> WebhookView | None:
-    if job.webhook_url is None and not job.deliveries:
-        return None
-    return {
-        "url": job.webhook_url,
-        "events": list(job.webhook_events),
-        "deliveries": [
-            {
-                "id": show(DELIVERY, delivery.id),
-                "event": delivery.event_type,
-                "status": delivery.state,
-                "attempts": delivery.attempts,
-                "http_status": delivery.status,
-                "error": delivery.error,
-                "delivered_at": delivery.delivered_at,
-                "next_attempt_at": delivery.next_attempt_at,
-            }
-            for delivery in job.deliveries
-        ],
-    }

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal, Self, get_args
 
@@ -19,6 +20,7 @@ from pydantic import (
 from api.http.instants import Instant
 from api.http.problems import CodedError
 from core.domain.errors import InvalidParameter
+from core.domain.events import JOB_EVENT_TYPES, JobEventType
 from core.domain.job_state import Priority
 from core.domain.retry import RetryLimits
 from core.jobs.submit import Draft
@@ -31,8 +33,6 @@ LONGEST_VALUE: Final = 512
 _LARGEST_IMAGE: Final = 8 * 1024 * 1024
 _IMAGE: Final = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}", re.ASCII)
 
-EndType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.expired"]
-EventType = Literal[EndType, "job.queued", "job.running", "job.retrying"]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_KEY)]
 MetadataValue = Annotated[str, StringConstraints(max_length=LONGEST_VALUE)]
 
@@ -51,8 +51,8 @@ class _Strict(BaseModel):
 class TextPart(_Strict):
     """Words."""
 
-    type: Literal["text"]
-    text: str
+    type: Literal["text"] = Field(description="Always `text`.")
+    text: str = Field(description="The words.", examples=["What is in this picture?"])
 
 
 def _sent_along(url: str) -> str:
@@ -67,18 +67,22 @@ def _sent_along(url: str) -> str:
 
 
 class ImageUrl(_Strict):
+    """A picture."""
+
     url: Annotated[str, AfterValidator(_sent_along)] = Field(
         description="The picture itself: `data:image/png;base64,…` (png, jpeg, gif or webp, at most 8 MiB). Any other "
-        "URL is refused with the code `image_url_not_supported`: nothing is fetched."
+        "URL is refused with the code `image_url_not_supported`: nothing is fetched.",
+        examples=["data:image/png;base64,iVBORw0KGgo="],
+        json_schema_extra={"pattern": f"^{_IMAGE.pattern}$"},
     )
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high"] | None = Field(default=None, description="How closely the model looks.")
 
 
 class ImagePart(_Strict):
     """A picture as a `data:` URL, for models that can see."""
 
-    type: Literal["image_url"]
-    image_url: ImageUrl
+    type: Literal["image_url"] = Field(description="Always `image_url`.")
+    image_url: ImageUrl = Field(description="The picture.")
 
 
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
@@ -87,13 +91,17 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 class Message(_Strict):
     """One chat message, as OpenAI's chat completions have it."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool"] = Field(description="Who speaks.")
     content: str | Annotated[list[Part], Field(fail_fast=True)] | None = Field(
-        default=None, description="The words, or parts. Only an assistant's message with tool_calls may go without."
+        default=None,
+        description="The words, or parts. Only a message with `tool_calls` may go without.",
+        examples=["Say hello."],
     )
-    name: str | None = Field(default=None, max_length=64)
-    tool_calls: list[dict[str, JsonValue]] | None = Field(default=None, min_length=1)
-    tool_call_id: str | None = Field(default=None, max_length=128)
+    name: str | None = Field(default=None, max_length=64, description="Tells speakers of one role apart.")
+    tool_calls: list[dict[str, JsonValue]] | None = Field(
+        default=None, min_length=1, description="The tools that the assistant called, as OpenAI has them."
+    )
+    tool_call_id: str | None = Field(default=None, max_length=128, description="Which call a tool's message is about.")
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
@@ -103,21 +111,24 @@ class Message(_Strict):
 
 
 class Webhook(_Strict):
-    """Who is called back."""
+    """Who is called back about this job."""
 
-    url: str = Field(description="Called by POST, signed as Standard Webhooks 1.0 says.")
-    events: list[EventType] = Field(
-        default=list(get_args(EndType)),
+    url: str = Field(
+        description="Called by POST, signed by Standard Webhooks 1.0. https, and a public address.",
+        examples=["https://example.com/hook"],
+    )
+    events: list[JobEventType] = Field(
+        default=list(JOB_EVENT_TYPES),
         min_length=1,
-        max_length=len(get_args(EventType)),
-        description="Which events are told: by default every end, and no step before it.",
+        max_length=len(get_args(JobEventType)),
+        description="Events to send; by default the final ones.",
     )
 
 
 class Retry(_Strict):
-    """How often, and how far apart, a job is tried. What is left out is as its provider or the settings say."""
+    """How often, and how far apart, a job is tried. The provider's settings, or the server's, fill in the rest."""
 
-    max_attempts: int | None = Field(default=None, ge=1, le=50)
+    max_attempts: int | None = Field(default=None, ge=1, le=50, description="At most so many attempts.")
     initial_seconds: float | None = Field(
         default=None, gt=0, le=3600, description="The wait after the first attempt; it doubles with each one."
     )
@@ -125,37 +136,61 @@ class Retry(_Strict):
 
 
 class SubmitJob(_Strict):
-    """A job."""
+    """A job to run."""
 
-    model: str = Field(description="`provider/name`; GET /v1/models lists those that are known by name.")
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"model": "echo/echo", "input": "Say hello."},
+                {
+                    "model": "echo/echo",
+                    "input": [{"role": "user", "content": "Say hello."}],
+                    "params": {"temperature": 0.2, "max_tokens": 100},
+                    "metadata": {"order": "4711"},
+                    "deadline_seconds": 3600,
+                },
+            ]
+        }
+    )
+
+    model: str = Field(
+        description="`provider/name`; GET /v1/models lists those that are known by name.", examples=["echo/echo"]
+    )
     input: (
         Annotated[str, StringConstraints(min_length=1)] | Annotated[list[Message], Field(min_length=1, fail_fast=True)]
-    ) = Field(description="A prompt, or chat messages.")
+    ) = Field(description="A prompt, or chat messages.", examples=["Say hello."])
     params: dict[str, JsonValue] = Field(
         default={},
-        description="What the model is asked with: `temperature`, `max_tokens`, … What OpenAI does not know, such as "
-        "`top_k` or `chat_template_kwargs`, is passed on to the server as it is.",
+        description="Parameters of the model: `temperature`, `max_tokens`, … Those that OpenAI does not have, such as "
+        "`top_k` or `chat_template_kwargs`, are passed on unchanged.",
+        examples=[{"temperature": 0.2, "max_tokens": 100}],
     )
     metadata: Annotated[dict[MetadataKey, MetadataValue], BeforeValidator(at_most_sixteen)] = Field(
-        default={}, max_length=16, description="Up to 16 pairs of your own; GET /v1/jobs filters by them."
+        default={},
+        max_length=16,
+        description="Up to 16 pairs of your own; GET /v1/jobs filters by them.",
+        examples=[{"order": "4711"}],
     )
-    priority: Literal["interactive", "standard", "batch"] = "standard"
+    priority: Literal["interactive", "standard", "batch"] = Field(
+        default="standard", description="Jobs of a higher priority start first."
+    )
     run_at: Annotated[Instant, Field(strict=False)] | None = Field(
-        default=None, description="Not before this time (RFC 3339 with an offset), at most a year ahead."
+        default=None, description="Start no earlier (RFC 3339 with an offset), at most a year ahead."
     )
-    timeout_seconds: float | None = Field(default=None, gt=0, le=_DAY, description="How long one attempt may take.")
+    timeout_seconds: float | None = Field(
+        default=None, gt=0, le=_DAY, description="How long one attempt may take.", examples=[60]
+    )
     deadline_seconds: float | None = Field(
-        default=None, gt=0, le=31 * _DAY, description="From now; a job that has not ended by then expires."
+        default=None, gt=0, le=31 * _DAY, description="The job expires if it has not ended so many seconds from now."
     )
     max_attempts: int | None = Field(default=None, ge=1, le=50, description="The short form of `retry.max_attempts`.")
     retry: Retry | None = Field(
-        default=None, description="How it is tried again; what is left out is as the provider or the settings say."
+        default=None, description="How the job is retried; the provider's settings, or the server's, fill in the rest."
     )
-    webhook: Webhook | None = None
+    webhook: Webhook | None = Field(default=None, description="Who is called back about this job.")
 
-    def draft(self, now: datetime) -> Draft:
-        """The job as core takes it. Raises ValueError when its times contradict each other, or InvalidParameter."""
-        self._check_times(now)
+    def draft(self) -> Draft:
+        """The job as core takes it, once `problems` has found none."""
         messages: list[JsonValue] = (
             [{"role": "user", "content": self.input}]
             if isinstance(self.input, str)
@@ -170,28 +205,33 @@ class SubmitJob(_Strict):
             run_at=self.run_at,
             deadline_seconds=self.deadline_seconds,
             timeout_seconds=self.timeout_seconds,
-            retry=self._retry(),
+            retry=self._retry_limits(),
             webhook_url=self.webhook.url if self.webhook else None,
             webhook_events=tuple(dict.fromkeys(self.webhook.events)) if self.webhook else (),
         )
 
-    def _retry(self) -> RetryLimits:
+    def _retry_limits(self) -> RetryLimits:
+        asked = self.retry or Retry()
+        return RetryLimits(self.max_attempts or asked.max_attempts, asked.initial_seconds, asked.max_seconds)
+
+    def problems(self, now: datetime) -> Iterator[InvalidParameter]:
+        """What is wrong between fields that are each right by themselves."""
         asked = self.retry or Retry()
         if self.max_attempts is not None and asked.max_attempts is not None:
-            raise InvalidParameter(
+            yield InvalidParameter(
                 "Send either `max_attempts` or `retry.max_attempts`, not both.", param="retry.max_attempts"
             )
         if asked.initial_seconds is not None and asked.initial_seconds > (asked.max_seconds or math.inf):
-            raise InvalidParameter(
+            yield InvalidParameter(
                 "`retry.initial_seconds` must not be larger than `retry.max_seconds`.", param="retry.initial_seconds"
             )
-        return RetryLimits(self.max_attempts or asked.max_attempts, asked.initial_seconds, asked.max_seconds)
-
-    def _check_times(self, now: datetime) -> None:
         if self.run_at is None:
             return
         wait = self.run_at - now
         if wait > _FARTHEST:
-            raise ValueError("run_at is more than a year ahead")
-        if self.deadline_seconds is not None and wait.total_seconds() >= self.deadline_seconds:
-            raise ValueError("run_at is behind the deadline: the job could never run; raise deadline_seconds")
+            yield InvalidParameter("run_at: must be within a year.", param="run_at")
+        elif self.deadline_seconds is not None and wait.total_seconds() >= self.deadline_seconds:
+            yield InvalidParameter(
+                "run_at: is after the deadline, so that the job could never run; raise `deadline_seconds`.",
+                param="run_at",
+            )

@@ -1,12 +1,13 @@
 """The bodies and answers of `/v1/webhook_endpoints`: OpenAI's shape, and what inferd knows besides."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self, cast, get_args
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from typing_extensions import TypedDict
 
 from core.domain.errors import InvalidParameter
+from core.domain.events import EVENT_TYPES, EventType
 from core.domain.ids import ENDPOINT, EndpointId, InvalidId, parse, show
 from core.domain.paging import Page
 from core.webhooks.endpoints.records import (
@@ -16,16 +17,8 @@ from core.webhooks.endpoints.records import (
     RevealedEndpoint,
 )
 
-EndpointEvent = Literal[
-    "job.succeeded", "job.failed", "job.cancelled", "job.expired",
-    "job.queued", "job.running", "job.retrying",
-    "response.completed", "response.failed", "response.cancelled", "response.incomplete",
-    "batch.completed", "batch.failed", "batch.expired", "batch.cancelled",
-    "webhook.ping", "webhook.disabled",
-]  # fmt: skip
-
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-EventTypes = Annotated[list[EndpointEvent], Field(min_length=1, max_length=len(get_args(EndpointEvent)))]
+EventTypes = Annotated[list[EventType], Field(min_length=1, max_length=len(EVENT_TYPES))]
 # The least is one in a quarter of an hour; PostgreSQL's times end where far less would lead.
 Rate = Annotated[float, Field(ge=0.001, le=10_000)]
 SignatureName = Literal["v1", "v1a"]
@@ -97,7 +90,7 @@ class TestWebhookEndpoint(_Strict):
 
     __test__ = False
 
-    event_type: EndpointEvent = "webhook.ping"
+    event_type: EventType = "webhook.ping"
 
 
 class EndpointListQuery(BaseModel):

@@ -1,1 +1,1 @@
-"""What `inferd doctor` looks at, one file for each kind of thing; a check answers with findings and never raises."""
+"""The checks of `inferd doctor`, one file for each kind of thing; a check returns findings and never raises."""

@@ -1,4 +1,4 @@
-"""What a check of `inferd doctor` answers."""
+"""The result of a check of `inferd doctor`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """`message` says what was found, and for anything but ok what to do."""
+    """`message` says what was found and, unless the level is ok, what to do."""
 
     name: str
     level: Level

@@ -1,6 +1,6 @@
-"""The checks of `inferd doctor` on the providers: is each in reach, and does it take its key? They never raise.
+"""The checks of `inferd doctor` on the providers: can each be reached, and does it accept its key? They never raise.
 
-Asks for the list of models, which costs nothing, through the same kind of client that calls them.
+Requests the list of models, which costs nothing, through the same kind of client that calls them.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ async def check_providers(settings: Settings) -> list[Finding]:
     try:
         known = [(name, each.base_url, each.api_key) for name, each in endpoints(settings).items()]
     except SettingsError:
-        # check_settings has said it.
+        # check_settings has reported it.
         return []
     if settings.local_base_url is not None:
         known.append(("local", settings.local_base_url, settings.local_api_key))
@@ -43,17 +43,17 @@ async def _check(name: str, base_url: str, api_key: SecretStr | None) -> Finding
         async with open_http_client(api_key=key, connections=1, timeouts=_TIMEOUTS) as client:
             status = (await client.get(f"{base_url.rstrip('/')}/models")).status_code
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-        return Finding(title, Level.FAIL, f"{base_url} is out of reach ({type(error).__name__}).")
+        return Finding(title, Level.FAIL, f"{base_url} can't be reached ({type(error).__name__}).")
     return _judge(title, base_url, status, has_key=bool(key))
 
 
 def _judge(title: str, base_url: str, status: int, *, has_key: bool) -> Finding:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return Finding(title, Level.OK, f"{base_url} answers")
+        return Finding(title, Level.OK, f"{base_url} responds")
     if status in _REFUSALS:
         what = "refuses its key" if has_key else "wants a key"
         return Finding(title, Level.FAIL, f"{base_url} {what} (HTTP {status}).")
     if status == HTTPStatus.NOT_FOUND:
-        text = f"{base_url}/models is not there (HTTP 404): does the base URL end in /v1?"
+        text = f"{base_url}/models does not exist (HTTP 404): does the base URL end in /v1?"
         return Finding(title, Level.WARN, text)
-    return Finding(title, Level.WARN, f"{base_url} answers HTTP {status} now.")
+    return Finding(title, Level.WARN, f"{base_url} returns HTTP {status} now.")

@@ -1,4 +1,4 @@
-"""The checks of `inferd doctor` on PostgreSQL and Redis. They answer; they never raise."""
+"""The checks of `inferd doctor` on PostgreSQL and Redis. They return findings and never raise."""
 
 import asyncio
 import secrets
@@ -36,7 +36,7 @@ async def check_database(settings: Settings) -> list[Finding]:
 
 
 async def _master_key(settings: Settings) -> list[Finding]:
-    """Nothing where no key is set and none is missed: check_settings has said so."""
+    """Returns nothing where no key is set and none is needed: check_settings has reported that."""
     sealer = make_sealer(settings.master_key)
     try:
         async with await open_database(settings.database, name="doctor", fleet=True, patient=False) as database:
@@ -84,7 +84,7 @@ async def check_redis(settings: Settings) -> list[Finding]:
     except RedisFault as error:
         # redis-py's texts name the host, never the password.
         why = f"{type(error).__name__}: {error}".rstrip(".")
-        text = f"INFERD_REDIS_URL does not answer ({why}). Jobs start late until it does."
+        text = f"Redis at INFERD_REDIS_URL does not respond ({why}). Jobs start late until it does."
         return [Finding("Redis", Level.FAIL, text)]
     finally:
         await redis.aclose(close_connection_pool=True)

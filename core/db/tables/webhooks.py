@@ -7,12 +7,14 @@ from sqlalchemy import CheckConstraint, Computed, Float, ForeignKeyConstraint, I
 from sqlmodel import Field, SQLModel
 
 from core.db.columns import BYTES, SMALL, TEXT, TEXT_LIST, instant, one_of, optional_instant, uuid_key
+from core.domain.events import PROGRESS_EVENT_TYPES
 
 DELIVERY_STATES = ("pending", "delivered", "exhausted", "skipped")
 DELIVERY_TRIGGERS = ("scheduled", "manual", "recovery", "test")
 DISABLED_REASONS = ("caller", "gone", "failing")
 SIGNATURES = ("v1", "v1a")
-_FOLLOWS = "event_types && ARRAY['job.queued'::text, 'job.running'::text, 'job.retrying'::text]"
+_FOLLOWED = ", ".join(f"'{each}'::text" for each in PROGRESS_EVENT_TYPES)
+_FOLLOWS = f"event_types && ARRAY[{_FOLLOWED}]"
 RECOVERY_STATES = ("running", "completed")
 
 

@@ -46,8 +46,8 @@ WITH input AS (
     WHERE job.id = held.id AND job.tenant_id = held.tenant_id
     RETURNING
         job.id, job.tenant_id, job.version, job.model, job.run_at, job.webhook_url, job.webhook_events,
-        held.old_state, held.to_state, held.attempt_outcome, held.error_code AS failure_code,
-        held.error_message AS failure_message
+        job.input_tokens, job.output_tokens, held.old_state, held.to_state, held.attempt_outcome, held.response_type,
+        held.error_code AS failure_code, held.error_message AS failure_message
 ), closed AS (
     UPDATE attempts AS attempt
     SET outcome = held.attempt_outcome,
@@ -78,32 +78,43 @@ WITH input AS (
 ), progress AS (
     SELECT
         id, tenant_id, CASE WHEN old_state = 'running' THEN 'job.retrying' ELSE 'job.queued' END AS event_type,
-        to_state AS status, model, version, webhook_url, webhook_events,
+        to_state AS status, model, version,
         CASE WHEN old_state = 'running' THEN jsonb_build_object(
             'run_at', to_char(run_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
             'error', jsonb_build_object('code', failure_code, 'message', failure_message)
-        ) ELSE '{}' END AS more
+        ) ELSE '{}' END AS more,
+        webhook_url, webhook_events
     FROM changed
     WHERE to_state = 'queued' AND attempt_outcome IS DISTINCT FROM 'snoozed'
 ),
 -- include: core/webhooks/sql/progress_events.sql
-alias AS (
-    -- The same end by OpenAI's name, for endpoints that ask for that: another event with the same data.
-    SELECT held.id, held.tenant_id, held.response_type, held.body, inferd_uuid7() AS event_id
-    FROM held
-    WHERE held.body IS NOT NULL AND EXISTS (
-        SELECT FROM webhook_endpoints AS endpoint
-        WHERE endpoint.tenant_id = held.tenant_id AND held.response_type = ANY (endpoint.event_types)
-    )
-), event AS (
-    SELECT id, tenant_id, event_id, event_type, webhook_url, webhook_events, body FROM held WHERE body IS NOT NULL
-    UNION ALL
+ended AS (
     SELECT
-        id, tenant_id, event_id, response_type, NULL, '{}',
-        convert_to((convert_from(body, 'UTF8')::jsonb || jsonb_build_object(
-            'id', 'evt_' || replace(event_id::text, '-', ''), 'type', response_type
-        ))::text, 'UTF8')
-    FROM alias
+        changed.*,
+        CASE
+            WHEN to_state = 'succeeded' THEN jsonb_build_object(
+                'usage', jsonb_build_object('input_tokens', input_tokens, 'output_tokens', output_tokens)
+            )
+            WHEN failure_code IS NOT NULL THEN jsonb_build_object(
+                'error', jsonb_build_object('code', failure_code, 'message', failure_message)
+            )
+            ELSE '{}'
+        END AS more
+    FROM changed
+    WHERE response_type IS NOT NULL
+), event AS (
+    SELECT
+        id, tenant_id, inferd_uuid7() AS event_id, 'job.' || to_state AS event_type, to_state AS status, model, version,
+        more, webhook_url, webhook_events
+    FROM ended
+    UNION ALL
+    -- The same end by OpenAI's name, for endpoints that ask for that: another event with the same data.
+    SELECT id, tenant_id, inferd_uuid7(), response_type, to_state, model, version, more, NULL, '{}'
+    FROM ended
+    WHERE EXISTS (
+        SELECT FROM webhook_endpoints AS endpoint
+        WHERE endpoint.tenant_id = ended.tenant_id AND ended.response_type = ANY (endpoint.event_types)
+    )
     UNION ALL
     SELECT * FROM progress_event
 ),

@@ -1,7 +1,4 @@
-"""What deliveries are handed, and the statements that they share: made by core/runtime.py, once per worker.
-
-Used by core/webhooks/deliveries/deliver.py.
-"""
+"""The dependencies of deliveries, and their grouped statements. core/runtime.py makes one per worker for deliver.py."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,17 +13,16 @@ from core.db.grouping import Grouper
 from core.db.sealed import Sealer
 from core.db.session import hot_statement, hot_transaction
 from core.domain.clock import Clock
-from core.domain.ids import DeliveryId, EventId, TenantId, new_uuid
+from core.domain.ids import DeliveryId, TenantId
 from core.queue.enqueue import Enqueuer, delivery_entry
 from core.settings import WebhookSettings
 from core.webhooks.deliveries import store
-from core.webhooks.deliveries.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, PutBack, Successor
+from core.webhooks.deliveries.records import Caps, ClaimedDelivery, DeliveryNotDue, Ended, PutBack
 from core.webhooks.deliveries.schedule import WAITS
 from core.webhooks.egress.health import Health
 from core.webhooks.egress.post import Egress
-from core.webhooks.events import DISABLED, disabled_event
 
-# For what follows the exchange; less where exchanges are short.
+# Time to record the outcome before the lease ends; less where exchanges are short.
 _LEASE_MARGIN_SECONDS: Final = 10.0
 
 Claimed = ClaimedDelivery | DeliveryNotDue | None
@@ -36,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DeliverContext:
-    """`sending` counts the deliveries of each tenant that this worker has claimed and not yet done with."""
+    """`sending` counts the deliveries of each tenant that this worker has claimed and not finished."""
 
     claims: Grouper[DeliveryId, Claimed]
     records: Grouper[Ended, bool]
@@ -51,7 +47,7 @@ class DeliverContext:
     sending: Counter[TenantId] = field(default_factory=Counter)
 
     def done(self, tenant_id: TenantId) -> None:
-        """One of the tenant's is done with."""
+        """One delivery of the tenant is finished."""
         self.sending[tenant_id] -= 1
         if self.sending[tenant_id] <= 0:
             del self.sending[tenant_id]
@@ -86,7 +82,7 @@ def open_deliveries(
         return outcomes
 
     async def record(rows: Sequence[Ended]) -> list[bool]:
-        return await _write(database, clock, enqueuer, rows, worker_id=worker_id, per_target=settings.per_endpoint)
+        return await _write(database, enqueuer, rows, worker_id=worker_id, per_target=settings.per_endpoint)
 
     async def put_back(rows: Sequence[PutBack]) -> list[bool]:
         async with hot_statement(database) as connection:
@@ -129,18 +125,11 @@ async def _claim(database: Database, ids: Sequence[DeliveryId], caps: Caps, *, l
 
 
 async def _write(
-    database: Database, clock: Clock, enqueuer: Enqueuer, rows: Sequence[Ended], *, worker_id: str, per_target: int
+    database: Database, enqueuer: Enqueuer, rows: Sequence[Ended], *, worker_id: str, per_target: int
 ) -> list[bool]:
-    published: list[Successor] = []
     async with hot_transaction(database, None) as connection:
         batch = await store.record(connection, rows, worker_id=worker_id)
-        if batch.disabled:
-            ids = [EventId(new_uuid()) for _ in batch.disabled]
-            events = [
-                (each, event_id, disabled_event(event_id, each, clock.now()))
-                for each, event_id in zip(batch.disabled, ids, strict=True)
-            ]
-            published = await store.publish_disabled(connection, DISABLED, events)
+        published = await store.publish_disabled(connection, batch.disabled)
         following = await store.successors(connection, batch, per_target=per_target)
     enqueuer.enqueue(*(delivery_entry(each.id, each.tenant_id, each.delay) for each in (*following, *published)))
     for each in batch.disabled:

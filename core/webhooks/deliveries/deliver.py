@@ -2,7 +2,7 @@
 
 Sends one delivery and records how it went: lease it, sign it, POST it with no transaction open, write the outcome under
 the lease's token, enqueue those that waited behind it. A sender that dies is taken over when its lease runs out; the
-receiver then sees the same `webhook-id` twice and can tell.
+receiver then sees the same `webhook-id` twice and can ignore the second.
 """
 
 import random
@@ -30,7 +30,7 @@ from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer, Timing
 from core.webhooks.egress.signing import sign
 
 _THROTTLING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
-# A receiver that says 429 or 503 is left alone as a whole, not only by the delivery that it said it to.
+# After 429 or 503 all deliveries to the endpoint pause, not only the one that got it.
 _PAUSING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _SILENT: Final = {"unreachable", "timeout"}
@@ -76,7 +76,7 @@ async def _record(context: DeliverContext, ended: Ended) -> bool:
     ):
         with attempt:
             return await context.records.submit(ended)
-    raise AssertionError("retries end by an answer or an exception")
+    raise AssertionError("retries end with a result or an exception")
 
 
 async def _attempt(context: DeliverContext, delivery: ClaimedDelivery) -> Ended | PutBack:
@@ -132,7 +132,7 @@ def _ended(
         case NoAnswer(problem=problem, reason=reason):
             log.info("webhook_no_answer", problem=problem, reason=reason)
             throttled = problem == "timeout"
-            return _failed(context, delivery, started_at, answer.told_timing(), error=problem, throttled=throttled)
+            return _failed(context, delivery, started_at, answer.visible_timing(), error=problem, throttled=throttled)
         case _ as never:
             assert_never(never)
 

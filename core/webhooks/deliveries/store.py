@@ -13,7 +13,7 @@ import asyncpg
 from core.db.rows import from_record
 from core.db.session import Connection
 from core.db.statements import Statement
-from core.domain.ids import DeliveryId, EndpointId, EventId, LeaseToken, TenantId
+from core.domain.ids import DeliveryId, EndpointId, LeaseToken, TenantId
 from core.webhooks.deliveries.records import (
     Caps,
     ClaimedDelivery,
@@ -24,6 +24,7 @@ from core.webhooks.deliveries.records import (
     Successor,
     Written,
 )
+from core.webhooks.deliveries.schedule import DISABLING_FAILURES, DISABLING_SECONDS
 from core.webhooks.endpoints.records import DisabledEndpoint
 
 # Claims are one at a time over the fleet, so that what is in flight can be counted. Each takes a millisecond or two.
@@ -34,8 +35,6 @@ _PLACE_TAKEN_SECONDS: Final = 0.5
 _AGAIN_SECONDS: Final = {"move": 0.0, "wait": 0.5}
 # Far below what the columns hold: the schedule's own attempts behind the last one by hand fit in as well.
 MOST_ATTEMPTS: Final = 10_000
-DISABLING_FAILURES: Final = 20
-DISABLING_SECONDS: Final = 5 * 86_400.0
 
 _Claim = ClaimedDelivery | DeliveryNotDue | None
 
@@ -82,20 +81,11 @@ class UnsentRow(NamedTuple):
     delay: float
 
 
-class DisabledRow(NamedTuple):
-    """The event that says that an endpoint was disabled."""
-
-    endpoint_id: EndpointId
-    tenant_id: TenantId
-    event_id: EventId
-    body: bytes
-
-
 CLAIM: Final = Statement("core/webhooks/sql/claim.sql", Sending)
 RECORD: Final = Statement("core/webhooks/sql/record.sql", EndedRow)
 PUT_BACK: Final = Statement("core/webhooks/sql/put_back.sql", UnsentRow)
 SUCCESSORS: Final = Statement("core/webhooks/sql/successors.sql", Written)
-PUBLISH_DISABLED: Final = Statement("core/webhooks/sql/publish_disabled.sql", DisabledRow)
+PUBLISH_DISABLED: Final = Statement("core/webhooks/sql/publish_disabled.sql", DisabledEndpoint)
 
 
 async def claim(
@@ -168,12 +158,11 @@ async def successors(connection: Connection, ended: RecordedBatch, *, per_target
     return [from_record(Successor, each) for each in records]
 
 
-async def publish_disabled(
-    connection: Connection, event_type: str, events: Sequence[tuple[DisabledEndpoint, EventId, bytes]]
-) -> list[Successor]:
+async def publish_disabled(connection: Connection, disabled: Sequence[DisabledEndpoint]) -> list[Successor]:
     """Makes the deliveries of events that say that endpoints were disabled."""
-    rows = [DisabledRow(endpoint.id, endpoint.tenant_id, event_id, body) for endpoint, event_id, body in events]
-    records = await PUBLISH_DISABLED.fetch(connection, rows, event_type=event_type)
+    if not disabled:
+        return []
+    records = await PUBLISH_DISABLED.fetch(connection, disabled)
     return [Successor(DeliveryId(each["id"]), TenantId(each["tenant_id"])) for each in records]
 
 

@@ -1,9 +1,11 @@
 """Where the time of an exchange went: name, connect, TLS, first byte. Used by core/webhooks/egress/post.py only.
 
-aiohttp's tracing tells of names and of whole connections. When TCP is through and TLS begins it does not say; the
-protocol is made at that very moment, so its factory takes the time (tests/webhooks/test_timing.py pins this).
+Tenants read the parts in a delivery's log; whether a connection came to be also decides between `timeout` and
+`unreachable`. aiohttp's tracing reports names and whole connections; where TCP ends and TLS begins is known from the
+handshake.
 """
 
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -12,7 +14,6 @@ from typing import Any
 
 import aiohttp
 from aiohttp import ClientRequest, ClientSession, TraceConfig
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
@@ -67,9 +68,11 @@ class Stopwatch:
         self._connecting = time.perf_counter()
 
     def connected(self) -> None:
-        self._connected = time.perf_counter()
+        if self._connected is None:
+            self._connected = time.perf_counter()
 
     def ready(self) -> None:
+        self.connected()
         self._ready = time.perf_counter()
 
     def sent(self) -> None:
@@ -91,20 +94,21 @@ class Stopwatch:
 current: ContextVar[Stopwatch] = ContextVar("stopwatch")
 
 
+class TimedHandshake(ssl.SSLObject):
+    """Marks, on the current stopwatch, that TCP is connected and TLS begins. For SSLContext.sslobject_class."""
+
+    def do_handshake(self) -> None:
+        if (watch := current.get(None)) is not None:
+            watch.connected()
+        super().do_handshake()
+
+
 class TimedConnector(aiohttp.TCPConnector):
-    """Tells the current stopwatch when TCP is connected, and `reused` that a connection was kept, with its address."""
+    """Calls `reused` with the address of a connection that was kept."""
 
     def __init__(self, *, reused: Callable[[str], None], **options: Any) -> None:
         super().__init__(**options)
         self._reused = reused
-        make = self._factory
-
-        def timed() -> ResponseHandler:
-            if (watch := current.get(None)) is not None:
-                watch.connected()
-            return make()
-
-        self._factory = timed  # type: ignore[assignment]  # a partial there, a function here
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's signature
         """A connection, new or kept. Raises what `reused` raises."""
@@ -120,17 +124,17 @@ class TimedConnector(aiohttp.TCPConnector):
 
 
 def tracing() -> TraceConfig:
-    """Tells the stopwatch that a request carries as its `trace_request_ctx`."""
+    """Marks the moments on the stopwatch that a request carries as its `trace_request_ctx`."""
     config = TraceConfig()
-    config.on_dns_resolvehost_start.append(_tells(Stopwatch.resolving))
-    config.on_dns_resolvehost_end.append(_tells(Stopwatch.resolved))
-    config.on_connection_create_start.append(_tells(Stopwatch.connecting))
-    config.on_connection_create_end.append(_tells(Stopwatch.ready))
-    config.on_request_headers_sent.append(_tells(Stopwatch.sent))
+    config.on_dns_resolvehost_start.append(_marks(Stopwatch.resolving))
+    config.on_dns_resolvehost_end.append(_marks(Stopwatch.resolved))
+    config.on_connection_create_start.append(_marks(Stopwatch.connecting))
+    config.on_connection_create_end.append(_marks(Stopwatch.ready))
+    config.on_request_headers_sent.append(_marks(Stopwatch.sent))
     return config
 
 
-def _tells(moment: Callable[[Stopwatch], None]) -> Callable[[ClientSession, SimpleNamespace, object], Awaitable[None]]:
+def _marks(moment: Callable[[Stopwatch], None]) -> Callable[[ClientSession, SimpleNamespace, object], Awaitable[None]]:
     async def signal(_session: ClientSession, context: SimpleNamespace, _params: object) -> None:
         moment(context.trace_request_ctx)
 

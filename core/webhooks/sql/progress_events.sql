@@ -2,12 +2,8 @@
 -- tenant_id, event_type, status, model, version, more, webhook_url, webhook_events), where id is the job's.
 progress_event AS (
     SELECT
-        id, tenant_id, event_id, event_type, webhook_url, webhook_events,
-        inferd_job_event(event_id, event_type, id, status, model, version, more) AS body
-    FROM (
-        SELECT progress.*, inferd_uuid7() AS event_id
-        FROM progress
-        WHERE progress.event_type = ANY (progress.webhook_events)
-            OR progress.tenant_id IN (SELECT tenant_id FROM webhook_endpoints WHERE follows)
-    ) AS opted_in
+        id, tenant_id, inferd_uuid7() AS event_id, event_type, status, model, version, more, webhook_url, webhook_events
+    FROM progress
+    WHERE progress.event_type = ANY (progress.webhook_events)
+        OR progress.tenant_id IN (SELECT tenant_id FROM webhook_endpoints WHERE follows)
 ),

@@ -18,7 +18,7 @@ WITH recovery AS (
     SELECT delivery.id, delivery.tenant_id
     FROM recovery CROSS JOIN bounds JOIN deliveries AS delivery
         ON delivery.tenant_id = recovery.tenant_id AND delivery.endpoint_id = recovery.endpoint_id
-    -- An id tells when it was made, nearly: an hour is more than any transaction takes.
+    -- An id has the time when it was made, nearly: an hour is more than any transaction takes.
     WHERE delivery.id > bounds.first
         AND delivery.id < bounds.last
     ORDER BY delivery.id

@@ -171,7 +171,7 @@ def test_patience_ends(disposition: Disposition) -> None:
     assert ended.failure is not None
     assert (ended.failure.code, ended.failure.error_class) == ("waited_too_long", "throttled")
     assert ended.failure.message == (
-        "Given up: the provider answered 429 for 24 h. The last reason: The provider's rate limit is reached."
+        "Given up: the provider returned 429 for 24 h. The last reason: The provider's rate limit is reached."
     )
 
 
@@ -183,7 +183,7 @@ def test_what_was_waited_for_is_said(waited: float, words: str) -> None:
     ended = decide(Failure("unreachable", "provider_unreachable", "No."), Disposition.WAIT_OUT, budget, policy, 0.5)
 
     assert ended.failure is not None
-    assert ended.failure.message == f"Given up: no run of it was possible for {words}. The last reason: No."
+    assert ended.failure.message == f"Given up: the job could not run for {words}. The last reason: No."
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""One shape for every list: a page, newest first, and the cursor of the next one."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
+
+from core.domain.errors import InvalidParameter
+from core.domain.ids import InvalidId, parse, show
+
+Item = TypeVar("Item")
+
+
+class PageQuery(BaseModel):
+    """Which page."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=100, description="At most so many items.", examples=[50])] = 20
+    after: str | None = Field(
+        default=None, description="Only items behind this one: the `next_cursor` of the page before."
+    )
+
+    def before(self, prefix: str) -> UUID | None:
+        """The cursor: items older than this one. Raises InvalidParameter."""
+        if self.after is None:
+            return None
+        try:
+            return parse(prefix, self.after)
+        except InvalidId:
+            raise InvalidParameter("after: take it from the `next_cursor` of a page.", param="after") from None
+
+
+class PageView(TypedDict):
+    """A page; each list adds its `data`."""
+
+    object: Annotated[str, Field(description="Always `list`.", examples=["list"])]
+    has_more: Annotated[bool, Field(description="Whether there are items behind this page.", examples=[False])]
+    next_cursor: Annotated[
+        str | None, Field(description="The `after` of the next page; null on the last one.", examples=[None])
+    ]
+
+
+def page(
+    found: Sequence[Item], limit: int, view: Callable[[Item], Any], prefix: str, id_of: Callable[[Item], UUID]
+) -> dict[str, Any]:
+    """The page of `found`, which has one item more than `limit` when there is another page."""
+    shown = found[:limit]
+    has_more = len(found) > limit
+    return {
+        "object": "list",
+        "data": [view(each) for each in shown],
+        "has_more": has_more,
+        "next_cursor": show(prefix, id_of(shown[-1])) if has_more else None,
+    }
+
+
+def whole(data: Sequence[Any]) -> dict[str, Any]:
+    """A list that has one page."""
+    return {"object": "list", "data": list(data), "has_more": False, "next_cursor": None}

@@ -1,0 +1,86 @@
+"""`inferd webhooks deliveries` and `redeliver`: calls of the API, and their results as text."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import orjson
+
+from cli.client.http import ApiClient
+from cli.client.target import call
+from cli.exit_codes import ExitCode
+from cli.terminal import print_table, results
+
+_LOOK_SECONDS: Final = 0.2
+
+
+def show_deliveries(
+    of: str, statuses: Sequence[str], limit: int, *, as_json: bool, api_url: str | None, api_key: str | None
+) -> None:
+    """Of an endpoint or a job as a table; one delivery with its log."""
+
+    async def ask(api: ApiClient) -> dict[str, Any]:
+        if of.startswith("dlv_"):
+            return await api.ask("GET", f"/v1/webhook_deliveries/{of}")
+        query = urlencode([("limit", limit), *(("status", each) for each in statuses)])
+        owner = f"jobs/{of}" if of.startswith("job_") else f"webhook_endpoints/{of}"
+        return await api.ask("GET", f"/v1/{owner}/deliveries?{query}")
+
+    found = call(ask, api_url=api_url, api_key=api_key)
+    if as_json:
+        results().print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode(), soft_wrap=True)
+    elif "log" in found:
+        _print_log(found)
+    else:
+        _print_list(found["data"])
+
+
+def send_again(delivery: str, timeout: float, *, api_url: str | None, api_key: str | None) -> ExitCode:
+    """OK when it was delivered; the attempt goes on when the waiting ends."""
+
+    async def send(api: ApiClient) -> dict[str, Any]:
+        before = (await api.ask("GET", f"/v1/webhook_deliveries/{delivery}"))["attempts"]
+        found = await api.ask("POST", f"/v1/webhook_deliveries/{delivery}/redeliver")
+        give_up_at = asyncio.get_running_loop().time() + timeout
+        while len([line for line in found["log"] if line["attempt"] > before]) == 0:
+            if asyncio.get_running_loop().time() >= give_up_at:
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+            found = await api.ask("GET", f"/v1/webhook_deliveries/{delivery}")
+        return found
+
+    found = call(send, api_url=api_url, api_key=api_key)
+    results().print(f"{delivery} is {found['status']} after {found['attempts']} attempts{_last(found)}.")
+    if found["status"] == "delivered":
+        return ExitCode.OK
+    return ExitCode.TIMED_OUT if found["status"] == "pending" and found["http_status"] is None else ExitCode.FAILED
+
+
+def _last(found: Mapping[str, Any]) -> str:
+    if found["http_status"] is not None:
+        return f", the last one answered with HTTP {found['http_status']}"
+    return f", the last one: {found['error']}" if found["error"] else ""
+
+
+def _print_list(data: Sequence[Mapping[str, Any]]) -> None:
+    columns = ("id", "event", "status", "attempts", "http_status", "error", "created_at", "next_attempt_at")
+    print_table(columns, [{column: _text(each[column]) for column in columns} for each in data])
+
+
+def _print_log(found: Mapping[str, Any]) -> None:
+    results().print(
+        f"{found['id']}  {found['event']}  {found['status']}  {found['webhook_id']}\n{found['url']}", soft_wrap=True
+    )
+    timings = ("dns_ms", "connect_ms", "tls_ms", "first_byte_ms", "total_ms")
+    columns = ("attempt", "trigger", "started_at", "http_status", "error", "excerpt", "next_attempt_at")
+    rows = [
+        {column: _text(line[column]) for column in columns}
+        | {column: _text(line["timing"][column]) for column in timings}
+        for line in found["log"]
+    ]
+    print_table((*columns[:5], *timings, *columns[5:]), rows)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

@@ -88,7 +88,7 @@ async def admit(request: Request) -> Call:
     open_requests: OpenRequests = scope["state"]["open_requests"]
     caller = await runtime.authenticator.authenticate(request.headers.get("authorization"))
     open_requests.enter(scope["state"], caller.tenant_id)
-    _check_carried(request, getattr(scope["route"], "operation", Operation("")))
+    _check_carried(request, cast(Endpoint, scope["route"]).operation)
     return Call(request, runtime, caller, open_requests)
 
 

@@ -4,7 +4,7 @@ Installed by api/main.py. What is not an AppError here is a bug or an outage of 
 caller beyond its request id.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
 import structlog
 from fastapi import FastAPI, Request
@@ -12,13 +12,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
+from typing_extensions import TypedDict
 
+from api.http.fields import described
 from api.http.json_response import json_response
+from api.http.operations import Endpoint
 from api.http.problems import explain
 from core.db.faults import is_store_fault
 from core.db.grouping import GrouperClosed, Overloaded
 from core.domain.errors import (
+    CODES,
     AppError,
     Internal,
     InvalidRequest,
@@ -33,6 +36,15 @@ from core.domain.errors import (
 REFUSALS: Final = (AppError, RequestValidationError, ValidationError, HTTPException, Overloaded, GrouperClosed)
 
 log = structlog.get_logger(__name__)
+
+
+class ErrorObject(TypedDict):
+    """What is wrong. `message` may change; `code` keeps its meaning, and new ones may be added."""
+
+    message: Annotated[str, described("What is wrong and what to do.", "model: is required.")]
+    type: Annotated[str, described("The kind of error, by OpenAI's names.", "invalid_request_error")]
+    param: Annotated[str | None, described("The first field, parameter or header that is wrong.", "model")]
+    code: Annotated[str, described("What is wrong, for programs.", "invalid_parameter", values=sorted(CODES))]
 
 
 def install(app: FastAPI) -> None:
@@ -52,7 +64,7 @@ def _methods_of_path(request: Request) -> set[str]:
     """Starlette names those of the first route of a path; a path has a route for each method."""
     methods: set[str] = set()
     for route in request.app.routes:
-        if isinstance(route, Route) and route.path_regex.match(request.scope["path"]):
+        if isinstance(route, Endpoint) and route.is_at(request.scope["path"]):
             methods |= route.methods or set()
     return methods
 
@@ -117,6 +129,6 @@ def render(error: AppError) -> Response:
     return json_response({"error": error_object(error)}, error.status, headers)
 
 
-def error_object(error: AppError) -> dict[str, str | None]:
+def error_object(error: AppError) -> ErrorObject:
     """The inside of the shape."""
     return {"message": error.message, "type": error.kind, "param": error.param, "code": error.code}

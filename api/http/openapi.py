@@ -13,7 +13,6 @@ from pydantic.json_schema import models_json_schema
 from api.http.ids import NAMES, PATH_PARAMETERS
 from api.http.operations import IDEMPOTENCY_KEY, REF, bodies
 from api.webhooks.schemas.events import webhook_documents
-from core.domain.errors import CODES
 
 DESCRIPTION: Final = (
     "Submit slow model calls over REST and get an id at once; every accepted job is finished, stored and reported, "
@@ -37,37 +36,9 @@ _HEADERS: Final = {
 }
 _ERROR: Final = {
     "type": "object",
-    "description": "Every error. `message` may change; `code` keeps its meaning, and new ones may be added.",
+    "description": "Every error response.",
     "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": {
-                    "type": "string",
-                    "description": "What is wrong and what to do.",
-                    "examples": ["model: is required."],
-                },
-                "type": {
-                    "type": "string",
-                    "description": "The kind of error, by OpenAI's names.",
-                    "examples": ["invalid_request_error"],
-                },
-                "param": {
-                    "type": ["string", "null"],
-                    "description": "The field, parameter or header that is wrong first of all.",
-                    "examples": ["model"],
-                },
-                "code": {
-                    "type": "string",
-                    "description": "What is wrong, for programs.",
-                    "x-extensible-enum": sorted(CODES),
-                    "examples": ["invalid_parameter"],
-                },
-            },
-        }
-    },
+    "properties": {"error": {"$ref": REF.format(model="ErrorObject")}},
 }
 _IDEMPOTENCY_KEY: Final = {
     "name": IDEMPOTENCY_KEY,
@@ -145,14 +116,3 @@ def _name_path_parameters(path: str, entry: dict[str, Any]) -> None:
             )
     if not parameters:
         del entry["parameters"]
-
-
-def answers(view: Any, *statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": view} for status in statuses}
-
-
-def body_of(schema: Any) -> dict[str, Any]:
-    from api.http.operations import _BODIES, _body_of
-
-    _BODIES[schema.__name__] = schema
-    return {"requestBody": _body_of(schema)}

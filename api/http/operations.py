@@ -17,6 +17,8 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from starlette.routing import Match
+from starlette.types import Scope
 
 REF: Final = "#/components/schemas/{model}"
 _HEADER_REF: Final = "#/components/headers/{name}"
@@ -38,6 +40,7 @@ _WITH_KEY: Final = (400, 401, 422, 429, 503)
 _RETRIED: Final = (429, 503)
 _BODIES: Final[dict[str, type[BaseModel]]] = {}
 _OPERATIONS: Final[dict[str, "Operation"]] = {}
+_FIXED_PATHS: Final[set[str]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Returns:
     description: str
     headers: tuple[str, ...] = ()
     media_type: str | None = None
+    schema: Mapping[str, Any] | None = None
     example: str | None = None
 
 
@@ -69,6 +73,15 @@ class Endpoint(APIRoute):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.operation = _OPERATIONS.get(self.operation_id or "", _NOTHING)
+        if "{" not in self.path:
+            _FIXED_PATHS.add(self.path)
+
+    def is_at(self, path: str) -> bool:
+        """Whether this is a route of `path`; `/v1/jobs/bulk` is never the job named bulk."""
+        return path == self.path or (path not in _FIXED_PATHS and self.path_regex.match(path) is not None)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(scope) if self.is_at(scope["path"]) else (Match.NONE, {})
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's hook: what it calls with the request."""
@@ -140,7 +153,7 @@ def _described(returns: Returns) -> dict[str, Any]:
         "headers": _headers("x-request-id", *returns.headers),
     }
     if returns.media_type is not None:
-        content: dict[str, Any] = {"schema": {"type": "string"}}
+        content: dict[str, Any] = {"schema": dict(returns.schema or {"type": "string"})}
         if returns.example is not None:
             content["example"] = returns.example
         response["content"] = {returns.media_type: content}

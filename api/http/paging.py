@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from core.domain.errors import InvalidParameter
-from core.domain.ids import InvalidId, parse, show
+from core.domain.ids import InvalidId, parse
+from core.domain.paging import Page
 
 Item = TypeVar("Item")
 
@@ -19,9 +20,7 @@ class PageQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     limit: Annotated[int, Field(ge=1, le=100, description="At most so many items.", examples=[50])] = 20
-    after: str | None = Field(
-        default=None, description="Only items behind this one: the `next_cursor` of the page before."
-    )
+    after: str | None = None
 
     def before(self, prefix: str) -> UUID | None:
         """The cursor: items older than this one. Raises InvalidParameter."""
@@ -31,6 +30,15 @@ class PageQuery(BaseModel):
             return parse(prefix, self.after)
         except InvalidId:
             raise InvalidParameter("after: take it from the `next_cursor` of a page.", param="after") from None
+
+
+def cursor(prefix: str) -> Any:
+    """The field `after` of a list whose items have ids of this prefix."""
+    return Field(
+        default=None,
+        description="Only items behind this one: the `next_cursor` of the page before.",
+        json_schema_extra={"pattern": f"^{prefix}_[0-9a-f]{{32}}$"},
+    )
 
 
 class PageView(TypedDict):
@@ -43,17 +51,13 @@ class PageView(TypedDict):
     ]
 
 
-def page(
-    found: Sequence[Item], limit: int, view: Callable[[Item], Any], prefix: str, id_of: Callable[[Item], UUID]
-) -> dict[str, Any]:
-    """The page of `found`, which has one item more than `limit` when there is another page."""
-    shown = found[:limit]
-    has_more = len(found) > limit
+def page_view(page: Page[Item], view: Callable[[Item], Any], cursor_of: Callable[[Item], str]) -> dict[str, Any]:
+    """The page as it is sent."""
     return {
         "object": "list",
-        "data": [view(each) for each in shown],
-        "has_more": has_more,
-        "next_cursor": show(prefix, id_of(shown[-1])) if has_more else None,
+        "data": [view(each) for each in page.items],
+        "has_more": page.has_more,
+        "next_cursor": cursor_of(page.items[-1]) if page.has_more else None,
     }
 
 

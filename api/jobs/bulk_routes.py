@@ -6,9 +6,10 @@ from pydantic import JsonValue
 
 from api.http.admission import admit
 from api.http.errors import as_app_error, error_object
+from api.http.idempotency import check_key, fingerprint
 from api.http.json_response import json_response
 from api.http.operations import Endpoint, Returns, operation
-from api.jobs.drafts import check_key, fingerprint, read_draft
+from api.jobs.drafts import read_draft
 from api.jobs.schemas.bulk import BulkChange, BulkJob, BulkLineView, BulkSubmit, BulkSubmitView, BulkView
 from core.domain.errors import AppError, Internal, InvalidParameter
 from core.domain.ids import show_job
@@ -97,7 +98,7 @@ def _read_line(runtime: ApiRuntime, line: dict[str, JsonValue], default_key: str
     key = line.get("idempotency_key")
     try:
         if key is None:
-            return Order(read_draft(runtime, body), default_key, default_key and fingerprint(body))
+            return Order(read_draft(runtime, body), default_key, None if default_key is None else fingerprint(body))
         if not isinstance(key, str):
             return InvalidParameter("idempotency_key: must be a string.", param="idempotency_key")
         return Order(read_draft(runtime, body), check_key(key), fingerprint(body))

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from api.http.admission import Call, admit
-from api.http.operations import Endpoint, Returns, operation
+from api.http.operations import REF, Endpoint, Returns, operation
 from api.jobs.schemas.job import summary_view
 from core.db.faults import is_store_fault
 from core.db.session import reading
@@ -30,6 +30,21 @@ _KEEP_ALIVE_SECONDS: Final = 15.0
 _REVOKED: Final = b": the API key was revoked or has expired\n\n"
 _AWAY: Final = b": the database can't be reached, connect again\n\n"
 _LAST_EVENT_ID: Final = ("Last-Event-ID", "The id of the last event that was received; those after it follow.", "3")
+_EVENT: Final = {
+    "type": "object",
+    "description": "One event.",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {"type": "string", "description": "`job.` and the job's state."},
+        "id": {"type": "string", "description": "The job's version; of two events the larger one is the later."},
+        "data": {
+            "type": "string",
+            "description": "The job, as in a list.",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": REF.format(model="JobSummaryView")},
+        },
+    },
+}
 _EXAMPLE: Final = 'event: job.succeeded\nid: 4\ndata: {"id": "job_019ab3c4d5e67f8090a1b2c3d4e5f607", …}\n\n'
 # Versions are small; whatever else comes is no event that was ever sent.
 _VERSION: Final = re.compile(r"\d{1,10}", re.ASCII)
@@ -41,7 +56,7 @@ _VERSION: Final = re.compile(r"\d{1,10}", re.ASCII)
         "jobs_events",
         "Follow a job's events",
         headers=[_LAST_EVENT_ID],
-        returns={200: Returns(None, "The events.", media_type="text/event-stream", example=_EXAMPLE)},
+        returns={200: Returns(None, "The events.", media_type="text/event-stream", schema=_EVENT, example=_EXAMPLE)},
         errors=[404, 410, 500],
     ),
 )

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request, Response
 
 from api.http.admission import Call, admit
 from api.http.errors import is_expected
+from api.http.idempotency import check_key, fingerprint
 from api.http.json_response import json_response
 from api.http.operations import Endpoint, Returns, operation
-from api.http.paging import page
+from api.http.paging import page_view
 from api.http.waiting import PREFER, WaitQuery, wait_of_prefer, while_connected
-from api.jobs.drafts import check_key, fingerprint, read_draft
+from api.jobs.drafts import read_draft
 from api.jobs.schemas.job import JobListView, JobView, etag, job_view, summary_view, summary_with_output
 from api.jobs.schemas.listing import ListQuery
 from api.jobs.schemas.submit import SubmitJob
@@ -110,27 +111,19 @@ async def list_(request: Request) -> Response:
     query = call.query(ListQuery)
     before = query.before(JOB)
     async with reading(call.runtime.database, call.tenant_id) as session:
-        found = await list_jobs(
+        page = await list_jobs(
             session,
             call.tenant_id,
             query.filter(),
             before=None if before is None else JobId(before),
-            limit=query.limit + 1,
+            limit=query.limit,
         )
     if "output" not in query.include:
-        return json_response(page(found, query.limit, lambda job: summary_view(job, call.base_url), JOB, _id_of))
-    whole = await asyncio.gather(
-        *(call.runtime.watch.until_ended(job.id, call.tenant_id, 0.0) for job in found[: query.limit])
-    )
+        return json_response(page_view(page, lambda job: summary_view(job, call.base_url), _cursor_of))
+    whole = await asyncio.gather(*(call.runtime.watch.until_ended(job.id, call.tenant_id, 0.0) for job in page.items))
     outputs = {job.id: job.output for job in whole if job is not None}
     return json_response(
-        page(
-            found,
-            query.limit,
-            lambda job: summary_with_output(job, outputs.get(job.id), call.base_url),
-            JOB,
-            _id_of,
-        )
+        page_view(page, lambda job: summary_with_output(job, outputs.get(job.id), call.base_url), _cursor_of)
     )
 
 
@@ -219,5 +212,5 @@ def _job_response(
     return json_response(job_view(job, call.base_url), status, sent)
 
 
-def _id_of(job: JobSummary) -> JobId:
-    return job.id
+def _cursor_of(job: JobSummary) -> str:
+    return show_job(job.id)

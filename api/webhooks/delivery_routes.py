@@ -1,13 +1,13 @@
 """Deliveries: those of an endpoint or of a job, one with its log, one sent again, a range sent again."""
 
-from typing import Annotated
+from fastapi import APIRouter, Request, Response
 
-from fastapi import APIRouter, Depends, Query, Response
-
-from api.http.deps import BodyDep, CallerDep, JobIdDep, RuntimeDep
+from api.http.admission import Call, admit
+from api.http.idempotency import idempotency_key, replayed
+from api.http.ids import id_of
 from api.http.json_response import json_response
-from api.http.openapi import answers, body_of
-from api.webhooks.endpoint_routes import EndpointIdDep
+from api.http.operations import Endpoint, Returns, operation
+from api.webhooks.endpoint_routes import endpoint_id_of
 from api.webhooks.schemas.deliveries import (
     DeliveryDetailView,
     DeliveryListQuery,
@@ -18,121 +18,146 @@ from api.webhooks.schemas.deliveries import (
     delivery_view,
     recovery_view,
 )
-from core.access.authenticate import Caller
 from core.db.session import reading
-from core.domain.errors import NotFound
-from core.domain.ids import (
-    DELIVERY,
-    RECOVERY,
-    DeliveryId,
-    InvalidId,
-    RecoveryId,
-    parse,
-    show,
-)
+from core.domain.ids import DELIVERY, RECOVERY, DeliveryId, RecoveryId, show
 from core.jobs.queries import why_missing
-from core.runtime import ApiRuntime
 from core.webhooks.deliveries import queries
 from core.webhooks.deliveries.recover import get_recovery, start_recovery
 from core.webhooks.deliveries.redeliver import redeliver
 from core.webhooks.endpoints.queries import endpoint_row
 
-router = APIRouter(prefix="/v1", tags=["webhooks"])
+router = APIRouter(prefix="/v1", tags=["webhooks"], route_class=Endpoint)
 
 
-def _delivery_id(delivery_id: str) -> DeliveryId:
-    try:
-        return DeliveryId(parse(DELIVERY, delivery_id))
-    except InvalidId:
-        raise NotFound(
-            f"There is no webhook delivery {delivery_id[:64]!r}; an id is dlv_ and 32 hexadecimal digits."
-        ) from None
+def _delivery_id_of(request: Request) -> DeliveryId:
+    return DeliveryId(id_of(DELIVERY, request.path_params["delivery_id"]))
 
 
-def _recovery_id(recovery_id: str) -> RecoveryId:
-    try:
-        return RecoveryId(parse(RECOVERY, recovery_id))
-    except InvalidId:
-        raise NotFound(
-            f"There is no webhook recovery {recovery_id[:64]!r}; an id is rcv_ and 32 hexadecimal digits."
-        ) from None
-
-
-DeliveryIdDep = Annotated[DeliveryId, Depends(_delivery_id)]
-RecoveryIdDep = Annotated[RecoveryId, Depends(_recovery_id)]
-
-
-@router.get("/webhook_endpoints/{endpoint_id}/deliveries", responses=answers(DeliveryListView, 200))
-async def list_of_endpoint(
-    runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep, query: Annotated[DeliveryListQuery, Query()]
-) -> Response:
-    """The endpoint's deliveries, newest first, a page at a time."""
+@router.get(
+    "/webhook_endpoints/{endpoint_id}/deliveries",
+    **operation(
+        "webhook_endpoints_deliveries",
+        "List an endpoint's deliveries",
+        query=DeliveryListQuery,
+        returns={200: Returns(DeliveryListView, "A page of deliveries.")},
+        errors=[404],
+    ),
+)
+async def list_of_endpoint(request: Request) -> Response:
+    """Returns the endpoint's deliveries, newest first, a page at a time."""
+    call = await admit(request)
+    endpoint_id, query = endpoint_id_of(request), call.query(DeliveryListQuery)
     before = query.before_id()
-    async with reading(runtime.database, caller.tenant_id) as session:
-        await endpoint_row(session, caller.tenant_id, endpoint_id)
+    async with reading(call.runtime.database, call.tenant_id) as session:
+        await endpoint_row(session, call.tenant_id, endpoint_id)
         page = await queries.list_deliveries(
-            session, caller.tenant_id, query.filter(endpoint_id=endpoint_id), before=before, limit=query.limit
+            session, call.tenant_id, query.filter(endpoint_id=endpoint_id), before=before, limit=query.limit
         )
     return json_response(delivery_list(page))
 
 
-@router.get("/jobs/{job_id}/deliveries", responses=answers(DeliveryListView, 200))
-async def list_of_job(
-    runtime: RuntimeDep, caller: CallerDep, job_id: JobIdDep, query: Annotated[DeliveryListQuery, Query()]
-) -> Response:
-    """The deliveries of the job's events, newest first, a page at a time: to its own URL and to endpoints."""
+@router.get(
+    "/jobs/{job_id}/deliveries",
+    **operation(
+        "jobs_deliveries",
+        "List a job's deliveries",
+        query=DeliveryListQuery,
+        returns={200: Returns(DeliveryListView, "A page of deliveries.")},
+        errors=[404, 410],
+    ),
+)
+async def list_of_job(request: Request) -> Response:
+    """Returns the deliveries about the job, to its own URL and to endpoints, newest first, a page at a time."""
+    call = await admit(request)
+    job_id, query = call.job_id, call.query(DeliveryListQuery)
     before = query.before_id()
-    async with reading(runtime.database, caller.tenant_id) as session:
+    async with reading(call.runtime.database, call.tenant_id) as session:
         page = await queries.list_deliveries(
-            session, caller.tenant_id, query.filter(job_id=job_id), before=before, limit=query.limit
+            session, call.tenant_id, query.filter(job_id=job_id), before=before, limit=query.limit
         )
-        if not page.items and not await queries.job_exists(session, caller.tenant_id, job_id):
-            raise await why_missing(session, caller.tenant_id, job_id)
+        if not page.items and not await queries.job_exists(session, call.tenant_id, job_id):
+            raise await why_missing(session, call.tenant_id, job_id)
     return json_response(delivery_list(page))
 
 
-@router.get("/webhook_deliveries/{delivery_id}", responses=answers(DeliveryDetailView, 200))
-async def get(runtime: RuntimeDep, caller: CallerDep, delivery_id: DeliveryIdDep) -> Response:
-    """The delivery, what it says, and how each attempt went."""
-    return await _answer(runtime, caller, delivery_id)
+@router.get(
+    "/webhook_deliveries/{delivery_id}",
+    **operation(
+        "webhook_deliveries_get",
+        "Get a delivery",
+        returns={200: Returns(DeliveryDetailView, "The delivery.")},
+        errors=[404],
+    ),
+)
+async def get(request: Request) -> Response:
+    """Returns the delivery, its payload, and how each attempt went."""
+    call = await admit(request)
+    return await _delivery_response(call, _delivery_id_of(request))
 
 
-@router.post("/webhook_deliveries/{delivery_id}/redeliver", status_code=202, responses=answers(DeliveryDetailView, 202))
-async def send_again(runtime: RuntimeDep, caller: CallerDep, delivery_id: DeliveryIdDep) -> Response:
-    """Sends it once more, now, under the same `webhook-id`; when that fails, its schedule goes on."""
-    await redeliver(runtime.database, runtime.jobs.enqueuer, runtime.clock, caller.tenant_id, delivery_id)
-    return await _answer(runtime, caller, delivery_id, status=202)
+@router.post(
+    "/webhook_deliveries/{delivery_id}/redeliver",
+    **operation(
+        "webhook_deliveries_redeliver",
+        "Send a delivery again",
+        returns={202: Returns(DeliveryDetailView, "The delivery is to be sent.")},
+        errors=[404, 409],
+    ),
+)
+async def send_again(request: Request) -> Response:
+    """Sends it once more, now, under the same `webhook-id`; if that fails, its schedule continues."""
+    call = await admit(request)
+    delivery_id, runtime = _delivery_id_of(request), call.runtime
+    await redeliver(runtime.database, runtime.jobs.enqueuer, runtime.clock, call.tenant_id, delivery_id)
+    return await _delivery_response(call, delivery_id, status=202)
 
 
 @router.post(
     "/webhook_endpoints/{endpoint_id}/recover",
-    status_code=202,
-    responses=answers(RecoveryView, 202),
-    openapi_extra=body_of(RecoverWebhooks),
+    **operation(
+        "webhook_endpoints_recover",
+        "Send a range of deliveries again",
+        body=RecoverWebhooks,
+        idempotent=True,
+        returns={202: Returns(RecoveryView, "The recovery has begun.", ("location", "idempotency-replayed"))},
+        errors=[404, 409],
+    ),
 )
-async def recover(runtime: RuntimeDep, caller: CallerDep, endpoint_id: EndpointIdDep, body: BodyDep) -> Response:
-    """Sends a range of the endpoint's deliveries again, in the background. `Location` tells how far that is."""
+async def recover(request: Request) -> Response:
+    """Sends a range of the endpoint's deliveries again, in the background. Poll the `Location` URL for progress."""
+    call = await admit(request)
+    endpoint_id, body = endpoint_id_of(request), await call.body()
     wanted = RecoverWebhooks.model_validate(body)
-    recovery = await start_recovery(
-        runtime.database,
-        caller.tenant_id,
+    started = await start_recovery(
+        call.runtime.database,
+        call.tenant_id,
         endpoint_id,
         since=wanted.since,
-        until=wanted.range_until(runtime.clock.now()),
+        until=wanted.range_until(call.runtime.clock.now()),
         statuses=list(dict.fromkeys(wanted.status)),
+        key=idempotency_key(call, f"webhook_endpoints_recover {endpoint_id}", body),
     )
-    return json_response(
-        recovery_view(recovery), 202, {"location": f"/v1/webhook_recoveries/{show(RECOVERY, recovery.id)}"}
-    )
+    location = {"location": f"/v1/webhook_recoveries/{show(RECOVERY, started.value.id)}"}
+    return json_response(recovery_view(started.value), 202, location | replayed(started))
 
 
-@router.get("/webhook_recoveries/{recovery_id}", responses=answers(RecoveryView, 200))
-async def get_progress(runtime: RuntimeDep, caller: CallerDep, recovery_id: RecoveryIdDep) -> Response:
-    """How far the recovery is."""
-    return json_response(recovery_view(await get_recovery(runtime.database, caller.tenant_id, recovery_id)))
+@router.get(
+    "/webhook_recoveries/{recovery_id}",
+    **operation(
+        "webhook_recoveries_get",
+        "Get a recovery's progress",
+        returns={200: Returns(RecoveryView, "The recovery.")},
+        errors=[404],
+    ),
+)
+async def get_progress(request: Request) -> Response:
+    """Returns how many of its deliveries are on their way again."""
+    call = await admit(request)
+    recovery_id = RecoveryId(id_of(RECOVERY, request.path_params["recovery_id"]))
+    return json_response(recovery_view(await get_recovery(call.runtime.database, call.tenant_id, recovery_id)))
 
 
-async def _answer(runtime: ApiRuntime, caller: Caller, delivery_id: DeliveryId, *, status: int = 200) -> Response:
-    async with reading(runtime.database, caller.tenant_id) as session:
-        found = await queries.delivery_detail(session, caller.tenant_id, delivery_id)
+async def _delivery_response(call: Call, delivery_id: DeliveryId, *, status: int = 200) -> Response:
+    async with reading(call.runtime.database, call.tenant_id) as session:
+        found = await queries.delivery_detail(session, call.tenant_id, delivery_id)
     return json_response(delivery_view(found), status)

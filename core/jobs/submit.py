@@ -13,6 +13,7 @@ import structlog
 from pydantic import JsonValue
 
 from core.db.faults import is_store_fault
+from core.db.idempotency import key_reused
 from core.db.rows import combined
 from core.domain.errors import AppError, Gone, Internal, InvalidParameter, Unavailable
 from core.domain.ids import JobId, TenantId, new_job_id, show_job
@@ -112,7 +113,7 @@ def _accepted(job: NewJob, outcome: Inserted | KeyHeld | BaseException) -> Accep
             count(SUBMITTED, job.model.partition("/")[0], job.priority.value)
             return Accepted(job.id, JobState.QUEUED, replayed=False)
         case KeyHeld() if outcome.fingerprint != job.fingerprint:
-            return _key_reused()
+            return key_reused()
         case KeyHeld():
             if outcome.state is None:
                 return _key_of_deleted(outcome.job_id)
@@ -142,7 +143,7 @@ async def _settled(context: JobContext, job: NewJob, draft: Draft, outcome: Inse
         case KeyHeld(job_id=held_by, fingerprint=first) if first == job.fingerprint:
             return Submission(await _held_job(context, job.tenant_id, held_by), replayed=True)
         case KeyHeld():
-            raise _key_reused()
+            raise key_reused()
 
 
 def _new_record(job: NewJob, inserted: Inserted, draft: Draft) -> JobRecord:
@@ -154,14 +155,6 @@ def _new_record(job: NewJob, inserted: Inserted, draft: Draft) -> JobRecord:
         request={"messages": draft.messages, "params": draft.params},
         metadata=dict(draft.metadata),
         webhook_events=draft.webhook_events if draft.webhook_url else (),
-    )
-
-
-def _key_reused() -> InvalidParameter:
-    return InvalidParameter(
-        "This Idempotency-Key was used before with another body. Send a new key for a new job.",
-        code="idempotency_key_reused",
-        param="Idempotency-Key",
     )
 
 

@@ -56,6 +56,10 @@ _NAMES: Final[Mapping[type, str]] = MappingProxyType(
         str: "a string",
     }
 )
+# Only what no server takes: how much is too much is for the provider to say.
+_LEAST: Final[Mapping[str, int]] = MappingProxyType(
+    {"max_completion_tokens": 1, "max_tokens": 1, "temperature": 0, "top_logprobs": 0, "top_p": 0}
+)
 CHAT_PARAMS: Final = frozenset(_KINDS)
 OWNED: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -112,6 +116,9 @@ def _check_kind(name: str, value: JsonValue) -> None:
     if value is not None and not fits:
         wanted = " or ".join(_NAMES[kind] for kind in kinds if kind is not int or float not in kinds)
         raise InvalidParameter(f"`{name}` must be {wanted}.", param=f"params.{name}")
+    least = _LEAST.get(name)
+    if least is not None and isinstance(value, int | float) and value < least:
+        raise InvalidParameter(f"`{name}` must be at least {least}.", param=f"params.{name}")
 
 
 def _check_passed_on(params: Mapping[str, JsonValue]) -> None:

@@ -184,8 +184,10 @@ class TestMessages:
                 "/v1/jobs",
                 {"a": 1, "b": 2, "c": 3, "d": 4},
                 "a",
-                "a: there is no such field; b: there is no such field; c: there is no such field; "
-                "d: there is no such field; model: is required; input: is required.",
+                (
+                    "a: there is no such field; b: there is no such field; c: there is no such field; "
+                    "d: there is no such field; model: is required; input: is required."
+                ),
             ),
         ],
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """docs/reference/openapi.json and api.md, from the API's own OpenAPI document.
 
-The document is asked of `python -m api.main --openapi` in a process of its own: the command line never imports the API.
+`python -m api.main --openapi` prints the document, in a process of its own.
 """
 
 import json
@@ -16,14 +16,15 @@ _SOURCE: Final = "the API's OpenAPI document"
 _INTRODUCTION: Final = """
 # HTTP API
 
-Every path below `/v1` wants `Authorization: Bearer inf_live_…`. Bodies are JSON; a field that is not named here is
-refused. Times are RFC 3339 in UTC; those of webhook endpoints, events and deliveries, which are objects as OpenAI has
-them, are Unix seconds where their type is integer. Every response has an `x-request-id`; every error has the shape of
-[errors.md](errors.md). The same as a document for machines: [openapi.json](openapi.json), and `/openapi.json` of a
-running server.
+Every path below `/v1` needs `Authorization: Bearer inf_live_…`. Bodies are JSON; a field or a query parameter that is
+not named here is refused. Times are RFC 3339 in UTC; those of webhook endpoints and events, which are objects as OpenAI
+has them, are Unix seconds where their type is integer. Every response has an `x-request-id`; every error has the shape
+of [errors.md](errors.md). The same for machines: [openapi.json](openapi.json), and `/openapi.json` of a running server.
+What may change is in [compatibility.md](compatibility.md).
 """
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _FIRST: Final = "/v1/jobs"
+_MOST_VALUES: Final = 8
 
 Document = Mapping[str, Any]
 
@@ -34,11 +35,11 @@ def pages() -> Iterator[Page]:
     # JSON has no comments: the mark is the first member, on the first line.
     text = json.dumps(marked, indent=2, ensure_ascii=False).replace("{\n  ", "{ ", 1)
     yield Page("docs/reference/openapi.json", text + "\n")
-    yield markdown("api.md", _SOURCE, _blocks(_inlined(document, document["components"]["schemas"])))
+    yield markdown("api.md", _SOURCE, _blocks(_inlined(document, document["components"])))
 
 
 def read_document() -> dict[str, Any]:
-    """Raises CommandFailed when the API can't say."""
+    """Raises CommandFailed when the API can't print it."""
     command = [sys.executable, "-m", "api.main", "--openapi"]
     printed = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True)  # noqa: S603 - our own module
     if printed.returncode:
@@ -65,46 +66,43 @@ def _blocks(document: Document) -> Iterator[str]:
             yield table(("Field", "Type", "What it is"), _fields(schema))
 
 
-def _inlined(value: Any, schemas: Document) -> Any:
-    """`value` with every reference to a shape without fields replaced by that shape: those get no section."""
+def _inlined(value: Any, components: Document) -> Any:
+    """`value` without references to parameters, and to shapes without fields: those get no section."""
     match value:
         case {"$ref": str(reference)}:
-            target = schemas[reference.rpartition("/")[2]]
-            return value if target.get("properties") else target
+            kind, name = reference.split("/")[-2:]
+            target = components[kind][name]
+            if kind == "schemas" and target.get("properties"):
+                return value
+            return target | {member: each for member, each in value.items() if member != "$ref"}
         case dict():
-            return {name: _inlined(each, schemas) for name, each in value.items()}
+            return {name: _inlined(each, components) for name, each in value.items()}
         case list():
-            return [_inlined(each, schemas) for each in value]
+            return [_inlined(each, components) for each in value]
         case _:
             return value
 
 
 def _operation(method: str, path: str, operation: Document) -> Iterator[str]:
     yield f"## {code(f'{method.upper()} {path}')}"
+    yield f"{operation['summary']}: {code(operation['operationId'])}."
     yield operation.get("description", "")
     parameters = operation.get("parameters", [])
     if parameters:
         yield table(
             ("Parameter", "In", "Type", "What it is"),
-            [
-                (code(each["name"]), each["in"], _type(each["schema"]), _text(each) or _text(each["schema"]))
-                for each in parameters
-            ],
+            [(code(each["name"]), each["in"], _type(each["schema"]), _text(each)) for each in parameters],
         )
     if "requestBody" in operation:
         yield f"Body: {_type(operation['requestBody']['content']['application/json']['schema'])}."
     yield table(
-        ("Status", "Answer"), [_answer(status, each) for status, each in sorted(operation["responses"].items())]
+        ("Status", "Response"), [_response(status, each) for status, each in sorted(operation["responses"].items())]
     )
 
 
-def _answer(status: str, response: Document) -> tuple[str, str]:
-    schema = response.get("content", {}).get("application/json", {}).get("schema")
-    described = response.get("description", "")
-    shape = _type(schema) if schema else ""
-    # FastAPI says "Successful Response" where nobody said anything.
-    words = "" if described == "Successful Response" else described
-    return status, " ".join(part for part in (words, f"({shape})" if words and shape else shape) if part)
+def _response(status: str, response: Document) -> tuple[str, str]:
+    shapes = [_type(each["schema"]) for name, each in response.get("content", {}).items() if name == "application/json"]
+    return status, " ".join([response["description"], *(f"({shape})" for shape in shapes)])
 
 
 def _fields(schema: Document) -> Iterator[tuple[str, str, str]]:
@@ -115,9 +113,17 @@ def _fields(schema: Document) -> Iterator[tuple[str, str, str]]:
 
 
 def _text(described: Document) -> str:
-    text = str(described.get("description", ""))
-    default = described.get("default")
-    return text if default in (None, [], {}) else f"{text} Default: {code(json.dumps(default))}.".strip()
+    schema = described.get("schema", described)
+    parts = [str(described.get("description", ""))]
+    if known := schema.get("x-extensible-enum"):
+        shown = [code(str(each)) for each in known[:_MOST_VALUES]]
+        parts.append(f"Today {', '.join(shown)}{', …' if len(known) > _MOST_VALUES else ''}.")
+    examples = described.get("examples", [])
+    if examples and examples != [None] and not isinstance(examples[0], bool):
+        parts.append(f"Example: {code(json.dumps(examples[0], ensure_ascii=False))}.")
+    if schema.get("default") not in (None, [], {}):
+        parts.append(f"Default: {code(json.dumps(schema['default']))}.")
+    return " ".join(parts).strip()
 
 
 def _type(schema: Document) -> str:  # noqa: PLR0911 - one line for each shape that a schema can have

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 from typing_extensions import TypedDict
 
+from api.http.errors import ErrorObject
 from api.http.fields import HEX, described
 from api.http.instants import Instant
 from api.http.operations import REF
@@ -19,7 +20,17 @@ class BulkChange(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
-        json_schema_extra={"minProperties": 1, "examples": [{"metadata": {"order": "4711"}}, {"all": True}]},
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["status"]},
+                {"required": ["model"]},
+                {"required": ["created_after"]},
+                {"required": ["created_before"]},
+                {"required": ["metadata"]},
+                {"required": ["all"], "properties": {"all": {"const": True}}},
+            ],
+            "examples": [{"metadata": {"order": "4711"}}, {"all": True}],
+        },
     )
 
     status: list[JobState] = Field(default=[], description="Only jobs in these states; others are left as they are.")
@@ -36,8 +47,7 @@ class BulkChange(BaseModel):
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
-        narrows = self.model_fields_set & {"status", "model", "created_after", "created_before", "metadata"}
-        if not narrows and not self.all:
+        if self.model_fields_set <= {"all", "limit"} and not self.all:
             raise ValueError('name the jobs by a filter, or send {"all": true}')
         return self
 
@@ -84,15 +94,6 @@ class BulkSubmit(BaseModel):
     jobs: list[_Line] = Field(min_length=1, max_length=1000, description="The jobs; a wrong one is refused by itself.")
 
 
-class BulkLineErrorView(TypedDict):
-    """Why a job was refused; as the `error` of an error response."""
-
-    message: Annotated[str, described("What is wrong and what to do.", "model: is required.")]
-    type: Annotated[str, described("The kind of error.", "invalid_request_error")]
-    param: Annotated[str | None, described("The field that is wrong first of all.", "model")]
-    code: Annotated[str, described("What is wrong, for programs.", "invalid_parameter")]
-
-
 class BulkLineView(TypedDict):
     """What became of one job: an id, or an error."""
 
@@ -100,7 +101,7 @@ class BulkLineView(TypedDict):
     id: Annotated[str | None, described("The job's id; null when it was refused.", f"job_{HEX}")]
     status: Annotated[str | None, described("The job's state; null when it was refused.", "queued", values=JobState)]
     replayed: Annotated[bool, described("Whether an earlier request with the same key created it.", False)]
-    error: Annotated[BulkLineErrorView | None, described("Why it was refused; null when it was accepted.")]
+    error: Annotated[ErrorObject | None, described("Why it was refused; null when it was accepted.")]
 
 
 class BulkSubmitView(TypedDict):

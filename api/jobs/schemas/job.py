@@ -118,13 +118,17 @@ class JobListView(PageView):
 
 def summary_view(job: JobRecord | JobSummary, base_url: str) -> JobSummaryView:
     """`base_url` is what the urls start with."""
-    return {**_head(job), **_outcome(job), **_times(job), **_rest(job, base_url)}
+    return _summary({**_head(job), **_outcome(job), **_times(job), **_rest(job, base_url)})
 
 
 def summary_with_output(job: JobSummary, output: Mapping[str, JsonValue] | None, base_url: str) -> JobSummaryView:
     """As `summary_view`, for `include=output`."""
-    shown = cast(OutputView | None, output)
-    return {**_head(job), "output": shown, **_outcome(job), **_times(job), **_rest(job, base_url)}
+    return _summary({**_head(job), "output": output, **_outcome(job), **_times(job), **_rest(job, base_url)})
+
+
+def _summary(fields: Mapping[str, object]) -> JobSummaryView:
+    # mypy can't see that `output` may be missing.
+    return cast(JobSummaryView, fields)
 
 
 def job_view(job: JobRecord, base_url: str) -> JobView:

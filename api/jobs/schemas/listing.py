@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from api.http.instants import Instant
-from api.http.paging import PageQuery
+from api.http.paging import PageQuery, cursor
 from api.jobs.schemas.submit import MOST_PAIRS, MetadataKey, MetadataValue
+from core.domain.ids import JOB
 from core.domain.job_state import JobState
 from core.jobs.queries import JobFilter
 
@@ -14,6 +15,7 @@ from core.jobs.queries import JobFilter
 class ListQuery(PageQuery):
     """Which jobs: every field narrows."""
 
+    after: str | None = cursor(JOB)
     status: list[JobState] = Field(default=[], description="Only jobs in this state; repeat it for several.")
     model: str | None = Field(default=None, max_length=200, description="Only jobs for this model.")
     created_after: Instant | None = Field(

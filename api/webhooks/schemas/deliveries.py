@@ -1,12 +1,14 @@
-"""The queries and answers of deliveries, their log, and recoveries. Times are RFC 3339 in UTC."""
+"""The queries and responses of deliveries, their log, and recoveries. Times are RFC 3339 in UTC."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from typing_extensions import TypedDict
 
+from api.http.fields import HEX, TIME, described
 from api.http.instants import Instant
+from api.http.paging import PageView, cursor, page_view
 from core.domain.errors import InvalidParameter
 from core.domain.ids import (
     DELIVERY,
@@ -39,12 +41,16 @@ class DeliveryListQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
-    after: str | None = Field(default=None, description="`next_cursor` of the page before.")
-    status: list[DeliveryStatus] = Field(default=[], description="One or several, repeated.")
-    event_type: str | None = Field(default=None, max_length=100)
-    created_after: Instant | None = Field(default=None, description="From this time on (RFC 3339 with offset).")
-    created_before: Instant | None = Field(default=None, description="Before this time.")
+    limit: Annotated[int, Field(ge=1, le=100, description="At most so many items.")] = 20
+    after: str | None = cursor(DELIVERY)
+    status: list[DeliveryStatus] = Field(
+        default=[], description="Only deliveries in this state; repeat it for several."
+    )
+    event_type: str | None = Field(default=None, max_length=100, description="Only deliveries of this type of event.")
+    created_after: Instant | None = Field(
+        default=None, description="Only deliveries made at this time or later (RFC 3339 with an offset)."
+    )
+    created_before: Instant | None = Field(default=None, description="Only deliveries made before this time.")
 
     def before_id(self) -> DeliveryId | None:
         """The cursor: deliveries older than this one. Raises InvalidParameter."""
@@ -74,7 +80,7 @@ class RecoverWebhooks(BaseModel):
     since: Instant = Field(description="RFC 3339 with an offset; at most 92 days before `until`.")
     until: Instant | None = Field(default=None, description="Now, by default.")
     status: list[DeliveryStatus] = Field(
-        default=["exhausted", "skipped"], min_length=1, description="Only those that stand so."
+        default=["exhausted", "skipped"], min_length=1, description="Only deliveries in these states."
     )
 
     def range_until(self, now: datetime) -> datetime:
@@ -88,78 +94,77 @@ class RecoverWebhooks(BaseModel):
 
 
 class DeliveryLineView(TypedDict):
-    """A delivery; `webhook_id` is the `webhook-id` header of all its attempts, `http_status` the last answer's."""
+    """One event, sent to one receiver."""
 
-    id: str
-    object: str
-    webhook_id: str
-    event: str
-    webhook_endpoint_id: str | None
-    job_id: str | None
-    status: str
-    url: str
-    attempts: int
-    http_status: int | None
-    error: str | None
-    created_at: datetime
-    delivered_at: datetime | None
-    next_attempt_at: datetime | None
+    id: Annotated[str, described("The delivery's id.", f"dlv_{HEX}")]
+    object: Annotated[str, described("Always `webhook_delivery`.", "webhook_delivery")]
+    webhook_id: Annotated[str, described("The event's id: the header `webhook-id` of every attempt.", f"evt_{HEX}")]
+    event: Annotated[str, described("The type of the event.", "job.succeeded")]
+    webhook_endpoint_id: Annotated[str | None, described("The endpoint; null for a job's own URL.", f"we_{HEX}")]
+    job_id: Annotated[
+        str | None, described("The job that the event is about; null when it is about none.", f"job_{HEX}")
+    ]
+    status: Annotated[str, described("The state of the delivery.", "delivered", values=get_args(DeliveryStatus))]
+    url: Annotated[str, described("Where it is sent.", "https://example.com/hook")]
+    attempts: Annotated[int, described("How often it was sent.", 1)]
+    http_status: Annotated[int | None, described("The HTTP status of the receiver's last response.", 204)]
+    error: Annotated[str | None, described("Why the last attempt failed.", "timeout")]
+    created_at: Annotated[datetime, described("When the event happened.", TIME)]
+    delivered_at: Annotated[datetime | None, described("When the receiver accepted it.", TIME)]
+    next_attempt_at: Annotated[datetime | None, described("When it is sent next; null when it is not.", TIME)]
 
 
 class TimingView(TypedDict):
     """Milliseconds; null for what did not happen: no name to find, a connection that was kept, no TLS."""
 
-    dns_ms: float | None
-    connect_ms: float | None
-    tls_ms: float | None
-    first_byte_ms: float | None
-    total_ms: float | None
+    dns_ms: Annotated[float | None, described("Finding the receiver's address.", 1.2)]
+    connect_ms: Annotated[float | None, described("Connecting to it.", 8.4)]
+    tls_ms: Annotated[float | None, described("The TLS handshake.", 12.9)]
+    first_byte_ms: Annotated[float | None, described("From the request to the first byte of the response.", 40.1)]
+    total_ms: Annotated[float | None, described("The whole attempt.", 62.8)]
 
 
 class AttemptLineView(TypedDict):
-    """One attempt. `excerpt` is the beginning of what the receiver answered."""
+    """One attempt."""
 
-    attempt: int
-    trigger: str
-    started_at: datetime
-    http_status: int | None
-    error: str | None
-    timing: TimingView
-    retry_after_seconds: float | None
-    excerpt: str | None
-    next_attempt_at: datetime | None
+    attempt: Annotated[int, described("Which attempt, from 1.", 1)]
+    trigger: Annotated[str, described("Why it was sent: by schedule, by hand or by a recovery.", "schedule")]
+    started_at: Annotated[datetime, described("When it was sent.", TIME)]
+    http_status: Annotated[int | None, described("The HTTP status of the response; null without one.", 500)]
+    error: Annotated[str | None, described("Why it failed; null when it was accepted.", "status")]
+    timing: Annotated[TimingView, described("How long each part took.")]
+    retry_after_seconds: Annotated[float | None, described("The wait that the receiver asked for.", 30.0)]
+    excerpt: Annotated[str | None, described("The beginning of the response's body.", "internal error")]
+    next_attempt_at: Annotated[datetime | None, described("When it was to be sent next; null when not.", TIME)]
 
 
 class DeliveryDetailView(DeliveryLineView):
-    """With what it says, and how each attempt went."""
+    """A delivery with its payload and its attempts."""
 
-    payload: dict[str, JsonValue]
-    log: list[AttemptLineView]
+    payload: Annotated[dict[str, JsonValue], described("The body that is sent.")]
+    log: Annotated[list[AttemptLineView], described("Its attempts, the first one first.")]
 
 
-class DeliveryListView(TypedDict):
-    """A page, newest first; `next_cursor` is the `after` of the next one."""
+class DeliveryListView(PageView):
+    """A page of deliveries, newest first."""
 
-    object: str
-    data: list[DeliveryLineView]
-    has_more: bool
-    next_cursor: str | None
+    data: Annotated[list[DeliveryLineView], described("The deliveries of this page.")]
 
 
 class RecoveryView(TypedDict):
-    """`requeued` of `total` are on their way again; `status` is running or completed."""
+    """Deliveries of a range of time that are sent again."""
 
-    id: str
-    object: str
-    webhook_endpoint_id: str
-    status: str
-    since: datetime
-    until: datetime
-    statuses: list[str]
-    total: int
-    requeued: int
-    created_at: datetime
-    finished_at: datetime | None
+    id: Annotated[str, described("The recovery's id.", f"rcv_{HEX}")]
+    object: Annotated[str, described("Always `webhook_recovery`.", "webhook_recovery")]
+    webhook_endpoint_id: Annotated[str, described("The endpoint.", f"we_{HEX}")]
+    status: Annotated[str, described("Whether it goes on.", "running", values=("running", "completed"))]
+    since: Annotated[datetime, described("From when on deliveries are sent again.", TIME)]
+    until: Annotated[datetime, described("Before when they were made.", TIME)]
+    statuses: Annotated[list[str], described("Which deliveries: those in these states.", ["exhausted", "skipped"])]
+    total: Annotated[int, described("How many deliveries there are to send again.", 120)]
+    requeued: Annotated[int, described("How many of them are on their way again.", 100)]
+    created_at: Annotated[datetime, described("When the recovery was asked for.", TIME)]
+    finished_at: Annotated[datetime | None, described("When the last one was on its way; null until then.", TIME)]
 
 
 def delivery_line(delivery: DeliverySummary) -> DeliveryLineView:
@@ -190,12 +195,7 @@ def delivery_view(delivery: DeliveryDetail) -> DeliveryDetailView:
 
 
 def delivery_list(page: Page[DeliverySummary]) -> DeliveryListView:
-    return {
-        "object": "list",
-        "data": [delivery_line(each) for each in page.items],
-        "has_more": page.has_more,
-        "next_cursor": show(DELIVERY, page.items[-1].id) if page.has_more else None,
-    }
+    return cast(DeliveryListView, page_view(page, delivery_line, lambda delivery: show(DELIVERY, delivery.id)))
 
 
 def recovery_view(recovery: RecoveryRecord) -> RecoveryView:

@@ -1,11 +1,13 @@
 """The bodies and answers of `/v1/webhook_endpoints`: OpenAI's shape, and what inferd knows besides."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Literal, Self, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from typing_extensions import TypedDict
 
+from api.http.fields import HEX, described
+from api.http.paging import PageView, cursor, page_view
 from core.domain.errors import InvalidParameter
 from core.domain.events import EVENT_TYPES, EventType
 from core.domain.ids import ENDPOINT, EndpointId, InvalidId, parse, show
@@ -31,15 +33,21 @@ class _Strict(BaseModel):
 class CreateWebhookEndpoint(_Strict):
     """A URL that is called for some types of events."""
 
-    name: Name = Field(description="For people.")
-    url: str = Field(description="Called by POST, signed as Standard Webhooks 1.0 says.")
-    event_types: EventTypes = Field(description="Which events are sent; GET /v1/webhook_event_types lists them.")
+    name: Name = Field(description="A name, for people.", examples=["orders"])
+    url: str = Field(
+        description="Called by POST, signed by Standard Webhooks 1.0. https, and a public address.",
+        examples=["https://example.com/hook"],
+    )
+    event_types: EventTypes = Field(
+        description="Events to send; GET /v1/webhook_event_types lists them.",
+        examples=[["job.succeeded", "job.failed"]],
+    )
     include_result: bool = Field(
         default=False, description="Whether the event of a success has the job's output, up to 64 kB, as `data.result`."
     )
     max_per_second: Rate | None = Field(default=None, description="At most so many calls a second.")
     signature: SignatureName = Field(default="v1", description="v1 is HMAC-SHA256, v1a is ed25519.")
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="Whether events are sent; when not, they are kept as `skipped`.")
 
     def draft(self) -> EndpointDraft:
         return EndpointDraft(
@@ -48,13 +56,13 @@ class CreateWebhookEndpoint(_Strict):
 
 
 class UpdateWebhookEndpoint(_Strict):
-    """What is named is changed."""
+    """The fields that are named are changed."""
 
-    name: Name | None = None
-    url: str | None = None
+    name: Name | None = Field(default=None, description="A new name.")
+    url: str | None = Field(default=None, description="A new URL.")
     event_types: EventTypes | None = Field(default=None, description="The whole new set.")
-    include_result: bool | None = None
-    max_per_second: Rate | None = Field(default=None, description="null takes the limit away.")
+    include_result: bool | None = Field(default=None, description="As at the registration.")
+    max_per_second: Rate | None = Field(default=None, description="null removes the limit.")
     enabled: bool | None = Field(default=None, description="Also by POST …/enable and …/disable.")
 
     @model_validator(mode="after")
@@ -90,7 +98,7 @@ class TestWebhookEndpoint(_Strict):
 
     __test__ = False
 
-    event_type: EventType = "webhook.ping"
+    event_type: EventType = Field(default="webhook.ping", description="The type of the sample.")
 
 
 class EndpointListQuery(BaseModel):
@@ -98,8 +106,8 @@ class EndpointListQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
-    after: str | None = Field(default=None, description="`next_cursor` of the page before.")
+    limit: Annotated[int, Field(ge=1, le=100, description="At most so many items.")] = 20
+    after: str | None = cursor(ENDPOINT)
 
     def before_id(self) -> EndpointId | None:
         """The cursor: endpoints older than this one. Raises InvalidParameter."""
@@ -114,59 +122,64 @@ class EndpointListQuery(BaseModel):
 class WebhookEndpointView(TypedDict):
     """An endpoint. Times are Unix seconds; `failures` are those since the last success."""
 
-    id: str
-    object: str
-    name: str
-    url: str
-    event_types: list[str]
-    created_at: int
-    updated_at: int
-    signing_secret_hint: str
-    signature: str
-    public_key: str | None
-    include_result: bool
-    max_per_second: float | None
-    enabled: bool
-    disabled_reason: str | None
-    disabled_at: int | None
-    failures: int
-    failing_since: int | None
+    id: Annotated[str, described("The endpoint's id.", f"we_{HEX}")]
+    object: Annotated[str, described("Always `webhook_endpoint`.", "webhook_endpoint")]
+    name: Annotated[str, described("Its name, for people.", "orders")]
+    url: Annotated[str, described("Where events are sent.", "https://example.com/hook")]
+    event_types: Annotated[list[str], described("The types of events that are sent.", ["job.succeeded", "job.failed"])]
+    created_at: Annotated[int, described("When it was registered, in Unix seconds.", 1772600767)]
+    updated_at: Annotated[int, described("When it was last changed, in Unix seconds.", 1772600767)]
+    signing_secret_hint: Annotated[str, described("The end of the secret, to tell secrets apart.", "whsec_…Zk1=")]
+    signature: Annotated[
+        str,
+        described("How events are signed: v1 is HMAC-SHA256, v1a is ed25519.", "v1", values=get_args(SignatureName)),
+    ]
+    public_key: Annotated[str | None, described("What a receiver verifies v1a with; null for v1.")]
+    include_result: Annotated[bool, described("Whether the event of a success has the job's output.", False)]
+    max_per_second: Annotated[float | None, described("At most so many calls a second; null is no limit.", 10.0)]
+    enabled: Annotated[bool, described("Whether events are sent.", True)]
+    disabled_reason: Annotated[str | None, described("Why they are not: by the caller, or for failing.", "caller")]
+    disabled_at: Annotated[int | None, described("Since when, in Unix seconds.", 1772600767)]
+    failures: Annotated[int, described("Failed attempts since the last success.", 0)]
+    failing_since: Annotated[int | None, described("When the first of these was, in Unix seconds.", 1772600767)]
 
 
 class RevealedEndpointView(WebhookEndpointView):
     """With what its receiver verifies with, this once: `whsec_…`, or the public key `whpk_…` of v1a."""
 
-    signing_secret: str
+    signing_secret: Annotated[
+        str, described("What the receiver verifies with; shown in this response only.", "whsec_…")
+    ]
 
 
-class EndpointListView(TypedDict):
-    """A page, newest first; `next_cursor` is the `after` of the next one."""
+class EndpointListView(PageView):
+    """A page of endpoints, newest first."""
 
-    object: str
-    data: list[WebhookEndpointView]
-    has_more: bool
-    next_cursor: str | None
+    data: Annotated[list[WebhookEndpointView], described("The endpoints of this page.")]
 
 
 class DeletedEndpointView(TypedDict):
-    id: str
-    object: str
-    deleted: bool
+    """The endpoint is deleted."""
+
+    id: Annotated[str, described("The endpoint's id.", f"we_{HEX}")]
+    object: Annotated[str, described("Always `webhook_endpoint.deleted`.", "webhook_endpoint.deleted")]
+    deleted: Annotated[bool, described("Always true.", True)]
 
 
 class EndpointTestView(TypedDict):
     """The receiver answered, with `status_code`."""
 
-    object: str
-    webhook_endpoint_id: str
-    event_type: str
-    status_code: int
-    success: bool
+    object: Annotated[str, described("Always `webhook_endpoint.test`.", "webhook_endpoint.test")]
+    webhook_endpoint_id: Annotated[str, described("The endpoint.", f"we_{HEX}")]
+    event_type: Annotated[str, described("The type of the sample.", "webhook.ping")]
+    status_code: Annotated[int, described("The HTTP status of the receiver's response.", 204)]
+    success: Annotated[bool, described("Always true: a failure is an error with the status 424.", True)]
 
 
-class EventTypeListView(TypedDict):
-    object: str
-    data: list[str]
+class EventTypeListView(PageView):
+    """Every type, on one page."""
+
+    data: Annotated[list[str], described("The types.", ["job.succeeded"])]
 
 
 def endpoint_view(endpoint: EndpointRecord) -> WebhookEndpointView:
@@ -193,12 +206,7 @@ def endpoint_view(endpoint: EndpointRecord) -> WebhookEndpointView:
 
 
 def endpoint_list(page: Page[EndpointRecord]) -> EndpointListView:
-    return {
-        "object": "list",
-        "data": [endpoint_view(each) for each in page.items],
-        "has_more": page.has_more,
-        "next_cursor": show(ENDPOINT, page.items[-1].id) if page.has_more else None,
-    }
+    return cast(EndpointListView, page_view(page, endpoint_view, lambda endpoint: show(ENDPOINT, endpoint.id)))
 
 
 def revealed_view(revealed: RevealedEndpoint) -> RevealedEndpointView:

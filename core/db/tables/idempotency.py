@@ -1,4 +1,4 @@
-"""Which job an Idempotency-Key made. Written in the transaction that inserts the job."""
+"""What an Idempotency-Key created: a job, or by `job_id` too an endpoint or a recovery. Written with its row."""
 
 from datetime import datetime
 from uuid import UUID

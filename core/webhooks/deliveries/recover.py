@@ -12,7 +12,8 @@ import structlog
 from sqlmodel import col, select
 
 from core.db.engine import Database
-from core.db.session import hot_transaction, reading, transaction
+from core.db.idempotency import Created, IdempotencyKey, hold_key
+from core.db.session import ReadSession, hot_transaction, reading, transaction
 from core.db.statements import Statement
 from core.db.tables import RecoveryRow
 from core.domain.errors import Conflict, NotFound
@@ -40,10 +41,14 @@ async def start_recovery(
     since: datetime,
     until: datetime,
     statuses: Sequence[str],
-) -> RecoveryRecord:
-    """Raises NotFound, or Conflict when the endpoint is disabled or is being recovered already."""
+    key: IdempotencyKey | None = None,
+) -> Created[RecoveryRecord]:
+    """Raises NotFound, or Conflict when the endpoint is disabled or is being recovered; with a key, as `hold_key`."""
     recovery_id = RecoveryId(new_uuid())
     async with transaction(database, tenant_id) as session:
+        held = RecoveryId(await hold_key(session, tenant_id, key, recovery_id))
+        if held != recovery_id:
+            return Created(await _recovery(session, tenant_id, held), replayed=True)
         endpoint = await endpoint_row(session, tenant_id, endpoint_id, lock=True)
         if not endpoint.enabled:
             raise Conflict("The webhook endpoint is disabled. Enable it first.")
@@ -64,14 +69,18 @@ async def start_recovery(
         session.add(row)
         await session.flush()
         await session.refresh(row)
-    return _record(row)
+    return Created(_record(row), replayed=False)
 
 
 async def get_recovery(database: Database, tenant_id: TenantId, recovery_id: RecoveryId) -> RecoveryRecord:
     """How far it is. Raises NotFound."""
-    query = select(RecoveryRow).where(col(RecoveryRow.tenant_id) == tenant_id, col(RecoveryRow.id) == recovery_id)
     async with reading(database, tenant_id) as session:
-        row = (await session.exec(query)).first()
+        return await _recovery(session, tenant_id, recovery_id)
+
+
+async def _recovery(session: ReadSession, tenant_id: TenantId, recovery_id: RecoveryId) -> RecoveryRecord:
+    query = select(RecoveryRow).where(col(RecoveryRow.tenant_id) == tenant_id, col(RecoveryRow.id) == recovery_id)
+    row = (await session.exec(query)).first()
     if row is None:
         raise NotFound(f"There is no webhook recovery {show(RECOVERY, recovery_id)}.")
     return _record(row)

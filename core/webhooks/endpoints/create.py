@@ -5,15 +5,16 @@ from typing import Final
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from core.access.webhook_secrets import seal_secret
+from core.access.webhook_secrets import open_secret, seal_secret
 from core.db.engine import Database
+from core.db.idempotency import Created, IdempotencyKey, hold_key
 from core.db.sealed import Sealer
-from core.db.session import transaction
+from core.db.session import ReadSession, transaction
 from core.db.tables import TenantRow, WebhookEndpointRow
-from core.domain.errors import Conflict
+from core.domain.errors import Conflict, Gone, NotFound
 from core.domain.ids import EndpointId, TenantId, new_uuid
 from core.webhooks.egress.signing import Signature, hint_of, new_signing_secret, verifying_secret
-from core.webhooks.endpoints.queries import endpoint_record
+from core.webhooks.endpoints.queries import endpoint_record, endpoint_row
 from core.webhooks.endpoints.records import EndpointDraft, RevealedEndpoint
 
 MOST_ENDPOINTS: Final = 50
@@ -27,10 +28,14 @@ async def create_endpoint(
     *,
     signature: Signature = "v1",
     enabled: bool = True,
-) -> RevealedEndpoint:
-    """Raises Conflict when the tenant has MOST_ENDPOINTS already."""
+    key: IdempotencyKey | None = None,
+) -> Created[RevealedEndpoint]:
+    """Raises Conflict when the tenant has MOST_ENDPOINTS already; with a key, as `hold_key`, or Gone."""
     endpoint_id, secret = EndpointId(new_uuid()), new_signing_secret(signature)
     async with transaction(database, tenant_id) as session:
+        held = EndpointId(await hold_key(session, tenant_id, key, endpoint_id))
+        if held != endpoint_id:
+            return Created(await _created_before(session, sealer, tenant_id, held), replayed=True)
         await session.exec(select(TenantRow.id).where(col(TenantRow.id) == tenant_id).with_for_update(key_share=True))
         count = select(func.count()).where(col(WebhookEndpointRow.tenant_id) == tenant_id)
         if (await session.exec(count)).one() >= MOST_ENDPOINTS:
@@ -53,4 +58,16 @@ async def create_endpoint(
         session.add(row)
         await session.flush()
         await session.refresh(row)
+    return Created(RevealedEndpoint(endpoint_record(row), verifying_secret(secret)), replayed=False)
+
+
+async def _created_before(
+    session: ReadSession, sealer: Sealer, tenant_id: TenantId, endpoint_id: EndpointId
+) -> RevealedEndpoint:
+    """With its secret: whoever sends the request again has not seen the response to the first one."""
+    try:
+        row = await endpoint_row(session, tenant_id, endpoint_id)
+    except NotFound:
+        raise Gone("The endpoint that this Idempotency-Key created was deleted. Send a new key.") from None
+    secret = open_secret(sealer, row.secret, tenant_id, endpoint_id)
     return RevealedEndpoint(endpoint_record(row), verifying_secret(secret))

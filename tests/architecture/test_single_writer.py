@@ -37,14 +37,14 @@ _STATEMENTS = re.compile(
 )
 
 
-def _writers(tables: tuple[str, ...], *, inserts: bool = True) -> set[str]:
+def _writers(tables: tuple[str, ...]) -> set[str]:
     """The files of the product that write one of `tables`; what migrations do is theirs alone."""
     return {
         path
         for path in files()
         if path.endswith((".py", ".sql")) and path.startswith(_WHERE)
         for match in _WRITES.finditer(read(path))
-        if match[1].lower() in tables and (inserts or not match[0].upper().startswith("INSERT"))
+        if match[1].lower() in tables
     }
 
 
@@ -68,11 +68,12 @@ def test_a_write_of_a_job_is_guarded() -> None:
 
 def test_deliveries_are_made_with_the_change_of_a_job_and_written_by_their_sender() -> None:
     writers = _writers(("deliveries",))
-    assert {f"core/webhooks/sql/{name}.sql" for name in ("claim", "publish", "record")} <= writers
-    assert _folders(writers) == {"core/jobs/sql", "core/webhooks/sql"}
-    # And deleted with it, or with the memory of it: no foreign key does that.
+    assert {f"core/webhooks/sql/{name}.sql" for name in ("publish", "claim", "record")} <= writers
+    for name in ("insert", "claim", "apply"):
+        assert "-- include: core/webhooks/sql/publish.sql\n" in read(f"core/jobs/sql/{name}.sql")
+    # They are deleted with their job, or with the memory of it: no foreign key does that.
     deleters = {"core/jobs/sql/delete.sql", "core/jobs/sql/prune_jobs.sql", "core/jobs/sql/prune_deleted.sql"}
-    assert _folders(_writers(("deliveries",), inserts=False) - deleters) == {"core/webhooks/sql"}
+    assert _folders(writers - deleters) == {"core/webhooks/sql"}
 
 
 def test_transactions_begin_in_one_place() -> None:

@@ -1,6 +1,6 @@
-"""`inferd webhooks`: receive webhooks on this machine, test an endpoint, read and repeat deliveries, check signatures.
+"""`inferd webhooks`: register endpoints, receive events here, read and repeat deliveries, check signatures.
 
-The signatures of the commands; what does the work is imported when it is asked for. Registered by cli/app.py.
+The signatures of the commands; the modules that do the work are imported on use. Registered by cli/app.py.
 """
 
 from pathlib import Path
@@ -24,21 +24,23 @@ def register(app: typer.Typer) -> None:
 
 @webhooks.command("listen")
 def listen(
-    forward: Annotated[str | None, typer.Option(help="Hand each good webhook on to this URL.")] = None,
+    forward: Annotated[str | None, typer.Option(help="Forward each verified webhook to this URL.")] = None,
     event: Annotated[list[str] | None, typer.Option(help="Only these types; by default every type.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 takes a free one.")] = 0,
-    public_url: Annotated[str | None, typer.Option(help="What inferd calls, when that is not this machine.")] = None,
-    secret: Annotated[
-        str | None, typer.Option(help="Verify with this whsec_… or whpk_… and register no endpoint.")
+    public_url: Annotated[
+        str | None, typer.Option(help="The URL that leads here, if inferd can't call this machine directly.")
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many good webhooks.")] = None,
+    secret: Annotated[
+        str | None, typer.Option(help="Verify with this whsec_… or whpk_…, and register no endpoint.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many verified webhooks.")] = None,
     output: OutputOption = Output.TEXT,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Receive webhooks here: print each, verified, until Ctrl-C.
+    """Receive webhooks on this machine: verify and print each, until Ctrl-C.
 
-    An endpoint is registered for the time being, so inferd must be able to call this machine: `inferd serve` can.
+    Registers an endpoint and deletes it at the end, so inferd must be able to call this machine: `inferd serve` can.
     """
     from cli.webhooks.listener import Listening
     from cli.webhooks.listener import listen as run
@@ -64,7 +66,7 @@ def deliveries(
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Show how deliveries went."""
+    """List the deliveries of an endpoint or a job, or show one with its log."""
     from cli.webhooks.deliveries import show_deliveries
 
     show_deliveries(of, status or [], limit, as_json=output is Output.JSON, api_url=api_url, api_key=api_key)
@@ -73,7 +75,7 @@ def deliveries(
 @webhooks.command("redeliver")
 def redeliver(
     delivery: Annotated[str, typer.Argument(help="dlv_…")],
-    timeout: Annotated[float, typer.Option(min=0, help="Wait so many seconds for what comes of it.")] = 30.0,
+    timeout: Annotated[float, typer.Option(min=0, help="Wait so many seconds for its outcome.")] = 30.0,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
@@ -85,12 +87,14 @@ def redeliver(
 
 @webhooks.command("verify")
 def verify(
-    body: Annotated[Path, typer.Argument(help="The exact bytes that came, in a file; - reads them from stdin.")],
+    body: Annotated[Path, typer.Argument(help="A file with the exact bytes of the body; - reads them from stdin.")],
     secret: Annotated[str, typer.Option(help="whsec_…, or whpk_… for v1a.")],
     header: Annotated[list[str], typer.Option("--header", "-H", help="name: value; the three webhook-… ones.")],
-    at_any_time: Annotated[bool, typer.Option("--at-any-time", help="Also when it is older than 5 minutes.")] = False,
+    at_any_time: Annotated[
+        bool, typer.Option("--at-any-time", help="Accept a signature that is older than 5 minutes.")
+    ] = False,
 ) -> None:
-    """Say whether a webhook's signature is good, and if not, why."""
+    """Check a webhook's signature, and explain why it is not good."""
     from cli.webhooks.signature import check
 
     raise typer.Exit(check(body, secret, header, at_any_time=at_any_time))

@@ -75,7 +75,7 @@ def send_sample(endpoint: str, event: str, *, api_url: str | None, api_key: str 
     try:
         status = int(_ask("POST", path, {"event_type": event}, api_url=api_url, api_key=api_key)["status_code"])
     except ApiFailed as failed:
-        if "did not answer the test" not in failed.message:
+        if "did not respond to the test" not in failed.message:
             raise
         raise ApiFailed(failed.message, ExitCode.FAILED) from None
     results().print(f"{endpoint} responded to {event} with HTTP {status}.")

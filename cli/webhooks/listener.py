@@ -1,6 +1,6 @@
-"""`inferd webhooks listen`: a receiver on this machine that verifies, prints, and hands on what inferd sends.
+"""`inferd webhooks listen`: a receiver on this machine that verifies, prints and forwards webhooks.
 
-Without a secret of its own it registers an endpoint for the time that it runs, and deletes it when it ends.
+Without --secret it registers an endpoint while it runs, and deletes it when it ends.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _HANDED_ON: Final = ("content-type", "webhook-id", "webhook-timestamp", "webhook
 
 @dataclass(frozen=True)
 class Listening:
-    """What the command line asked for."""
+    """The options of the command."""
 
     forward: str | None
     events: tuple[str, ...]
@@ -42,7 +42,7 @@ class Listening:
 
 @dataclass
 class _Receiver:
-    """Answers 204 for a good webhook, or what it is forwarded to answers; 400 for one that is not good."""
+    """Returns 204 for a verified webhook, or the response to its forwarding; 400 for one that is not verified."""
 
     wanted: Listening
     http: aiohttp.ClientSession
@@ -56,10 +56,10 @@ class _Receiver:
         headers = {name.lower(): value for name, value in request.headers.items()}
         problem = problem_with(self.secret, headers, body, now=time_now())
         if problem is not None:
-            progress().print(f"Refused a request whose signature is not good: {problem}")
+            progress().print(f"Refused a request: {problem}")
             return web.Response(status=400)
         if self.taken == self.wanted.count:
-            # One more than was asked for, while the last one is being shown.
+            # The last one is still being forwarded; inferd will send this one again.
             return web.Response(status=503)
         self.taken += 1
         answer = await self._answer(headers, body)
@@ -77,7 +77,7 @@ class _Receiver:
             async with self.http.post(self.wanted.forward, data=body, headers=handed) as answer:
                 return web.Response(status=answer.status, body=await answer.read())
         except (aiohttp.ClientError, OSError) as error:
-            progress().print(f"{self.wanted.forward} did not answer ({type(error).__name__}).")
+            progress().print(f"{self.wanted.forward} did not respond ({type(error).__name__}).")
             return web.Response(status=502)
 
     def _show(self, headers: Mapping[str, str], body: bytes, status: int) -> None:

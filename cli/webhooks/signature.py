@@ -1,4 +1,8 @@
-"""Whether a webhook's signature is good, and if not, why. Used by `inferd webhooks verify` and `listen`."""
+"""Checks a webhook's signature and explains why it is not good. Used by `inferd webhooks verify` and `listen`.
+
+The library `standardwebhooks` gives no reasons and knows no v1a; the receiver of `inferd demo` verifies with it, so
+that our signatures are checked by somebody else's code too.
+"""
 
 import base64
 import binascii
@@ -35,24 +39,24 @@ def time_now() -> int:
 
 
 def problem_with(secret: str, headers: Mapping[str, str], body: bytes, *, now: int | None) -> str | None:
-    """None for a good signature. Without `now` its age does not matter. Raises CommandFailed for what is no secret."""
+    """None for a good signature. Without `now` its age does not matter. Raises CommandFailed for a malformed secret."""
     scheme, key = _key(secret)
     missing = [name for name in _NAMES if not headers.get(name)]
     if missing:
         return f"the header {missing[0]} is missing."
     webhook_id, timestamp, signatures = (headers[name] for name in _NAMES)
     if not (timestamp.isascii() and timestamp.isdigit()):
-        return f"webhook-timestamp is no number of seconds: {timestamp[:40]!r}."
+        return f"webhook-timestamp is not a number of seconds: {timestamp[:40]!r}."
     age = 0 if now is None else now - int(timestamp)
     if abs(age) > _TOLERANCE_SECONDS:
-        return f"it was signed {abs(age)} s {'ago' if age > 0 else 'ahead of now'}; more than 5 minutes are not taken."
+        return f"it was signed {abs(age)} s {'ago' if age > 0 else 'ahead of now'}; at most 5 minutes are allowed."
     offered = [each.partition(",")[2] for each in signatures.split() if each.partition(",")[0] == scheme]
     if not offered:
         return f"it has no {scheme} signature, which is what this secret verifies."
     content = f"{webhook_id}.{timestamp}.".encode() + body
     if any(_is_good(scheme, key, content, each) for each in offered):
         return None
-    return "the id, the time, the body or the secret is another one than was signed. The body must be the exact bytes."
+    return "the id, the time, the body or the secret differs from what was signed. The body must be the exact bytes."
 
 
 def _key(secret: str) -> tuple[str, bytes]:

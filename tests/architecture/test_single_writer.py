@@ -70,7 +70,7 @@ def test_a_write_of_a_job_is_guarded() -> None:
 
 def test_deliveries_are_made_with_the_change_of_a_job_and_written_by_their_sender() -> None:
     writers = _writers(("deliveries",))
-    assert {"core/jobs/sql/apply.sql", "core/webhooks/sql/claim.sql", "core/webhooks/sql/record.sql"} <= writers
+    assert {f"core/webhooks/sql/{name}.sql" for name in ("claim", "publish", "record")} <= writers
     assert _folders(writers) == {"core/jobs/sql", "core/webhooks/sql"}
     # And deleted with it, or with the memory of it: no foreign key does that.
     deleters = {"core/jobs/sql/delete.sql", "core/jobs/sql/prune_jobs.sql", "core/jobs/sql/prune_deleted.sql"}

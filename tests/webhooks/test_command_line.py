@@ -44,9 +44,9 @@ class TestSignature:
         other = "v1a" if signature == "v1" else "v1"
         wrong: dict[str, tuple[dict[str, str], bytes, int]] = {
             "exact bytes": (headers, BODY + b" ", AT),
-            "another one": (headers | {"webhook-id": "evt_2"}, BODY, AT),
+            "differs": (headers | {"webhook-id": "evt_2"}, BODY, AT),
             "webhook-id is missing": ({k: v for k, v in headers.items() if k != "webhook-id"}, BODY, AT),
-            "no number": (headers | {"webhook-timestamp": "soon"}, BODY, AT),
+            "not a number": (headers | {"webhook-timestamp": "soon"}, BODY, AT),
             "301 s ago": (headers, BODY, AT + 301),
             "301 s ahead": (headers, BODY, AT - 301),
             f"no {signature} signature": (headers | {"webhook-signature": f"{other},AAAA"}, BODY, AT),

@@ -13,7 +13,7 @@ import pytest
 
 from core.domain.ids import TenantId, new_uuid
 from core.settings import WebhookSettings
-from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer
+from core.webhooks.egress.exchange import Answered, NoAnswer, NoPlace
 from core.webhooks.egress.post import Egress
 from tests.support.nameserver import Nameserver, serve_names
 from tests.webhooks.certificates import make_authority, self_signed
@@ -50,7 +50,7 @@ async def egress(names: Nameserver | None = None, **more: Any) -> AsyncIterator[
 async def post(behave: Behaviour) -> tuple[Answered | NoAnswer, RawReceiver]:
     async with receive_raw(behave) as receiver, egress() as out:
         answer = await out.post(receiver.url(), {"webhook-id": "evt_1"}, BODY, tenant_id=TENANT)
-        assert not isinstance(answer, Crowded)
+        assert not isinstance(answer, NoPlace)
         return answer, receiver
 
 
@@ -162,7 +162,7 @@ async def test_nobody_there_looks_the_same_whatever_the_reason(unused_port: Call
     assert {answer.problem for answer, _ in found.values()} == {"unreachable"}
     assert all(CONNECT <= seconds < CONNECT + 0.5 for _, seconds in found.values()), found
     # The tenant's log says as little of each.
-    assert len({answer.told_timing() for answer, _ in found.values()}) == 1
+    assert len({answer.visible_timing() for answer, _ in found.values()}) == 1
     # The operator's says which it was.
     assert (found["private.test"][0].reason, found["10.0.0.1"][0].reason) == ("Blocked", "Blocked")
 

@@ -18,9 +18,9 @@ from core.settings import WebhookSettings
 from core.webhooks.deliveries.context import tenant_cap
 from core.webhooks.deliveries.records import ClaimedDelivery
 from core.webhooks.deliveries.store import CLAIM_ALONE
-from core.webhooks.egress.crowds import Crowds
-from core.webhooks.egress.exchange import Answered, Crowded
+from core.webhooks.egress.exchange import Answered, NoPlace
 from core.webhooks.egress.health import MOST_HOSTS, MOST_OF_A_TENANT, Health
+from core.webhooks.egress.places import AddressPlaces
 from core.webhooks.egress.post import Egress
 from tests.conftest import MakeSettings, MakeTenant, OwnerPool
 from tests.support.nameserver import serve_names
@@ -152,11 +152,11 @@ async def test_host_names_of_one_address_count_together() -> None:
         other = [asyncio.create_task(post("other.test", A))]
         await eventually(lambda: hung == 3)
         # One on a connection that is there, one on a new one.
-        assert isinstance(await post("kept.test", A), Crowded)
-        assert isinstance(await post("third.test", A), Crowded)
+        assert isinstance(await post("kept.test", A), NoPlace)
+        assert isinstance(await post("third.test", A), NoPlace)
         theirs = [asyncio.create_task(post(f"b-{number}.test", B)) for number in range(3)]
         await eventually(lambda: hung == 6)
-        assert isinstance(await post("b-4.test", B), Crowded)
+        assert isinstance(await post("b-4.test", B), NoPlace)
         for task in (*kept, *other, *theirs):
             task.cancel()
         await asyncio.gather(*kept, *other, *theirs, return_exceptions=True)
@@ -186,17 +186,17 @@ def test_a_share_is_of_a_workers_slots_and_a_number_is_a_number(setting: float, 
 
 
 def test_who_is_turned_away_from_an_address_comes_one_after_the_other() -> None:
-    crowds = Crowds(most=4, seconds=20.0)
-    assert [crowds.enter("2001:db8::1", A), crowds.enter("2001:db8::2", A)] == [True, True]
+    places = AddressPlaces(most=4, seconds=20.0)
+    assert [places.enter("2001:db8::1", A), places.enter("2001:db8::2", A)] == [True, True]
     # A customer of IPv6 has a whole /64.
-    assert not crowds.enter("2001:db8:0:0:ffff::9", A)
-    assert crowds.enter("2001:db8:0:1::1", A)
-    assert crowds.enter("2001:db8::1", B)
-    waits = [crowds.wait("2001:db8::1", now=100.0) for _ in range(9)]
+    assert not places.enter("2001:db8:0:0:ffff::9", A)
+    assert places.enter("2001:db8:0:1::1", A)
+    assert places.enter("2001:db8::1", B)
+    waits = [places.wait("2001:db8::1", now=100.0) for _ in range(9)]
     assert waits[:3] == [10.0, 20.0, 30.0]
     assert max(waits) == 60.0
-    crowds.leave("2001:db8::1", A)
-    assert crowds.enter("2001:db8::3", A)
+    places.leave("2001:db8::1", A)
+    assert places.enter("2001:db8::3", A)
 
 
 def test_dead_hosts_of_one_tenant_do_not_push_out_anothers() -> None:

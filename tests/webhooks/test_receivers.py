@@ -37,7 +37,7 @@ async def test_a_documented_receiver_and_inferd_understand_each_other(
         await run_job(api)
         # This one is signed with the endpoint's own secret, which the receiver does not have.
         (refused,) = await deliveries_in(api, endpoint, "exhausted", 1)
-    assert refused["status"] == 400
+    assert refused["http_status"] == 400
 
 
 def test_each_receiver_is_short() -> None:

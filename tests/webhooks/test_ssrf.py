@@ -19,7 +19,7 @@ import pytest
 from core.domain.errors import InvalidParameter
 from core.domain.ids import TenantId, new_uuid
 from core.settings import WebhookSettings
-from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer
+from core.webhooks.egress.exchange import Answered, NoAnswer, NoPlace
 from core.webhooks.egress.post import Egress
 from core.webhooks.egress.url_policy import check_url
 from tests.support.nameserver import Says, serve_names
@@ -161,7 +161,7 @@ def refused_at_registration(url: str) -> bool:
 async def test_no_way_of_writing_an_address_reaches_it(listener: Listener, connects: list[tuple[Any, ...]]) -> None:
     async with egress() as out:
 
-        async def posts(host: str) -> list[Answered | NoAnswer | Crowded]:
+        async def posts(host: str) -> list[Answered | NoAnswer | NoPlace]:
             url = f"http://{host}:{listener.port}/hook"
             return list(await asyncio.gather(*(out.post(url, {}, b"{}", tenant_id=TENANT) for _ in range(3))))
 
@@ -235,7 +235,7 @@ async def test_a_thousand_rebindings_lead_nowhere(listener: Listener, connects: 
     turns = itertools.cycle(([PUBLIC], ["127.0.0.1"], [PUBLIC, "127.0.0.1"], ["127.0.0.1", PUBLIC], ["::1"]))
     async with egress(lambda _name, _n: next(turns), connect=0.5) as out:
         url = f"http://{NAME}:{listener.port}/"
-        answers: list[Answered | NoAnswer | Crowded] = []
+        answers: list[Answered | NoAnswer | NoPlace] = []
         for _ in range(4):
             answers += await asyncio.gather(*(out.post(url, {}, b"{}", tenant_id=TENANT) for _ in range(250)))
     assert len(answers) == 1000

@@ -1,7 +1,4 @@
-"""What deliveries are handed, and the statements that they share: made by core/runtime.py, once per worker.
-
-Used by core/webhooks/deliveries/deliver.py.
-"""
+"""The dependencies of deliveries, and their grouped statements. core/runtime.py makes one per worker for deliver.py."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +22,7 @@ from core.webhooks.deliveries.schedule import WAITS
 from core.webhooks.egress.health import Health
 from core.webhooks.egress.post import Egress
 
-# For what follows the exchange; less where exchanges are short.
+# Time to record the outcome before the lease ends; less where exchanges are short.
 _LEASE_MARGIN_SECONDS: Final = 10.0
 
 Claimed = ClaimedDelivery | DeliveryNotDue | None
@@ -35,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class DeliverContext:
-    """`sending` counts the deliveries of each tenant that this worker has claimed and not yet done with."""
+    """`sending` counts the deliveries of each tenant that this worker has claimed and not finished."""
 
     claims: Grouper[DeliveryId, Claimed]
     records: Grouper[Ended, bool]
@@ -50,7 +47,7 @@ class DeliverContext:
     sending: Counter[TenantId] = field(default_factory=Counter)
 
     def done(self, tenant_id: TenantId) -> None:
-        """One of the tenant's is done with."""
+        """One delivery of the tenant is finished."""
         self.sending[tenant_id] -= 1
         if self.sending[tenant_id] <= 0:
             del self.sending[tenant_id]

@@ -2,7 +2,7 @@
 
 Sends one delivery and records how it went: lease it, sign it, POST it with no transaction open, write the outcome under
 the lease's token, enqueue those that waited behind it. A sender that dies is taken over when its lease runs out; the
-receiver then sees the same `webhook-id` twice and can tell.
+receiver then sees the same `webhook-id` twice and can ignore the second.
 """
 
 import random
@@ -26,11 +26,11 @@ from core.webhooks.deliveries.context import DeliverContext
 from core.webhooks.deliveries.payload import body_of
 from core.webhooks.deliveries.records import ClaimedDelivery, DeliveryNotDue, Ended, PutBack
 from core.webhooks.deliveries.schedule import next_wait
-from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer, Timing
+from core.webhooks.egress.exchange import Answered, NoAnswer, NoPlace, Timing
 from core.webhooks.egress.signing import sign
 
 _THROTTLING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}
-# A receiver that says 429 or 503 is left alone as a whole, not only by the delivery that it said it to.
+# After 429 or 503 all deliveries to the endpoint pause, not only the one that got it.
 _PAUSING: Final = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _SILENT: Final = {"unreachable", "timeout"}
@@ -55,9 +55,9 @@ async def deliver_webhook(context: DeliverContext, delivery_id: DeliveryId) -> R
 
 async def _deliver(context: DeliverContext, delivery: ClaimedDelivery) -> RunAgain:
     match await _attempt(context, delivery):
-        case PutBack() as crowded:
-            log.info("webhook_put_back", seconds=crowded.delay)
-            return again_in(crowded.delay) if await context.put_backs.submit(crowded) else DONE
+        case PutBack() as unsent:
+            log.info("webhook_put_back", seconds=unsent.delay)
+            return again_in(unsent.delay) if await context.put_backs.submit(unsent) else DONE
         case Ended() as ended:
             written = await _record(context, ended)
             count(DELIVERIES, ended.state)
@@ -76,7 +76,7 @@ async def _record(context: DeliverContext, ended: Ended) -> bool:
     ):
         with attempt:
             return await context.records.submit(ended)
-    raise AssertionError("retries end by an answer or an exception")
+    raise AssertionError("retries end with a result or an exception")
 
 
 async def _attempt(context: DeliverContext, delivery: ClaimedDelivery) -> Ended | PutBack:
@@ -101,7 +101,7 @@ async def _attempt(context: DeliverContext, delivery: ClaimedDelivery) -> Ended 
         silent = isinstance(answer, NoAnswer) and answer.problem in _SILENT
     finally:
         context.health.ended(delivery.host, delivery.tenant_id, silent=silent)
-    if isinstance(answer, Crowded):
+    if isinstance(answer, NoPlace):
         return PutBack(delivery, answer.seconds)
     if answer.timing.total_ms is not None:
         DELIVERY_TIME.observe(answer.timing.total_ms / 1000)
@@ -132,7 +132,7 @@ def _ended(
         case NoAnswer(problem=problem, reason=reason):
             log.info("webhook_no_answer", problem=problem, reason=reason)
             throttled = problem == "timeout"
-            return _failed(context, delivery, started_at, answer.told_timing(), error=problem, throttled=throttled)
+            return _failed(context, delivery, started_at, answer.visible_timing(), error=problem, throttled=throttled)
         case _ as never:
             assert_never(never)
 

@@ -1,4 +1,4 @@
-"""The exact bytes of one delivery: the stored event, with the job's result in it where the endpoint asked for that.
+"""The exact bytes of one delivery: the stored event, with the job's result added for endpoints that include it.
 
 A result is not stored a second time: it is spliced in when it is sent, and a job that has succeeded never changes, so
 every attempt sends the same bytes, until the job is deleted and its result with it. Called by deliver.py.

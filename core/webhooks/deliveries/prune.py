@@ -1,4 +1,4 @@
-"""Retention of what webhooks leave behind: what belongs to no job, and what deleted endpoints had.
+"""Deletes old deliveries that belong to no job, and the deliveries of deleted endpoints.
 
 Run by worker/tasks/prune.py in every worker, in small batches that hold nobody up; all of them share the work.
 """

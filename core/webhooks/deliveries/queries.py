@@ -102,7 +102,7 @@ async def count_range(
         .where(
             col(DeliveryRow.tenant_id) == tenant_id,
             col(DeliveryRow.endpoint_id) == endpoint_id,
-            # An id tells when it was made, nearly: an hour is more than any transaction takes.
+            # An id has the time when it was made, nearly: an hour is more than any transaction takes.
             col(DeliveryRow.id) > uuid_at(since, before=_HOUR),
             col(DeliveryRow.id) < uuid_at(until, before=-_HOUR),
         )

@@ -1,4 +1,4 @@
-"""What moves between the use cases of core/webhooks and the statements in its store.py: rows, as frozen values."""
+"""Deliveries as frozen values: what the use cases of this folder and store.py take and return."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ class RecordedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """A delivery that may go, `delay` seconds from now."""
+    """A delivery that may be sent, `delay` seconds from now."""
 
     id: DeliveryId
     tenant_id: TenantId
@@ -130,7 +130,7 @@ class DeliverySummary:
 
 @dataclass(frozen=True, slots=True)
 class AttemptLine:
-    """One attempt as the log has it."""
+    """One attempt in the log."""
 
     attempt: int
     trigger: str
@@ -145,7 +145,7 @@ class AttemptLine:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryDetail:
-    """A delivery with what it says and how each attempt went, the first one first."""
+    """A delivery with its payload and the log of its attempts, the first one first."""
 
     summary: DeliverySummary
     event: dict[str, JsonValue]
@@ -154,7 +154,7 @@ class DeliveryDetail:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter:
-    """What a list is narrowed to; None or empty means anything."""
+    """Which deliveries a list has; None or empty means any."""
 
     endpoint_id: EndpointId | None = None
     job_id: JobId | None = None
@@ -166,7 +166,7 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True)
 class RecoveryRecord:
-    """A range that is sent again, and how far that is."""
+    """A range of deliveries that is sent again, and its progress."""
 
     id: RecoveryId
     endpoint_id: EndpointId

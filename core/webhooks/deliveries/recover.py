@@ -1,7 +1,7 @@
 """Sends a range of an endpoint's deliveries again, in the background. Started by the routes, carried on by workers.
 
-A recovery is a row: whoever takes it does the next batch in one transaction and puts it back, so it survives every
-crash, and any number of workers share the recoveries there are. How fast they are sent is for the caps to say.
+A recovery is a row: a worker that takes it does the next batch in one transaction and puts it back, so it survives
+every crash and any number of workers share the work. The caps of deliveries limit how fast they are sent.
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ REQUEUE: Final = Statement("core/webhooks/sql/requeue.sql")
 async def redeliver(
     database: Database, enqueuer: Enqueuer, clock: Clock, tenant_id: TenantId, delivery_id: DeliveryId
 ) -> None:
-    """One more attempt, now, whatever came of it before. Raises NotFound, or Conflict when it can't be sent."""
+    """Makes one more attempt, now, whatever its status. Raises NotFound, or Conflict when it can't be sent."""
     async with transaction(database, tenant_id) as session:
         row = await queries.delivery_row(session, tenant_id, delivery_id, lock=True)
         if row.lease_expires_at is not None and row.lease_expires_at > clock.now():

@@ -1,4 +1,4 @@
-"""When a failed delivery is tried again: a published table, jitter, and the receiver's own wish within bounds. Pure.
+"""When a failed delivery is tried again: a published table, jitter, and `Retry-After` within bounds. Pure.
 
 Ten attempts over 75 hours and 35 minutes, the sample table of Standard Webhooks 1.0.0:
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
@@ -29,7 +29,8 @@ DISABLING_SECONDS: Final = 120 * _HOUR
 _JITTER: Final = 0.2
 _LONGEST_WISH: Final = 24 * _HOUR
 _SMALLEST_CEILING: Final = 60.0
-# Told to slow down, or no answer at all: not sooner than this, or than so many times the planned wait if that is less.
+# After a response that asks to slow down, or none at all: wait at least so long, or so many times the planned wait if
+# that is less.
 _THROTTLED_SECONDS: Final = 60.0
 _THROTTLED_FACTOR: Final = 12
 

@@ -1,4 +1,4 @@
-"""What came of one POST, and what of it is kept: values and pure functions between egress, deliver and the log."""
+"""The outcome of one POST, and how much of it the log keeps: values and pure functions."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -7,8 +7,8 @@ from typing import Final, Literal
 from core.domain.clock import Clock
 from core.providers.retry_after import retry_after as read_retry_after
 
-# `unreachable` is every reason for which no connection came to be: no such name, a closed or a filtered port, an
-# address that is not allowed. They look alike on purpose.
+# `unreachable` stands for every reason why there was no connection: no such name, a closed or filtered port, an address
+# that is not allowed. They look alike on purpose.
 Problem = Literal["unreachable", "tls", "timeout", "reset", "protocol"]
 
 EXCERPT_CHARACTERS: Final = 1024
@@ -16,7 +16,7 @@ EXCERPT_CHARACTERS: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds; None for what did not happen, such as the connect of a connection that was kept."""
+    """Milliseconds; None for a part that did not happen, such as the connect of a connection that was kept."""
 
     dns_ms: float | None = None
     connect_ms: float | None = None
@@ -27,7 +27,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The receiver's answer: its status, what it asked for, and the first bytes of its body."""
+    """The receiver's response: its status, the headers that matter here, and the first bytes of its body."""
 
     status: int
     retry_after: str | None
@@ -41,14 +41,14 @@ class Answered:
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     def wish(self, clock: Clock) -> float | None:
-        """The seconds of Retry-After, given as a number or as a date; None when there is none that makes sense."""
+        """The seconds of Retry-After, given as a number or as a date; None when there is no valid one."""
         if self.retry_after is None:
             return None
         headers = {"retry-after": self.retry_after} | ({"date": self.date} if self.date else {})
         return read_retry_after(headers, now=clock.now())
 
     def excerpt(self) -> str | None:
-        """What the log keeps of the body: printable, at most 1 kB, and nothing that a private address refused with."""
+        """What the log keeps of the body: printable, at most 1 kB, and nothing of a private address's refusal."""
         if not self.body or not (self.public or self.is_success):
             return None
         text = self.body[:EXCERPT_CHARACTERS].decode("utf-8", errors="backslashreplace")
@@ -57,20 +57,20 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Crowded:
-    """Nothing was sent: too many are on their way to the same address. There may be room in `seconds`."""
+class NoPlace:
+    """Nothing was sent: too many requests to the same address are open. There may be room in `seconds`."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """There was none. `problem` is for the tenant; `reason` is for the operator's log alone."""
+    """There was no response. `problem` is for the tenant; `reason` is for the operator's log alone."""
 
     problem: Problem
     reason: str
     timing: Timing
 
-    def told_timing(self) -> Timing:
-        """What the tenant may see: nothing of an attempt that reached nobody."""
+    def visible_timing(self) -> Timing:
+        """The timing that the tenant may see: none, if there was no connection."""
         return Timing() if self.problem == "unreachable" else self.timing

@@ -1,4 +1,4 @@
-"""Which hosts seem dead to this process, so that they get one try at a time instead of all its slots. Pure.
+"""Which hosts seem dead to this process, so that they get one request at a time and not all its slots. Pure.
 
 Only what keeps a slot busy counts: no connection, or no answer. An error that comes at once costs nobody else anything.
 The table is bounded: the host that was silent longest ago is forgotten first, and of a tenant with many dead hosts its

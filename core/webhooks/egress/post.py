@@ -1,8 +1,8 @@
-"""Sends one webhook over a guarded socket: the only way out of inferd to an address that a tenant chose.
+"""Sends one webhook over a guarded socket: the only way from inferd to an address that a tenant chose.
 
 The address is checked where it is used, after resolution and for each connection, so no rebinding and no second parser
 can get between. No redirects, no cookies, no proxy from the environment, one deadline over everything, and at most
-16 kB of the answer are read. Names are resolved without threads, so a slow zone holds up nobody else's.
+16 kB of the response are read. Names are resolved without threads, so a slow zone delays no other delivery.
 Called by core/webhooks/deliveries/deliver.py.
 """
 
@@ -23,12 +23,12 @@ from yarl import URL
 from core.domain.ids import TenantId
 from core.settings import WebhookSettings
 from core.webhooks.egress.addresses import is_allowed
-from core.webhooks.egress.crowds import Crowds
-from core.webhooks.egress.exchange import Answered, Crowded, NoAnswer, Problem
+from core.webhooks.egress.exchange import Answered, NoAnswer, NoPlace, Problem
+from core.webhooks.egress.places import AddressPlaces
 from core.webhooks.egress.stopwatch import Stopwatch, TimedConnector, TimedHandshake, current, tracing
 
 _READ_BYTES: Final = 16 * 1024
-# A receiver that has said its status but never ends its body.
+# For a receiver that sends its status and never ends its body.
 _BODY_SECONDS: Final = 1.0
 _MOST_HOSTS: Final = 10_000
 USER_AGENT: Final = "inferd-webhooks/1"
@@ -39,7 +39,7 @@ class Blocked(OSError):
 
 
 class Full(OSError):
-    """As many as may be are on their way to the address."""
+    """The address has as many open requests as it may have."""
 
 
 class Egress:
@@ -49,7 +49,7 @@ class Egress:
         self._settings = settings
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
-        self._crowds = Crowds(settings.per_address, settings.timeout_seconds)
+        self._places = AddressPlaces(settings.per_address, settings.timeout_seconds)
         # Hosts that led to an address which only this deployment lets us reach.
         self._private: set[str] = set()
 
@@ -84,11 +84,11 @@ class Egress:
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, *, tenant_id: TenantId
-    ) -> Answered | NoAnswer | Crowded:
+    ) -> Answered | NoAnswer | NoPlace:
         """One POST for a tenant. Never raises for what the receiver or the network does.
 
-        Who reached nobody is answered after the connect's timeout, whatever the reason: a tenant can't learn from us
-        which ports of somebody else's are closed and which are filtered, nor what our names resolve to.
+        Without a connection it always returns after the connect's timeout, whatever the reason: so a tenant can't
+        learn which ports of somebody else are closed and which are filtered, nor what our names resolve to.
         """
         watch = Stopwatch()
         watch.tenant_id = tenant_id
@@ -96,9 +96,9 @@ class Egress:
             answer = await self._post(url, headers, body, watch)
         finally:
             for address in watch.addresses:
-                self._crowds.leave(address, tenant_id)
-        if isinstance(answer, NoAnswer) and watch.crowded is not None and not watch.reached:
-            return Crowded(self._crowds.wait(watch.crowded, asyncio.get_running_loop().time()))
+                self._places.leave(address, tenant_id)
+        if isinstance(answer, NoAnswer) and watch.full is not None and not watch.reached:
+            return NoPlace(self._places.wait(watch.full, asyncio.get_running_loop().time()))
         if isinstance(answer, NoAnswer) and answer.problem == "unreachable":
             await asyncio.sleep(self._settings.connect_timeout_seconds - watch.seconds())
         return answer
@@ -142,31 +142,31 @@ class Egress:
         return socket.socket(family, kind, protocol)
 
     def _enter(self, address: str) -> None:
-        """Takes a place at the address for the current exchange. Raises Full."""
+        """Counts the current exchange at the address. Raises Full."""
         watch = current.get()
         if watch.tenant_id is None or address in watch.addresses:
             return
-        if not self._crowds.enter(address, watch.tenant_id):
-            watch.crowded = address
-            raise Full("too many on their way to this address")
+        if not self._places.enter(address, watch.tenant_id):
+            watch.full = address
+            raise Full("too many requests to this address are open")
         watch.addresses.add(address)
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The body, as far as it comes: the status has said how the delivery went."""
+    """The beginning of the body. A body that fails changes nothing: the status decides the outcome."""
     read = bytearray()
     with suppress(aiohttp.ClientError, OSError):
         async with asyncio.timeout(_BODY_SECONDS):
             while len(read) < _READ_BYTES and (chunk := await response.content.read(_READ_BYTES - len(read))):
                 read += chunk
     if len(read) >= _READ_BYTES or not response.content.at_eof():
-        # The connection still has bytes on it that nobody wants.
+        # Unread bytes are left on the connection, so it can't be kept.
         response.close()
     return bytes(read)
 
 
 def _explain(error: Exception, watch: Stopwatch) -> tuple[Problem, str]:
-    """What the tenant is told, and what the operator is."""
+    """The problem for the tenant, and the reason for the operator's log."""
     match error:
         case aiohttp.ClientSSLError():
             return "tls", type(error).__name__

@@ -29,7 +29,7 @@ _SHOWN_AT_THE_END: Final = 4
 
 
 def new_signing_secret(signature: Signature) -> str:
-    """What signs: `whsec_…`, or for v1a `whsk_…` (the private key and, behind it, the public one)."""
+    """A new secret to sign with: `whsec_…`, or for v1a `whsk_…` (the private key, then the public one)."""
     if signature == "v1":
         return new_secret()
     key = Ed25519PrivateKey.generate()
@@ -38,14 +38,14 @@ def new_signing_secret(signature: Signature) -> str:
 
 
 def verifying_secret(secret: str) -> str:
-    """What a receiver verifies with: the same `whsec_…`, or the public key `whpk_…` of a `whsk_…`."""
+    """The secret that a receiver verifies with: the same `whsec_…`, or the public key `whpk_…` of a `whsk_…`."""
     if not secret.startswith(PRIVATE_PREFIX):
         return secret
     return PUBLIC_PREFIX + base64.b64encode(_private_key(secret).public_key().public_bytes_raw()).decode()
 
 
 def hint_of(secret: str) -> str:
-    """What may be shown again: a public key, or enough of a secret to tell two apart."""
+    """The part that may be shown again: a public key, or the end of a secret."""
     shown = verifying_secret(secret)
     return shown if shown.startswith(PUBLIC_PREFIX) else f"{PREFIX}…{shown[-_SHOWN_AT_THE_END:]}"
 

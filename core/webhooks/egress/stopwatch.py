@@ -34,9 +34,9 @@ class Stopwatch:
         self.tenant_id: TenantId | None = None
         """On whose behalf it is."""
         self.addresses: set[str] = set()
-        """Where it has a place (core/webhooks/egress/crowds.py)."""
-        self.crowded: str | None = None
-        """An address at which there was none."""
+        """Where it has a place (core/webhooks/egress/places.py)."""
+        self.full: str | None = None
+        """An address that had no place left."""
         self._started = time.perf_counter()
         self._dns: tuple[float, float] | None = None
         self._connecting: float | None = None
@@ -50,7 +50,7 @@ class Stopwatch:
 
     @property
     def reached(self) -> bool:
-        """Whether somebody took the connection, now or for an earlier request."""
+        """Whether there was a connection, new or kept."""
         return self._connected is not None or self._sent is not None
 
     def answered(self) -> None:

@@ -1,4 +1,4 @@
-"""Refuses a webhook URL when it is given, with a reason, instead of failing its deliveries later. Called by the routes.
+"""Refuses a bad webhook URL when it is submitted, instead of failing its deliveries later. Called by the routes.
 
 Only for good messages: what protects the network is the check at the socket (post.py). The parser is the sending
 client's own, because two parsers disagree about malformed URLs.

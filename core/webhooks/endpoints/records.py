@@ -9,7 +9,7 @@ from core.webhooks.egress.signing import Signature
 
 @dataclass(frozen=True, slots=True)
 class EndpointDraft:
-    """What a caller says of an endpoint."""
+    """The fields of an endpoint that its caller sets."""
 
     name: str
     url: str
@@ -20,8 +20,8 @@ class EndpointDraft:
 
 @dataclass(frozen=True, slots=True)
 class EndpointChanges:
-    """What a caller wants changed; None leaves a field as it is. `max_per_second` counts with `changes_rate` alone,
-    because None takes the limit away.
+    """Changes of an endpoint; None leaves a field as it is. `max_per_second` is changed if `changes_rate`, because None
+    removes the limit.
     """
 
     name: str | None = None
@@ -62,7 +62,7 @@ class EndpointRecord:
 
 @dataclass(frozen=True, slots=True)
 class RevealedEndpoint:
-    """An endpoint with what its receiver verifies with, shown this once."""
+    """An endpoint with the secret that its receiver verifies with, shown once."""
 
     endpoint: EndpointRecord
     secret: str
@@ -70,7 +70,7 @@ class RevealedEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class DisabledEndpoint:
-    """An endpoint that failed for too long, or said that it is gone."""
+    """An endpoint that failed for too long, or returned 410."""
 
     id: EndpointId
     tenant_id: TenantId

@@ -1,7 +1,7 @@
-"""Sends one sample event to an endpoint and waits for what it answers. Called by the routes.
+"""Sends one sample event to an endpoint and waits for its response. Called by the routes.
 
-The sample takes the way of every delivery, through the outbox and a worker, so what works here works for events. It is
-sent once, also to an endpoint that is disabled, and counts for nothing.
+The sample is sent as every delivery is, by a worker, so what works here works for events. It is sent once, also to an
+endpoint that is disabled, and does not count as a failure.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from core.domain.ids import DeliveryId, EndpointId, EventId, TenantId, new_uuid
 from core.queue.enqueue import Enqueuer, delivery_entry
 from core.webhooks.endpoints import queries
 
-# From asking for it to a worker's first byte.
+# From the request to a worker's first byte.
 QUEUE_SECONDS: Final = 10.0
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.02, 0.25
 
@@ -24,10 +24,10 @@ INSERT_SAMPLE: Final = Statement("core/webhooks/sql/insert_sample.sql")
 
 _PROBLEMS: Final = {
     "unreachable": "It could not be reached: no such host, a closed port, or an address that is not allowed.",
-    "tls": "Its TLS certificate is not good for this host.",
-    "timeout": "It took the connection and did not answer in time.",
-    "reset": "It closed the connection before it answered.",
-    "protocol": "What it answered is not HTTP.",
+    "tls": "Its TLS certificate is not valid for this host.",
+    "timeout": "It accepted the connection and did not respond in time.",
+    "reset": "It closed the connection before it responded.",
+    "protocol": "Its response is not HTTP.",
 }
 
 
@@ -40,7 +40,7 @@ async def send_sample(
     *,
     wait_seconds: float,
 ) -> int:
-    """The status that the receiver answered with. Raises NotFound, or FailedDependency when it gave none."""
+    """Returns the receiver's HTTP status. Raises NotFound, or FailedDependency when it did not respond."""
     delivery_id, event_id = DeliveryId(new_uuid()), EventId(new_uuid())
     sample = sample_data(event_type, endpoint_id).model_copy(update={"test": True})
     async with transaction(database, tenant_id) as session:
@@ -87,4 +87,4 @@ async def _ended(
 
 
 def _silent(why: str) -> FailedDependency:
-    return FailedDependency(f"The webhook endpoint did not answer the test. {why}", code="webhook_unanswered")
+    return FailedDependency(f"The webhook endpoint did not respond to the test. {why}", code="webhook_unanswered")

@@ -1,6 +1,6 @@
-"""Makes waiting deliveries as their endpoint is, after it was disabled or has another URL.
+"""Skips or moves the waiting deliveries of an endpoint that was disabled or has another URL.
 
-Run by worker/tasks/sweep.py. Nothing depends on it being done soon: the claim looks at the endpoint itself.
+Run by worker/tasks/sweep.py. Nothing depends on it being done soon: the claim reads the endpoint itself.
 """
 
 from typing import Final

@@ -69,8 +69,8 @@ WITH wanted AS (
         fitting.*,
         row_number() OVER (PARTITION BY fitting.tenant_id ORDER BY fitting.place, fitting.next_attempt_at)
             AS tenant_place
-    FROM fitting LEFT JOIN (SELECT host, sum(sending) AS sending FROM busy GROUP BY host) AS crowd USING (host)
-    WHERE fitting.host_place + coalesce(crowd.sending, 0) <= :per_host AND (NOT fitting.suspect OR fitting.suspect_place <= :suspect_room)
+    FROM fitting LEFT JOIN (SELECT host, sum(sending) AS sending FROM busy GROUP BY host) AS of_host USING (host)
+    WHERE fitting.host_place + coalesce(of_host.sending, 0) <= :per_host AND (NOT fitting.suspect OR fitting.suspect_place <= :suspect_room)
 ), admitted AS (
     SELECT welcome.*
     FROM welcome LEFT JOIN :rows AS here USING (tenant_id)

@@ -78,7 +78,7 @@ WITH ended AS (
     FROM ended
     JOIN deliveries AS delivery ON delivery.id = ended.id AND delivery.tenant_id = ended.tenant_id
     LEFT JOIN written ON written.id = ended.id
-    -- A commit whose answer was lost is written again.
+    -- A commit whose reply was lost is written again.
     ON CONFLICT DO NOTHING
 )
 SELECT id, tenant_id, host, target, NULL AS reason, NULL::int AS failures FROM written

@@ -1,5 +1,5 @@
 -- The next :page_size deliveries of one recovery's endpoint: those in its range are sent again as by hand, the older ones first,
--- unless they had :most_attempts already. The recovery remembers how far it is, so whoever goes on with it, and after
+-- unless they had :most_attempts already. The recovery stores its position, so whichever worker continues it, and after
 -- whatever crash, no delivery is taken twice and none is left out.
 WITH recovery AS (
     SELECT * FROM webhook_recoveries WHERE state = 'running' ORDER BY id LIMIT 1
@@ -18,7 +18,7 @@ WITH recovery AS (
     SELECT delivery.id, delivery.tenant_id
     FROM recovery CROSS JOIN bounds JOIN deliveries AS delivery
         ON delivery.tenant_id = recovery.tenant_id AND delivery.endpoint_id = recovery.endpoint_id
-    -- An id tells when it was made, nearly: an hour is more than any transaction takes.
+    -- An id has the time when it was made, nearly: an hour is more than any transaction takes.
     WHERE delivery.id > bounds.first
         AND delivery.id < bounds.last
     ORDER BY delivery.id

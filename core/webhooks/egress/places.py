@@ -1,9 +1,8 @@
-"""How many deliveries of this process are on their way to each address, and when there is room again. Pure.
+"""How many requests of this process are open to each address, and when there is room for another. Pure.
 
-Thousands of host names may lead to one address, so the address that a socket connects to is what counts here, whatever
-it was called. One tenant has at most half of an address's places, so that it can't shut others out of a server that
-many share. IPv6 is counted by /64, which is what one customer is given.
-Asked by core/webhooks/egress/post.py for each connection.
+Thousands of host names may lead to one address, so requests are counted by the address that the socket connects to. A
+tenant may have half of an address's places, so that it can't shut others out of a server that many share. IPv6 is
+counted by /64, which is what one customer is given. Used by post.py for each connection.
 """
 
 from collections import Counter
@@ -20,14 +19,14 @@ _SHORTEST_WAIT_SECONDS: Final = 0.2
 
 
 @dataclass(slots=True)
-class Crowds:
-    """One for a process. `most` is how many may be on their way to one address; `seconds` is how long one may take."""
+class AddressPlaces:
+    """One per process. `most` requests may be open to one address; `seconds` is how long one may take."""
 
     most: int
     seconds: float
     _all: Counter[str] = field(default_factory=Counter)
     _of_tenant: Counter[tuple[str, TenantId]] = field(default_factory=Counter)
-    # Until when the places of an address are spoken for.
+    # Until when the places of an address are reserved by those that wait.
     _booked_until: dict[str, float] = field(default_factory=dict)
 
     def enter(self, address: str, tenant_id: TenantId) -> bool:
@@ -51,7 +50,7 @@ class Crowds:
             self._booked_until.pop(key, None)
 
     def wait(self, address: str, now: float) -> float:
-        """After how many seconds to try again: later with each call, as places become free one by one."""
+        """Returns after how many seconds to try again: later with each call, as places become free one by one."""
         key = _key(address)
         spacing = self.seconds / max(1, self.most // 2)
         booked = max(now, self._booked_until.get(key, 0.0)) + spacing

@@ -13,7 +13,7 @@ from sqlmodel import col, select
 
 from core.db.engine import Database
 from core.db.idempotency import Created, IdempotencyKey, hold_key
-from core.db.session import ReadSession, hot_transaction, reading, transaction
+from core.db.session import hot_transaction, reading, transaction
 from core.db.statements import Statement
 from core.db.tables import RecoveryRow
 from core.domain.errors import Conflict, NotFound
@@ -47,40 +47,38 @@ async def start_recovery(
     recovery_id = RecoveryId(new_uuid())
     async with transaction(database, tenant_id) as session:
         held = RecoveryId(await hold_key(session, tenant_id, key, recovery_id))
-        if held != recovery_id:
-            return Created(await _recovery(session, tenant_id, held), replayed=True)
-        endpoint = await endpoint_row(session, tenant_id, endpoint_id, lock=True)
-        if not endpoint.enabled:
-            raise Conflict("The webhook endpoint is disabled. Enable it first.")
-        running = await queries.running_recovery(session, tenant_id, endpoint_id)
-        if running is not None:
-            raise Conflict(f"{show(RECOVERY, running)} is still running for this endpoint. Wait until it has ended.")
-        row = RecoveryRow(
-            id=recovery_id,
-            tenant_id=tenant_id,
-            endpoint_id=endpoint_id,
-            since=since,
-            until=until,
-            statuses=list(statuses),
-            total=await queries.count_range(session, tenant_id, endpoint_id, since, until, statuses),
-            requeued=0,
-            state="running",
-        )
-        session.add(row)
-        await session.flush()
-        await session.refresh(row)
-    return Created(_record(row), replayed=False)
+        if held == recovery_id:
+            endpoint = await endpoint_row(session, tenant_id, endpoint_id, lock=True)
+            if not endpoint.enabled:
+                raise Conflict("The webhook endpoint is disabled. Enable it first.")
+            running = await queries.running_recovery(session, tenant_id, endpoint_id)
+            if running is not None:
+                raise Conflict(
+                    f"{show(RECOVERY, running)} is still running for this endpoint. Wait until it has ended."
+                )
+            row = RecoveryRow(
+                id=recovery_id,
+                tenant_id=tenant_id,
+                endpoint_id=endpoint_id,
+                since=since,
+                until=until,
+                statuses=list(statuses),
+                total=await queries.count_range(session, tenant_id, endpoint_id, since, until, statuses),
+                requeued=0,
+                state="running",
+            )
+            session.add(row)
+            await session.flush()
+            await session.refresh(row)
+            return Created(_record(row), replayed=False)
+    return Created(await get_recovery(database, tenant_id, held), replayed=True)
 
 
 async def get_recovery(database: Database, tenant_id: TenantId, recovery_id: RecoveryId) -> RecoveryRecord:
     """How far it is. Raises NotFound."""
-    async with reading(database, tenant_id) as session:
-        return await _recovery(session, tenant_id, recovery_id)
-
-
-async def _recovery(session: ReadSession, tenant_id: TenantId, recovery_id: RecoveryId) -> RecoveryRecord:
     query = select(RecoveryRow).where(col(RecoveryRow.tenant_id) == tenant_id, col(RecoveryRow.id) == recovery_id)
-    row = (await session.exec(query)).first()
+    async with reading(database, tenant_id) as session:
+        row = (await session.exec(query)).first()
     if row is None:
         raise NotFound(f"There is no webhook recovery {show(RECOVERY, recovery_id)}.")
     return _record(row)

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import httpx2
 import pytest
+import structlog
 
 from core.db import migrate
 from core.process import COLLECTIONS, open_more_files
@@ -36,6 +37,15 @@ MakeSettings = Callable[..., Settings]
 MakeTenant = Callable[[], Awaitable[Tenant]]
 OwnerPool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
+# Without colours and frames with their locals: to draw those for one traceback blocks the loop for seconds.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 # A test's clients and its servers are often in this one process.
 open_more_files()
 # Taken out of the environment at once: no test, and no process that a test starts, sees the developer's settings.

@@ -216,5 +216,5 @@ async def test_a_member_that_a_line_has_twice_is_refused() -> None:
 
 
 def test_one_object_per_line_gets_a_hint() -> None:
-    with pytest.raises(InvalidRequest, match="one JSON object per line; .* POST /v1/jobs/bulk"):
+    with pytest.raises(InvalidRequest, match=r"one JSON object per line; .* POST /v1/jobs/bulk"):
         parse_object(b'{"model": "a"}\n{"model": "b"}\n')

@@ -41,7 +41,7 @@ async def the_blocks_of_the_documents_work(place: Place, serve: Serve) -> None:
         assert said.count('"object":"job"') == 2
         assert "succeeded 3 Third time lucky\n" in said
     with pasted("docs/quickstart.md", place, serve) as (shell, printed):
-        assert await asyncio.to_thread(shell.wait, 100) == 0, printed.read_text()
+        assert await asyncio.to_thread(shell.wait, 150) == 0, printed.read_text()
     said = printed.read_text()
     assert "3 attempts · " in said
     assert re.search(r"(?m)^job_\w{32} +queued +echo/slow|^job_\w{32} +running +echo/slow", said)
@@ -52,7 +52,7 @@ def parts(serve: Serve) -> set[str]:
     return {part for part in PARTS for what in serve.family().values() if part in what}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 async def test_jobs_run_and_survive_kill_9_and_ctrl_c_leaves_nothing_running(place: Place) -> None:
     with place.serve() as killed:
         job = place.job("Say hello", "--model", "local/smollm2-135m", "--param", "max_tokens=16")

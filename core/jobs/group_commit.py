@@ -67,7 +67,7 @@ class GroupCommit:
         self._claims = Grouper("claim", self._claim_group)
         self._calls = Grouper("call", self._mark_group_called)
         self._successes = Grouper("succeed", self._succeed_group, size_of=_size_of_change)
-        self._changes = Grouper("change", self._apply_group, size_of=_size_of_change)
+        self._changes = Grouper("apply", self._apply_group, size_of=_size_of_change)
         self._reads = Grouper("read", self._read_group)
 
     async def insert(self, job: NewJob) -> Inserted | KeyHeld:

@@ -14,7 +14,7 @@ from tests.cli.conftest import Invoke, Outcome
 from tests.support.processes import RunningApi
 from tests.support.tenants import Tenant
 
-_LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[")
+_LOGGED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\S* \[")
 Jobs = Callable[..., Awaitable[Outcome]]
 
 

@@ -88,7 +88,7 @@ async def test_a_server_that_throttles_for_ever_ends_in_a_failure_that_says_so(
     job = await stage.ended(job_id)
     assert (job.state, job.error_class, job.error_code) == (JobState.FAILED, "throttled", "waited_too_long")
     assert job.error_message is not None
-    assert job.error_message.startswith("Given up: the provider answered 429 for 1")
+    assert job.error_message.startswith("Given up: the provider returned 429 for 1")
     assert (await stage.row(job_id))["run_no"] == len(fake.calls) > 1
     assert [each.outcome for each in job.attempts[:-1]] == ["snoozed"] * (len(job.attempts) - 1)
     assert job.attempts[-1].outcome == "failed"

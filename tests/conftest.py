@@ -46,6 +46,8 @@ structlog.configure(
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
     ]
 )
+# Of a test's own time limit, which is a minute by default; and how many processes `make test` has.
+_LONG_SECONDS, _PROCESSES = 60, 3
 # A test's clients and its servers are often in this one process.
 open_more_files()
 # Taken out of the environment at once: no test, and no process that a test starts, sees the developer's settings.
@@ -59,6 +61,18 @@ os.environ["XDG_DATA_HOME"] = f"{os.environ['HOME']}/data"
 def pytest_unconfigure() -> None:
     """Deletes the suite's home."""
     _HOME.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What may take minutes begins first, one in each of the processes: nobody waits for it in the end."""
+    longest = [item for item in items if any(mark.args[0] > _LONG_SECONDS for mark in item.iter_markers("timeout"))]
+    rest = [item for item in items if item not in set(longest)]
+    share = len(rest) // _PROCESSES + 1
+    items[:] = [
+        item
+        for number in range(_PROCESSES)
+        for item in (*longest[number::_PROCESSES], *rest[number * share : (number + 1) * share])
+    ]
 
 
 def pytest_collection_finish() -> None:

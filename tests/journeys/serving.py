@@ -53,7 +53,9 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "XDG_DATA_HOME": str(self.folder), "COLUMNS": "200"}
+        # A retry after a fifth of a second, not after seconds: what is shown is the same.
+        retry = {"INFERD_JOB_RETRY_INITIAL_SECONDS": "0.2"}
+        return {**os.environ, **retry, "XDG_DATA_HOME": str(self.folder), "COLUMNS": "200"}
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Another `inferd …`, from another terminal, to its end."""

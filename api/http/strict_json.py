@@ -8,6 +8,7 @@ has. Too large is 413.
 import json
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -128,7 +129,9 @@ def _repeated_name(body: bytes) -> str:
                 found.append(name)
             names.add(name)
 
-    json.loads(body, object_pairs_hook=look)
+    # Of the members that the parser dropped nobody has looked at the depth.
+    with suppress(RecursionError, ValueError):
+        json.loads(body, object_pairs_hook=look)
     return f"the member `{found[0][:_LONGEST_NAME]}`" if found else "a member"
 
 

@@ -3,7 +3,6 @@
 `/v1/jobs`: submit a job, read it, list them, cancel, retry, delete. Every read is from PostgreSQL.
 """
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -26,7 +25,7 @@ from core.domain.ids import JOB, JobId, show_job
 from core.domain.job_state import EDGES, TERMINAL, Edge
 from core.jobs.cancel import cancel_jobs
 from core.jobs.delete import delete_job
-from core.jobs.queries import list_jobs, why_missing
+from core.jobs.queries import list_jobs, list_outputs, why_missing
 from core.jobs.records import JobRecord, JobSummary
 from core.jobs.retry import retry_jobs
 from core.jobs.submit import Order, submit_job
@@ -118,10 +117,9 @@ async def list_(request: Request) -> Response:
             before=None if before is None else JobId(before),
             limit=query.limit,
         )
-    if "output" not in query.include:
-        return json_response(page_view(page, lambda job: summary_view(job, call.base_url), _cursor_of))
-    whole = await asyncio.gather(*(call.runtime.watch.until_ended(job.id, call.tenant_id, 0.0) for job in page.items))
-    outputs = {job.id: job.output for job in whole if job is not None}
+        if "output" not in query.include:
+            return json_response(page_view(page, lambda job: summary_view(job, call.base_url), _cursor_of))
+        outputs = await list_outputs(session, call.runtime.sealer, call.tenant_id, [job.id for job in page.items])
     return json_response(
         page_view(page, lambda job: summary_with_output(job, outputs.get(job.id), call.base_url), _cursor_of)
     )

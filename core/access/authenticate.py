@@ -1,4 +1,4 @@
-"""Turns an Authorization header into a Caller. api/http/deps.py calls it for every request except health checks.
+"""Turns an Authorization header into a Caller. api/http/admission.py calls it for every request except health checks.
 
 A valid key is cached, so a revoked key is refused everywhere within CACHE_SECONDS.
 """

@@ -132,9 +132,10 @@ class Unavailable(AppError):
 
 CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "invalid_request": "The request can't be parsed (not JSON or not UTF-8), or a value is out of bounds.",
-        "invalid_json": "The body is not strict JSON: it has NaN, a NUL byte or a lone surrogate, or is nested too "
-        "deeply.",
+        "invalid_request": "A header or the query string is malformed, or the connection ended before the request was "
+        "complete.",
+        "invalid_json": "The body is not one strict JSON object: it is empty, is not JSON or UTF-8, names a member "
+        "twice, has NaN, a NUL byte or a lone surrogate, or has too many values or too much nesting.",
         "invalid_parameter": "A field is missing, unknown or has a wrong value; `param` names it.",
         "idempotency_key_reused": "The Idempotency-Key was already used with a different body; use a new key.",
         "idempotency_key_not_supported": "The operation creates nothing, so it does not take an Idempotency-Key.",
@@ -148,7 +149,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "method_not_allowed": "The path does not support this method; `Allow` lists those that it does.",
         "request_timeout": "The request did not arrive within INFERD_API_HEADER_SECONDS or INFERD_API_BODY_SECONDS.",
         "conflict": "The resource's current state does not allow this; the message says why.",
-        "gone": "The job was deleted.",
+        "gone": "The resource was deleted, or what this Idempotency-Key created was.",
         "payload_too_large": "The body is larger than INFERD_API_MAX_BODY_BYTES, or INFERD_API_MAX_BULK_BYTES for a "
         "bulk submit.",
         "webhook_unanswered": "The webhook endpoint did not accept the test event; the message says why.",

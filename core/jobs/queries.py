@@ -1,6 +1,7 @@
 """Reading jobs, for one caller and from PostgreSQL always. Called by the routes and core/jobs/group_commit.py."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -8,6 +9,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import orjson
 import structlog
+from pydantic import JsonValue
 from sqlalchemy import ColumnElement, Select, and_, func, true
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
@@ -17,7 +19,7 @@ from core.db.rows import from_json, from_record, names
 from core.db.sealed import SealBroken, Sealer
 from core.db.session import Connection, ReadSession
 from core.db.statements import Statement
-from core.db.tables import DeletedJobRow, JobMetadataRow, JobRow
+from core.db.tables import DeletedJobRow, JobMetadataRow, JobRow, ResultRow
 from core.domain.errors import Gone, JobUnreadable, NotFound
 from core.domain.ids import JobId, TenantId, show_job, uuid_at
 from core.domain.job_state import JobState
@@ -28,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 # How far the clocks of an API and of PostgreSQL may be apart, with the time that a submit may take.
 _CLOCKS_APART_SECONDS: Final = 3600.0
+# Of one job in a list: a page of a hundred must fit into memory many times.
+MAX_LISTED_OUTPUT_BYTES: Final = 1024 * 1024
 
 GET: Final = Statement("core/jobs/sql/get.sql", JobKey)
 # The table's name for `metadata` is another one: SQLAlchemy keeps that name for itself.
@@ -73,6 +77,23 @@ async def list_jobs(
     # By the connection: these are rows of some columns, and no JobRow that could be changed.
     rows = (await (await session.connection()).execute(query.limit(limit + 1))).mappings().all()
     return page_of(rows, limit, lambda row: from_record(JobSummary, row))
+
+
+async def list_outputs(
+    session: ReadSession, sealer: Sealer, tenant_id: TenantId, job_ids: Sequence[JobId]
+) -> dict[JobId, dict[str, JsonValue]]:
+    """The outputs of those jobs that have one of at most MAX_LISTED_OUTPUT_BYTES, and that can be opened."""
+    query = select(ResultRow.job_id, ResultRow.output).where(
+        col(ResultRow.tenant_id) == tenant_id,
+        col(ResultRow.job_id).in_(job_ids),
+        func.octet_length(col(ResultRow.output)) <= MAX_LISTED_OUTPUT_BYTES,
+    )
+    found: dict[JobId, dict[str, JsonValue]] = {}
+    for job_id, output in await session.exec(query):
+        # A read of the job alone says what is wrong with it; its neighbours are shown.
+        with suppress(SealBroken, ValueError):
+            found[JobId(job_id)] = orjson.loads(sealer.open(output, tenant_id, "results.output", JobId(job_id)))
+    return found
 
 
 async def list_ids(

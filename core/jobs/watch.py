@@ -1,4 +1,4 @@
-"""Waits for a job to change, without a database connection: the way of long polls and event streams in api/routes.
+"""Waits for a job to change, without a database connection: the way of long polls and event streams in api/jobs.
 
 One Redis subscription for the process says which jobs changed; a waiter then reads PostgreSQL, which alone knows.
 Messages can be lost, so a waiter also reads every few seconds.

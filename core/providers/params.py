@@ -56,10 +56,12 @@ _NAMES: Final[Mapping[type, str]] = MappingProxyType(
         str: "a string",
     }
 )
-# Only what no server takes: how much is too much is for the provider to say.
+# Only what no server takes: how much is too much is for the provider to say. Some servers
+# take -1 tokens as "no limit".
 _LEAST: Final[Mapping[str, int]] = MappingProxyType(
     {"max_completion_tokens": 1, "max_tokens": 1, "temperature": 0, "top_logprobs": 0, "top_p": 0}
 )
+_UNLIMITED: Final = frozenset({"max_completion_tokens", "max_tokens"})
 CHAT_PARAMS: Final = frozenset(_KINDS)
 OWNED: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -117,6 +119,8 @@ def _check_kind(name: str, value: JsonValue) -> None:
         wanted = " or ".join(_NAMES[kind] for kind in kinds if kind is not int or float not in kinds)
         raise InvalidParameter(f"`{name}` must be {wanted}.", param=f"params.{name}")
     least = _LEAST.get(name)
+    if name in _UNLIMITED and value == -1:
+        return
     if least is not None and isinstance(value, int | float) and value < least:
         raise InvalidParameter(f"`{name}` must be at least {least}.", param=f"params.{name}")
 

@@ -218,3 +218,8 @@ async def test_a_member_that_a_line_has_twice_is_refused() -> None:
 def test_one_object_per_line_gets_a_hint() -> None:
     with pytest.raises(InvalidRequest, match=r"one JSON object per line; .* POST /v1/jobs/bulk"):
         parse_object(b'{"model": "a"}\n{"model": "b"}\n')
+
+
+def test_what_a_repeated_member_hides_may_be_of_any_depth() -> None:
+    with pytest.raises(InvalidRequest, match="twice in one object"):
+        parse_object(b'{"a":' + b"[" * 1010 + b"]" * 1010 + b',"a":1}')

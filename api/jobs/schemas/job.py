@@ -89,7 +89,12 @@ class _Output(TypedDict):
 
 
 class _OutputIfAsked(TypedDict, total=False):
-    output: Annotated[OutputView | None, described("What the model answered; only with `include=output`.")]
+    output: Annotated[
+        OutputView | None,
+        described(
+            "What the model answered; only with `include=output`, and null where it is larger than 1 MiB: read the job."
+        ),
+    ]
 
 
 class _Details(TypedDict):

@@ -128,7 +128,9 @@ class AttemptLineView(TypedDict):
     """One attempt."""
 
     attempt: Annotated[int, described("Which attempt, from 1.", 1)]
-    trigger: Annotated[str, described("Why it was sent: by schedule, by hand or by a recovery.", "schedule")]
+    trigger: Annotated[
+        str, described("Why it was sent: by schedule, by hand, by a recovery or as a test.", "scheduled")
+    ]
     started_at: Annotated[datetime, described("When it was sent.", TIME)]
     http_status: Annotated[int | None, described("The HTTP status of the response; null without one.", 500)]
     error: Annotated[str | None, described("Why it failed; null when it was accepted.", "status")]

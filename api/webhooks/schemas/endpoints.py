@@ -173,7 +173,7 @@ class EndpointTestView(TypedDict):
     webhook_endpoint_id: Annotated[str, described("The endpoint.", f"we_{HEX}")]
     event_type: Annotated[str, described("The type of the sample.", "webhook.ping")]
     status_code: Annotated[int, described("The HTTP status of the receiver's response.", 204)]
-    success: Annotated[bool, described("Always true: a failure is an error with the status 424.", True)]
+    success: Annotated[bool, described("Whether the receiver responded with 2xx.", True)]
 
 
 class EventTypeListView(PageView):

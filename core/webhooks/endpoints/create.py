@@ -66,11 +66,16 @@ async def create_endpoint(
 async def _created_before(
     database: Database, sealer: Sealer, tenant_id: TenantId, endpoint_id: EndpointId
 ) -> RevealedEndpoint:
-    """With its secret: whoever sends the request again has not seen the response to the first one."""
+    """With its secret: whoever sends the request again has not seen the response to the first one.
+
+    A secret that came later was for the eyes of whoever rotated it.
+    """
     try:
         async with reading(database, tenant_id) as session:
             row = await endpoint_row(session, tenant_id, endpoint_id)
     except NotFound:
         raise Gone("The endpoint that this Idempotency-Key created was deleted. Send a new key.") from None
+    if row.updated_at != row.created_at:
+        raise Conflict("The endpoint was changed since this Idempotency-Key created it. Rotate its secret to see one.")
     secret = open_secret(sealer, row.secret, tenant_id, endpoint_id)
     return RevealedEndpoint(endpoint_record(row), verifying_secret(secret))

@@ -5,6 +5,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from core.domain.ids import parse_job
+from tests.conftest import OwnerPool
+
 JOB: dict[str, Any] = {"model": "echo/echo", "input": "hi"}
 ENDPOINT = {"name": "n", "url": "https://example.com/hook", "event_types": ["job.succeeded"]}
 ORDER = ["id", "status", "model", "output", "error", "usage", "created_at", "run_at", "started_at", "finished_at"]
@@ -122,6 +125,17 @@ class TestLists:
         listed = (await api.get("/v1/jobs", params={"include": "output"})).json()["data"]
         assert [(job["id"], job["output"]) for job in listed] == [(failed["id"], None), (done["id"], done["output"])]
         assert "output" not in (await api.get("/v1/jobs")).json()["data"][0]
+
+    @pytest.mark.usefixtures("worker")
+    async def test_an_output_that_cannot_be_opened_hides_no_neighbour(
+        self, api: httpx2.AsyncClient, owner: OwnerPool
+    ) -> None:
+        whole = (await api.post("/v1/jobs", json=JOB, headers={"prefer": "wait=20"})).json()
+        damaged = (await api.post("/v1/jobs", json=JOB, headers={"prefer": "wait=20"})).json()
+        await owner.execute("UPDATE results SET output = '{' WHERE job_id = $1", parse_job(damaged["id"]))
+        listed = await api.get("/v1/jobs", params={"include": "output"})
+        assert listed.status_code == 200
+        assert [job["output"] for job in listed.json()["data"]] == [None, whole["output"]]
 
     async def test_a_job_is_in_a_readers_order(self, api: httpx2.AsyncClient) -> None:
         job = (await api.post("/v1/jobs", json=JOB)).json()

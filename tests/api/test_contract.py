@@ -92,6 +92,11 @@ class TestIdempotencyKeys:
         for refused in (other, job):
             assert (refused.status_code, refused.json()["error"]["code"]) == (422, "idempotency_key_reused")
         assert len((await api.get("/v1/webhook_endpoints")).json()["data"]) == 1
+        rotated = await api.post(f"/v1/webhook_endpoints/{first.json()['id']}/rotate_secret", json={})
+        replayed = await api.post("/v1/webhook_endpoints", json=ENDPOINT, headers=headers)
+        # The newer secret is for whoever rotated it.
+        assert (rotated.status_code, replayed.status_code) == (200, 409)
+        assert rotated.json()["signing_secret"] not in replayed.text
         await api.delete(f"/v1/webhook_endpoints/{first.json()['id']}")
         gone = await api.post("/v1/webhook_endpoints", json=ENDPOINT, headers=headers)
         assert (gone.status_code, gone.json()["error"]["code"]) == (410, "gone")

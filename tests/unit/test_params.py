@@ -26,5 +26,6 @@ def test_what_no_server_takes_is_refused(name: str, value: JsonValue, said: str)
 
 
 def test_the_rest_is_the_providers_to_judge() -> None:
+    """Neither of them raises: -1 tokens is some servers' word for no limit."""
     check_chat_params({"max_tokens": -1, "max_completion_tokens": -1})
     check_chat_params({"max_tokens": 10**9, "temperature": 5, "top_p": None, "seed": -1})

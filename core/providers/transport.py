@@ -30,7 +30,7 @@ SENT_HEADERS: Final = frozenset(
 )
 
 
-# For the call of the current task: checked once the connection is open, before any byte of the request is sent.
+# For the call of the current task: checked once the connection is open, before the request's header and its body.
 MAY_SEND: Final[ContextVar[Callable[[], bool]]] = ContextVar("may_send", default=lambda: True)
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
@@ -55,12 +55,12 @@ class AnswerTooLarge(httpx2.RequestError):
 
 
 class NotSent(httpx2.RequestError):
-    """`may_send` refused the call just before it would have been sent."""
+    """`may_send` refused the call just before it would have been sent, or before a server can have read all of it."""
 
 
 async def _ask_before_sending(event: str, _info: Mapping[str, object]) -> None:
     """Stops a call that must not be sent any more. httpcore calls it as its "trace" extension, which may raise."""
-    if event.endswith("send_request_headers.started") and not MAY_SEND.get()():
+    if event.endswith(("send_request_headers.started", "send_request_body.started")) and not MAY_SEND.get()():
         raise NotSent("the worker stalled")
 
 

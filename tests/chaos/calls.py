@@ -17,6 +17,10 @@ from tests.conformance.fake_provider import Call
 
 # An answer that arrived so shortly before its worker died may not have been committed.
 _COMMIT_SECONDS = 3.0
+# A worker that was paused in the middle of writing a request sends the rest when it goes on, and leaves at once.
+_WAKING_SECONDS = 0.5
+# By how much the note that a worker goes on may be later than what it does then.
+_CLOCK_SECONDS = 0.1
 # How a job ends whose script fails it: by the model's name before the colon.
 _SCRIPTED_CODES: Mapping[str, str] = {"invalid": "provider_invalid_request", "flaky": "provider_error"}
 _LOSSES = 2
@@ -44,7 +48,7 @@ class History:
 
     def repeated(self, job_id: str) -> list[Call]:
         """The calls of a job that should have been its last."""
-        made = self.by_job.get(job_id, [])
+        made = [call for call in self.by_job.get(job_id, []) if not self.was_half_written(call)]
         return [
             call
             for number, (call, following) in enumerate(pairwise(made), 1)
@@ -56,7 +60,9 @@ class History:
         made = self.by_job.get(job_id, [])
         pairs = enumerate(pairwise(made), 1)
         return sum(
-            not _fails_by_script(call, number) and self.was_orphaned(call, following.arrived_at)
+            self.was_half_written(following)
+            or not _fails_by_script(call, number)
+            and self.was_orphaned(call, following.arrived_at)
             for number, (call, following) in pairs
         )
 
@@ -65,6 +71,17 @@ class History:
         until = before if call.ended_at is None else self._committed_by(call.ended_at)
         return any(
             each.member == member_of(call) and each.end >= call.arrived_at and each.start <= min(until, before)
+            for each in self.gone
+        )
+
+    def was_half_written(self, call: Call) -> bool:
+        """Whether its worker was paused as it wrote the request, after it had asked whether it may; and left at once."""
+        left_at_once = call.outcome == "client_left" and call.ended_at is not None
+        return left_at_once and any(
+            each.member == member_of(call)
+            and each.how == "paused"
+            and 0 <= call.arrived_at - each.end + _CLOCK_SECONDS <= _WAKING_SECONDS
+            and (call.ended_at or inf) - each.end <= 2 * _WAKING_SECONDS
             for each in self.gone
         )
 

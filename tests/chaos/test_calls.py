@@ -38,6 +38,17 @@ def test_a_worker_that_was_gone_excuses_its_call(how: str) -> None:
     assert history.excused("job_1") == 1
 
 
+def test_a_request_that_was_half_written_when_its_worker_was_paused_is_no_repeated_call() -> None:
+    pause = Gone("worker-1", "paused", 5, 10)
+    answered = _call(2, "worker-0", 8, 13)
+    assert not _history(answered, _call(1, "worker-1", 10.02, 10.2, outcome="client_left"), gone=(pause,)).repeated(
+        "job_1"
+    )
+    # One that stays is paid for, and one that comes later was sent by somebody who no longer had the job.
+    assert _history(answered, _call(1, "worker-1", 10.02, 13.0), gone=(pause,)).repeated("job_1")
+    assert _history(answered, _call(1, "worker-1", 10.9, 11.0, outcome="client_left"), gone=(pause,)).repeated("job_1")
+
+
 def test_an_answer_that_waits_for_postgresql_dies_with_its_worker() -> None:
     calls = _call(1, "worker-0", 1, 9), _call(2, "worker-1", 40, 45)
     killed = (Gone("worker-0", "killed", 20, 20),)

@@ -90,6 +90,16 @@ async def test_a_call_that_may_not_go_out_any_more_is_not_sent(fake: FakeProvide
     assert len(fake.calls) == 1
 
 
+async def test_a_call_that_was_begun_when_the_process_stalled_is_not_finished(
+    fake: FakeProvider, adapter: AdapterFactory
+) -> None:
+    """Asked again between the header and the body, without which no server can run it."""
+    answers = iter([True, False])
+    caught = await fault(adapter(), replace(ask("ok"), may_send=lambda: next(answers)))
+    assert (caught.code, caught.billed) == (C.NOT_SENT, "no")
+    assert not fake.calls
+
+
 @pytest.mark.parametrize("model", ["hang", "hang-after-headers"])
 @pytest.mark.parametrize("streaming", [False, True], ids=["plain", "streaming"])
 async def test_silence_is_the_providers_timeout(adapter: AdapterFactory, model: str, streaming: bool) -> None:

@@ -7,7 +7,7 @@ from core.runtime import WorkerRuntime
 
 _ALIVE = """
 INSERT INTO workers (id, lease_expires_at) VALUES ($1, now() + interval '1 hour')
-ON CONFLICT (id) DO UPDATE SET lease_expires_at = excluded.lease_expires_at
+ON CONFLICT (id) DO UPDATE SET lease_expires_at = excluded.lease_expires_at, dead_at = NULL
 """
 _DEAD = "INSERT INTO workers (id, lease_expires_at, dead_at) VALUES ('dead', now(), now()) ON CONFLICT DO NOTHING"
 _LOSE = "UPDATE jobs SET worker_id = 'dead' WHERE state = 'running' AND ($1::uuid IS NULL OR id = $1)"
@@ -22,7 +22,7 @@ async def enlist(runtime: WorkerRuntime, seconds: float = 3600.0) -> None:
 
 
 async def keep_alive(connection: Any, worker_id: str) -> None:
-    """A worker of this name that lives for an hour."""
+    """A worker of this name that lives for an hour, also when an earlier test let it die."""
     await connection.execute(_ALIVE, worker_id)
 
 

@@ -14,6 +14,8 @@ import xllamacpp
 
 _SLOTS = 4
 _TOKENS_PER_SLOT = 2048
+# A model of this size may go on until its context is full, which takes a minute on one core.
+_MOST_OUTPUT_TOKENS = 512
 _THREADS = 2
 
 
@@ -37,6 +39,7 @@ def serve(weights: str, name: str) -> xllamacpp.Server:
     params.endpoint_slots = False
     params.offline = True
     params.n_parallel = _SLOTS
+    params.n_predict = _MOST_OUTPUT_TOKENS
     params.n_ctx = _SLOTS * _TOKENS_PER_SLOT
     params.cpuparams.n_threads = threads()
     params.n_threads_http = 2 * _SLOTS

@@ -121,7 +121,12 @@ def _settings(plan: Plan, database_url: str, owner_url: str, redis_url: str, pro
             "sweep_seconds": plan.sweep_seconds,
             "drain_seconds": 1.0,
         },
-        webhook={"allow_http": True, "allow_cidrs": ["127.0.0.0/8"]},
+        webhook={
+            "allow_http": True,
+            "allow_cidrs": ["127.0.0.0/8"],
+            "timeout_seconds": plan.webhook_seconds,
+            "connect_timeout_seconds": min(5.0, plan.webhook_seconds),
+        },
         providers={PROVIDER: {"base_url": provider_url}},
     )
 

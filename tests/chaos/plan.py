@@ -18,6 +18,8 @@ class Plan:
     heartbeat_seconds: float = 2.0
     sweep_seconds: float = 3.0
     statement_seconds: float = 15.0
+    # A delivery that a killed worker was making is tried again when it must be over.
+    webhook_seconds: float = 20.0
     logs: Path | None = None
     # Processes are forked, not started anew, and no commit waits for the disk: the suite's runs, for their time.
     quick: bool = False
@@ -25,6 +27,8 @@ class Plan:
     faults: int | None = None
     # Instead of all kinds of faults: so many workers are killed, all with calls in flight.
     kills: int | None = None
+    # The storm's calls take so many times what their names say.
+    call_scale: float = 1.0
     # Of the slow faults: how long PostgreSQL stands still, a lock is held, and a provider or Redis is away.
     stall_seconds: tuple[float, float] = (10.0, 30.0)
     stalls: int = 2

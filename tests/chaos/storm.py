@@ -13,13 +13,12 @@ from tests.chaos.outcome import Outcome, judged
 from tests.chaos.plan import Plan
 from tests.support.receiver import receive
 
-# What the provider does with a job, and how often. Delays are in seconds.
-_MODELS = (
-    ("ok", 30), ("ok:0.05", 20), ("ok:0.3", 15), ("ok:2", 12), ("ok:6", 4), ("flaky:1", 8), ("flaky:9", 3),
-    ("invalid", 4), ("rate-limited-once:1", 4),
-)  # fmt: skip
-
-_LONG_MODELS = (("ok:2", 1), ("ok:6", 1))
+# How often the provider does what with a job.
+_MODELS = {
+    "ok": 30, "ok:0.05": 20, "ok:0.3": 15, "ok:2": 12, "ok:6": 4, "flaky:1": 8, "flaky:9": 3, "invalid": 4,
+    "rate-limited-once:1": 4,
+}  # fmt: skip
+_LONG_MODELS = {"ok:2": 1, "ok:6": 1}
 _MAX_ATTEMPTS = 4
 _LIMIT_SECONDS = 280.0
 
@@ -46,7 +45,7 @@ async def run_storm(plan: Plan) -> Outcome:
         body = {"max_attempts": _MAX_ATTEMPTS, "timeout_seconds": 30, "webhook": {"url": receiver.url}}
         clients = Clients(deployment.urls, tenant.authorization, draw, body)
         kinds = _MODELS if plan.kills is None else _LONG_MODELS
-        models = draw.choices([name for name, _ in kinds], [weight for _, weight in kinds], k=plan.jobs)
+        models = draw.choices([_scaled(name, plan.call_scale) for name in kinds], [*kinds.values()], k=plan.jobs)
         await _attack(plan, clients, faults, models)
         verdict = await judged(
             deployment, [clients], [receiver], faults.outages, started=started, max_attempts=_MAX_ATTEMPTS
@@ -65,6 +64,11 @@ async def run_storm(plan: Plan) -> Outcome:
             + deployment.fleet.unclean
             + ([f"{kills} of {plan.kills} kills"] if kills < (plan.kills or 0) else []),
         )
+
+
+def _scaled(model: str, scale: float) -> str:
+    name, _, argument = model.partition(":")
+    return f"ok:{float(argument) * scale:g}" if name == "ok" and argument else model
 
 
 async def _attack(plan: Plan, clients: Clients, faults: Faults, models: list[str]) -> None:

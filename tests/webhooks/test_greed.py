@@ -64,6 +64,8 @@ async def test_hanging_receivers_of_one_tenant_do_not_delay_another(
         await submit(api, 5, webhook={"url": f"{well.url}/hook"})
         await eventually(lambda: len(set(well.ids)) == 5, seconds=10, what="the quiet one's have come")
     assert waiting() == 4 == sum(len(gate.ids) for gate in hanging)
+    for gate in hanging:
+        gate.opened.set()
 
 
 async def test_deliveries_take_turns_by_tenant(worker_runtime: WorkerRuntime) -> None:
@@ -167,7 +169,7 @@ async def test_host_names_of_one_address_count_together() -> None:
 async def test_who_finds_no_place_comes_again_at_no_cost(
     tenant: Tenant, make_settings: MakeSettings, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
-    settings = make_settings(webhook=LOCAL | {"per_address": 2}, worker={"sweep_seconds": 0.2})
+    settings = make_settings(webhook=LOCAL | {"per_address": 2, "timeout_seconds": 1.5}, worker={"sweep_seconds": 0.2})
     gate = await stack.enter_async_context(stand())
     await owner.execute(MAKE, tenant.id, [f"{gate.url}/hook"], 3)
     await stack.enter_async_context(run_worker(settings))

@@ -25,6 +25,8 @@ def quick(make_settings: MakeSettings, fake: FakeProvider) -> Settings:
     """Its provider `fake` keeps a ledger of its calls."""
     return make_settings(
         worker={"lease_seconds": 1.0, "heartbeat_seconds": 0.25, "sweep_seconds": 0.25, "concurrency": 50},
+        # An address that may not be called is refused after as long as a connect may take.
+        webhook={"connect_timeout_seconds": 0.2},
         providers={"fake": {"base_url": fake.base_url}},
     )
 

@@ -61,8 +61,7 @@ class History:
         pairs = enumerate(pairwise(made), 1)
         return sum(
             self.was_half_written(following)
-            or not _fails_by_script(call, number)
-            and self.was_orphaned(call, following.arrived_at)
+            or (not _fails_by_script(call, number) and self.was_orphaned(call, following.arrived_at))
             for number, (call, following) in pairs
         )
 

@@ -21,11 +21,11 @@ FORMATS: list[Literal["json", "console"]] = ["json", "console"]
 @pytest.fixture(autouse=True)
 def as_it_was() -> Iterator[None]:
     """Logging is afterwards as it was before."""
-    root = logging.getLogger()
+    root, config = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     quiet = {name: logging.getLogger(name).level for name in ("arq", "httpx2", "uvicorn.access")}
     yield
-    structlog.reset_defaults()
+    structlog.configure(**config)
     root.handlers[:], root.level = handlers, level
     for name, before in quiet.items():
         logging.getLogger(name).setLevel(before)

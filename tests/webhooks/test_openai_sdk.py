@@ -45,11 +45,6 @@ async def test_an_endpoint_is_made_read_changed_and_deleted(sdk: openai.AsyncOpe
 
 async def test_an_update_is_made_as_a_whole_or_not_at_all(sdk: openai.AsyncOpenAI, owner: OwnerPool) -> None:
     made = await _create(sdk)
-    # The lock of CREATE TRIGGER waits for what a test before this one left open behind a connection that it cut.
-    await owner.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
-    )
     await owner.execute(
         f"""
         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE check_violation; END';

@@ -13,6 +13,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/uv/bin/uv)
 UV_VERSION := 0.13.8
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+# Set on some machines: then each process that the tests start would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 LOCK := pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
 
 SEED ?=

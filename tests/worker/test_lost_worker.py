@@ -42,16 +42,17 @@ async def test_a_job_that_kills_two_workers_is_given_up(
 ) -> None:
     """F23: though attempts are left."""
     job_id = await stage.submit("fake/hang", max_attempts=10)
-    # Three: one lives on each time, else a loss would not count.
+    # Three: one lives on each time, else a loss would not count. Each has seen the others before it is killed.
     # A beat that is late on a busy machine must not look like a stall of PostgreSQL, in which no loss counts.
     slower = quick.model_copy(update={"worker": quick.worker.model_copy(update={"lease_seconds": 3.0})})
     workers = [await stack.enter_async_context(run_process(slower)) for _ in range(3)]
 
-    async def all_registered() -> bool:
-        rows = await stage.owner.fetch("SELECT id FROM workers WHERE dead_at IS NULL")
-        return all(any(worker.owns(row["id"]) for row in rows) for worker in workers)
+    async def all_renewed() -> bool:
+        rows = await stage.owner.fetch("SELECT id, renewed_at, steady_since FROM workers WHERE dead_at IS NULL")
+        ours = [row for row in rows if any(worker.owns(row["id"]) for worker in workers)]
+        return len(ours) == 3 and min(row["renewed_at"] for row in ours) > max(row["steady_since"] for row in ours)
 
-    await eventually(all_registered, seconds=40, what="the workers are there")
+    await eventually(all_renewed, seconds=40, what="the workers are there")
     for number in range(2):
         await stage.call(number)
         worker_id = (await stage.row(job_id))["worker_id"]

@@ -175,7 +175,9 @@ class QueueWorker(Worker):
             await self._wait(_TICK_SECONDS)
             return
         shares, kept = self._slots.split(wanted, contested=self._contested)
-        claimed = await self._claims.claim(shares, kept, self._slots.rooms())
+        rooms, running = self._slots.rooms(), self.job_counter
+        claimed = await self._claims.claim(shares, kept, rooms)
+        freed_meanwhile = self.job_counter < running
         self._contested = claimed.contested
         self._fallback.redis_answered(full=claimed.full)
         self._left_some = True
@@ -185,7 +187,10 @@ class QueueWorker(Worker):
             return
         self._start([each for each in claimed.acquired if self._take(each)])
         if len(claimed.acquired) < wanted:
-            self._left_some = self._contested or 0 in self._slots.rooms()
+            # Not all that waited may have been taken: a lane had no more room, or slots are kept for other tenants.
+            self._left_some = self._contested or len(claimed.acquired) >= min(rooms)
+            if self._left_some and freed_meanwhile:
+                return
             await self._wait(tick if claimed.due_in is None else min(tick, max(claimed.due_in, 0.001)))
 
     def _take(self, acquired: Acquired) -> bool:

@@ -277,6 +277,30 @@ async def test_a_claim_under_way_when_it_is_stopped_is_handed_back(
     assert await lanes.due_in_ms(member) <= 0
 
 
+async def test_slots_that_are_freed_while_a_claim_is_under_way_are_used_at_once(
+    lanes: Lanes, no_tick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lane's own limit leaves some behind, and what ran meanwhile has ended before that is known."""
+    runs = Runs()
+    runs.may_end.clear()
+    await lanes.enqueue(10)
+    async with lanes.worker(runs, slots=30, listening=False) as worker:
+        await runs.until(lambda: len(runs.running) == 10)
+        claims = worker._claims
+        claim = type(claims).claim
+
+        async def claim_until_all_have_ended(*args: object) -> object:
+            found = await claim(*args)  # type: ignore[arg-type]
+            runs.may_end.set()
+            await eventually(lambda: worker.job_counter == 0, what="what ran has ended")
+            return found
+
+        monkeypatch.setattr(type(claims), "claim", claim_until_all_have_ended)
+        await lanes.enqueue(40)
+        worker.wake()
+        await runs.until(lambda: len(runs.members) == 50)
+
+
 async def test_full_lanes_are_served_eight_to_four_to_one(lanes: Lanes) -> None:
     runs = Runs()
     lane_of = {member: lane for lane in JOB_LANES for member in await lanes.enqueue(100, lane)}

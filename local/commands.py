@@ -7,7 +7,8 @@ import typer
 
 _PANEL = "On one machine"
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where the servers keep their data. Default: INFERD_DATA_DIR.")
+    Path | None,
+    typer.Option("--data-dir", help="The folder in which the servers keep their data. Default: INFERD_DATA_DIR."),
 ]
 
 
@@ -17,13 +18,16 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Where the API listens. Default: INFERD_API_HOST.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="The address that the API listens on. Default: INFERD_API_HOST.")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Its port; 0 takes a free one. Default: INFERD_API_PORT.")
+        int | None,
+        typer.Option(min=0, max=65535, help="The port of the API; 0 means any free port. Default: INFERD_API_PORT."),
     ] = None,
     data_dir: DataDir = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="How many worker processes.")] = 1,
-    model: Annotated[bool, typer.Option(help="Whether to serve the local model.")] = True,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of worker processes.")] = 1,
+    model: Annotated[bool, typer.Option(help="Serve the local model.")] = True,
 ) -> None:
     """Start PostgreSQL, Valkey, a small language model, the API and a worker, and keep them running."""
     from local.serve.command import serve as run
@@ -32,7 +36,7 @@ def serve(
 
 
 def demo() -> None:
-    """Show everything once, in a temporary folder: jobs, retries, a failure and signed webhooks."""
+    """Run everything once in a temporary folder: jobs, retries, a failure and signed webhooks."""
     from local.demo.command import demo as run
 
     raise typer.Exit(run())
@@ -40,7 +44,7 @@ def demo() -> None:
 
 def reset(
     data_dir: DataDir = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
 ) -> None:
     """Delete the data that `inferd serve` keeps."""
     from local.reset import reset_data

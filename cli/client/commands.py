@@ -11,7 +11,8 @@ from core.domain.job_state import JobState, Priority
 _PANEL = "As a client"
 JobArgument = Annotated[str, typer.Argument(help="The job's id, job_….")]
 TimeoutOption = Annotated[
-    float | None, typer.Option(min=0.001, help="Seconds to wait at most; the job continues. Default: no limit.")
+    float | None,
+    typer.Option(min=0.001, help="Maximum number of seconds to wait; the job continues. Default: no limit."),
 ]
 jobs = typer.Typer(help="List, read, wait for, cancel and retry jobs.", no_args_is_help=True)
 
@@ -32,13 +33,14 @@ def run(
         typer.Option(help="A parameter of the model as name=value, such as max_tokens=50. May be repeated."),
     ] = None,
     metadata: Annotated[
-        list[str] | None, typer.Option(help="name=value, to find the job by later. May be repeated.")
+        list[str] | None,
+        typer.Option(help="name=value, stored with the job; `inferd jobs list` filters by it. May be repeated."),
     ] = None,
-    priority: Annotated[Priority, typer.Option(help="Order in the queue.")] = Priority.INTERACTIVE,
+    priority: Annotated[Priority, typer.Option(help="Jobs of a higher priority start first.")] = Priority.INTERACTIVE,
     idempotency_key: Annotated[
         str | None, typer.Option(help="A second submit with the same key returns the first job.")
     ] = None,
-    wait: Annotated[bool, typer.Option(help="Wait until the job ends, or print its id and end.")] = True,
+    wait: Annotated[bool, typer.Option(help="Wait until the job ends, or print its id at once.")] = True,
     timeout: TimeoutOption = None,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,

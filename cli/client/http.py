@@ -84,10 +84,14 @@ class Job(_Answer):
 
 
 class ApiFailed(CommandFailed):
-    """The API refused the request or could not be reached. `passing`: the same call may succeed in a moment."""
+    """The API refused the request or could not be reached.
 
-    def __init__(self, message: str, exit_code: ExitCode, *, passing: bool = False) -> None:
+    `code` is that of the API's error, if it returned one. `passing`: the same call may succeed in a moment.
+    """
+
+    def __init__(self, message: str, exit_code: ExitCode, *, code: str | None = None, passing: bool = False) -> None:
         super().__init__(message, exit_code)
+        self.code = code
         self.passing = passing
 
 
@@ -170,18 +174,18 @@ def _read(response: httpx2.Response) -> dict[str, JsonValue]:
         body = response.json()
     except ValueError:
         body = None
-    error = body.get("error") if isinstance(body, dict) else None
     if response.is_success and isinstance(body, dict):
         return body
-    message = error.get("message") if isinstance(error, dict) else None
+    error = body.get("error") if isinstance(body, dict) else None
+    message, code = (error.get("message"), error.get("code")) if isinstance(error, dict) else (None, None)
     if not isinstance(message, str):
         raise _not_inferd(response)
     status = response.status_code
     server_side = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    code = _EXIT_CODES.get(status, ExitCode.UNREACHABLE if server_side else ExitCode.USAGE)
+    exit_code = _EXIT_CODES.get(status, ExitCode.UNREACHABLE if server_side else ExitCode.USAGE)
     request_id = f" (request {response.headers['x-request-id']})" if "x-request-id" in response.headers else ""
-    more = request_id if server_side else _WHICH_KEY if code is ExitCode.AUTH else ""
-    raise ApiFailed(message + more, code, passing=code is ExitCode.UNREACHABLE)
+    more = request_id if server_side else _WHICH_KEY if exit_code is ExitCode.AUTH else ""
+    raise ApiFailed(message + more, exit_code, code=code, passing=exit_code is ExitCode.UNREACHABLE)
 
 
 def _job(body: dict[str, JsonValue]) -> Job:

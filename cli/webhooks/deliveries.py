@@ -1,6 +1,7 @@
 """`inferd webhooks deliveries` and `redeliver`: calls of the API, and their results as text."""
 
 import asyncio
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -9,23 +10,32 @@ import orjson
 
 from cli.client.http import ApiClient
 from cli.client.target import call
+from cli.command_name import command_name
 from cli.exit_codes import ExitCode
-from cli.terminal import print_table, results
+from cli.terminal import print_table, progress, results
 
 _LOOK_SECONDS: Final = 0.2
 
 
 def show_deliveries(
-    of: str, statuses: Sequence[str], limit: int, *, as_json: bool, api_url: str | None, api_key: str | None
+    of: str,
+    statuses: Sequence[str],
+    limit: int,
+    after: str | None,
+    *,
+    as_json: bool,
+    api_url: str | None,
+    api_key: str | None,
 ) -> None:
-    """Of an endpoint or a job as a table; one delivery with its log."""
+    """A page of an endpoint's or a job's, and on stderr the command for the next page; one delivery with its log."""
+    query = [("limit", str(limit)), *(("status", each) for each in statuses)]
 
     async def ask(api: ApiClient) -> dict[str, Any]:
         if of.startswith("dlv_"):
             return await api.ask("GET", f"/v1/webhook_deliveries/{of}")
-        query = urlencode([("limit", limit), *(("status", each) for each in statuses)])
+        cursor = [] if after is None else [("after", after)]
         owner = f"jobs/{of}" if of.startswith("job_") else f"webhook_endpoints/{of}"
-        return await api.ask("GET", f"/v1/{owner}/deliveries?{query}")
+        return await api.ask("GET", f"/v1/{owner}/deliveries?{urlencode([*query, *cursor])}")
 
     found = call(ask, api_url=api_url, api_key=api_key)
     if as_json:
@@ -34,6 +44,10 @@ def show_deliveries(
         _print_log(found)
     else:
         _print_list(found["data"])
+        if found["has_more"]:
+            options = " ".join(f"--{name} {shlex.quote(value)}" for name, value in query)
+            more = f"{command_name()} webhooks deliveries {shlex.quote(of)} {options} --after {found['next_cursor']}"
+            progress().print(f"More: {more}", soft_wrap=True)
 
 
 def send_again(delivery: str, timeout: float, *, api_url: str | None, api_key: str | None) -> ExitCode:

@@ -18,9 +18,9 @@ endpoints = typer.Typer(
 
 EndpointArgument = Annotated[str, typer.Argument(metavar="ENDPOINT", help="The endpoint's id, we_….")]
 RateOption = Annotated[
-    float | None, typer.Option(min=0, help="At most so many deliveries a second; 0 means without a limit.")
+    float | None, typer.Option(min=0, help="Maximum number of deliveries per second; 0 means no limit.")
 ]
-_EVENT_HELP = "An event to send; may be repeated. The types are in `GET /v1/webhook_event_types`."
+_EVENT_HELP = "A type of event to send, as listed by `GET /v1/webhook_event_types`. May be repeated."
 
 
 class Signature(StrEnum):
@@ -30,8 +30,8 @@ class Signature(StrEnum):
 
 @endpoints.command("list")
 def list_endpoints(
-    limit: Annotated[int, typer.Option(min=1, max=100, help="At most so many, the newest.")] = 20,
-    after: Annotated[str | None, typer.Option(help="Only endpoints older than this one, we_….")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of endpoints.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Only endpoints older than this we_…; for the next page.")] = None,
     output: OutputOption = Output.TEXT,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
@@ -45,17 +45,25 @@ def list_endpoints(
 @endpoints.command("create")
 def create(
     url: Annotated[str, typer.Argument(help="Where to send events, such as https://example.com/webhooks.")],
-    event: Annotated[list[str] | None, typer.Option(help=f"{_EVENT_HELP} By default the ends of jobs.")] = None,
-    name: Annotated[str, typer.Option(help="For people; by default the URL.")] = "",
-    include_result: Annotated[bool, typer.Option("--include-result", help="Send a success with its output.")] = False,
+    event: Annotated[
+        list[str] | None, typer.Option(help=f"{_EVENT_HELP} Default: {', '.join(JOB_EVENT_TYPES)}.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="A name for the endpoint. Default: the URL.")] = "",
+    include_result: Annotated[
+        bool, typer.Option("--include-result", help="Include the output in job.succeeded.")
+    ] = False,
     max_per_second: RateOption = None,
-    signature: Annotated[Signature, typer.Option(help="v1 is HMAC-SHA256, v1a is ed25519.")] = Signature.HMAC,
-    disabled: Annotated[bool, typer.Option("--disabled", help="Send nothing until it is enabled.")] = False,
+    signature: Annotated[
+        Signature, typer.Option(help="Signature scheme: v1 is HMAC-SHA256, v1a is ed25519.")
+    ] = Signature.HMAC,
+    disabled: Annotated[
+        bool, typer.Option("--disabled", help="Register it disabled: send nothing until it is enabled.")
+    ] = False,
     output: OutputOption = Output.TEXT,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Register an endpoint and print its signing secret, which is shown this once."""
+    """Register an endpoint and print its signing secret, which is shown only once."""
     from cli.webhooks.endpoints import create as register
 
     body: dict[str, Any] = {
@@ -77,7 +85,7 @@ def get(
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Show an endpoint, and whether its deliveries fail."""
+    """Show an endpoint and its recent failures."""
     from cli.webhooks.endpoints import show
 
     show(endpoint, as_json=output is Output.JSON, api_url=api_url, api_key=api_key)
@@ -86,21 +94,21 @@ def get(
 @endpoints.command("update")
 def update(
     endpoint: EndpointArgument,
-    url: Annotated[str | None, typer.Option(help="The new URL; waiting deliveries go there too.")] = None,
-    event: Annotated[list[str] | None, typer.Option(help=f"{_EVENT_HELP} Together they replace the old set.")] = None,
-    name: Annotated[str | None, typer.Option(help="For people.")] = None,
+    url: Annotated[str | None, typer.Option(help="The new URL; pending deliveries go there too.")] = None,
+    event: Annotated[list[str] | None, typer.Option(help=f"{_EVENT_HELP} Replaces the previous types.")] = None,
+    name: Annotated[str | None, typer.Option(help="A new name for the endpoint.")] = None,
     include_result: Annotated[
-        bool | None, typer.Option("--include-result/--no-include-result", help="Send a success with its output.")
+        bool | None, typer.Option("--include-result/--no-include-result", help="Include the output in job.succeeded.")
     ] = None,
     max_per_second: RateOption = None,
     enabled: Annotated[
-        bool | None, typer.Option("--enable/--disable", help="Send events, or keep them unsent as skipped.")
+        bool | None, typer.Option("--enable/--disable", help="Send events, or keep them as skipped deliveries.")
     ] = None,
     output: OutputOption = Output.TEXT,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Change what is named, all at once; the rest stays."""
+    """Change the fields that the options name; the others stay the same."""
     from cli.webhooks.endpoints import update as change
 
     named = {"url": url, "event_types": event, "name": name, "include_result": include_result, "enabled": enabled}
@@ -113,11 +121,11 @@ def update(
 @endpoints.command("delete")
 def delete(
     endpoint: EndpointArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")] = False,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Delete an endpoint with its deliveries and their log."""
+    """Delete an endpoint, its deliveries and their log."""
     from cli.webhooks.endpoints import delete as remove
 
     remove(endpoint, yes=yes, api_url=api_url, api_key=api_key)
@@ -127,14 +135,17 @@ def delete(
 def rotate_secret(
     endpoint: EndpointArgument,
     keep_old: Annotated[
-        bool, typer.Option("--keep-old-for-24-hours", help="Sign with both secrets for a day; else only with the new.")
+        bool,
+        typer.Option(
+            "--keep-old-for-24-hours", help="Sign with the old secret too for 24 hours. Default: only with the new one."
+        ),
     ] = False,
-    signature: Annotated[Signature | None, typer.Option(help="Change the scheme too.")] = None,
+    signature: Annotated[Signature | None, typer.Option(help="Change the signature scheme too.")] = None,
     output: OutputOption = Output.TEXT,
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Make a new signing secret and print it; it is shown this once."""
+    """Create a new signing secret and print it; it is shown only once."""
     from cli.webhooks.endpoints import rotate
 
     body: dict[str, Any] = {"keep_old_secret_active_for_24_hours": keep_old}
@@ -146,11 +157,11 @@ def rotate_secret(
 @endpoints.command("test")
 def send_test(
     endpoint: EndpointArgument,
-    event: Annotated[str, typer.Option(help="Which sample to send.")] = "webhook.ping",
+    event: Annotated[str, typer.Option(help="The type of the test event.")] = "webhook.ping",
     api_url: ApiUrlOption = None,
     api_key: ApiKeyOption = None,
 ) -> None:
-    """Send a sample event to an endpoint, once, and show how it responds."""
+    """Send a test event to an endpoint once, and print the status of its response."""
     from cli.webhooks.endpoints import send_sample
 
     raise typer.Exit(send_sample(endpoint, event, api_url=api_url, api_key=api_key))

@@ -21,7 +21,7 @@ _SUCCESS: Final = range(200, 300)
 
 
 def show_list(limit: int, after: str | None, *, as_json: bool, api_url: str | None, api_key: str | None) -> None:
-    """A page of endpoints, newest first; on stderr how to see the next one."""
+    """A page of endpoints, newest first; on stderr the command for the next page."""
     query = {"limit": str(limit)} | ({} if after is None else {"after": after})
     found = _ask("GET", f"?{urlencode(query)}", api_url=api_url, api_key=api_key)
     if as_json:
@@ -38,7 +38,7 @@ def create(body: Mapping[str, Any], *, as_json: bool, api_url: str | None, api_k
     made = _ask("POST", "", body, api_url=api_url, api_key=api_key)
     _print(made, as_json=as_json)
     progress().print(
-        f"The signing secret is shown this once. Test it: {command_name()} webhooks endpoints test {made['id']}",
+        f"The signing secret is shown only once. Test it with: {command_name()} webhooks endpoints test {made['id']}",
         soft_wrap=True,
     )
 
@@ -67,7 +67,7 @@ def delete(endpoint: str, *, yes: bool, api_url: str | None, api_key: str | None
 def rotate(endpoint: str, body: Mapping[str, Any], *, as_json: bool, api_url: str | None, api_key: str | None) -> None:
     made = _ask("POST", f"/{quote(endpoint, safe='')}/rotate_secret", body, api_url=api_url, api_key=api_key)
     _print(made, as_json=as_json)
-    progress().print("The signing secret is shown this once.")
+    progress().print("The signing secret is shown only once.")
 
 
 def send_sample(endpoint: str, event: str, *, api_url: str | None, api_key: str | None) -> ExitCode:
@@ -76,9 +76,9 @@ def send_sample(endpoint: str, event: str, *, api_url: str | None, api_key: str 
     try:
         status = int(_ask("POST", path, {"event_type": event}, api_url=api_url, api_key=api_key)["status_code"])
     except ApiFailed as failed:
-        if "did not respond to the test" not in failed.message:
+        if failed.code != "webhook_unanswered":
             raise
-        raise ApiFailed(failed.message, ExitCode.FAILED) from None
+        raise CommandFailed(failed.message) from None
     results().print(f"{endpoint} responded to {event} with HTTP {status}.")
     return ExitCode.OK if status in _SUCCESS else ExitCode.FAILED
 

@@ -124,7 +124,7 @@ async def _register(api: ApiClient, wanted: Listening, url: str) -> dict[str, An
     try:
         return await api.ask("POST", "/v1/webhook_endpoints", body)
     except ApiFailed as failed:
-        if not failed.message.startswith("url:"):
+        if failed.code != "invalid_webhook_url":
             raise
         raise CommandFailed(
             f"inferd may not call {url} ({failed.message}) Give a --public-url that leads here, or let it call this "

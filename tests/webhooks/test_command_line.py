@@ -209,10 +209,10 @@ async def test_an_endpoint_is_tested_read_and_redelivered_to(api: httpx2.AsyncCl
         assert (code, f"{endpoint['id']} responded to webhook.ping with HTTP 500." in said) == (ExitCode.FAILED, True)
         job = await run_job(api)
         (exhausted, _) = await deliveries_in(api, endpoint, "exhausted", 2)
-        _, said = await ask(webhook_calls.show_deliveries, endpoint["id"], ["exhausted"], 20, as_json=False)
+        _, said = await ask(webhook_calls.show_deliveries, endpoint["id"], ["exhausted"], 20, None, as_json=False)
         assert exhausted["id"] in said
         assert "job.succeeded" in said
-        _, said = await ask(webhook_calls.show_deliveries, job["id"], [], 20, as_json=True)
+        _, said = await ask(webhook_calls.show_deliveries, job["id"], [], 20, None, as_json=True)
         assert exhausted["id"] in said
         code, said = await ask(webhook_calls.send_again, exhausted["id"], 20.0)
         assert code is ExitCode.FAILED
@@ -224,7 +224,7 @@ async def test_an_endpoint_is_tested_read_and_redelivered_to(api: httpx2.AsyncCl
         code, said = await ask(webhook_calls.send_again, exhausted["id"], 20.0)
         assert code is ExitCode.OK
         assert f"{exhausted['id']} is delivered" in said
-        _, said = await ask(webhook_calls.show_deliveries, exhausted["id"], [], 20, as_json=False)
+        _, said = await ask(webhook_calls.show_deliveries, exhausted["id"], [], 20, None, as_json=False)
         assert "manual" in said
         with pytest.raises(CommandFailed, match="There is no webhook endpoint") as missing:
             await ask(endpoints.send_sample, f"we_{'0' * 32}", "webhook.ping")

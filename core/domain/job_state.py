@@ -69,7 +69,7 @@ EDGES: Final[Mapping[Edge, EdgeRule]] = MappingProxyType(
         Edge.FAIL: _rule({_S.RUNNING}, {_S.FAILED}, "a fatal fault, or no attempts left"),
         Edge.CANCEL: _rule({_S.QUEUED, _S.RUNNING}, {_S.CANCELLED}, "the caller cancels the job"),
         Edge.EXPIRE: _rule({_S.QUEUED, _S.RUNNING}, {_S.EXPIRED}, "deadline_at has passed"),
-        Edge.RESCUE: _rule({_S.RUNNING}, {_S.QUEUED, _S.FAILED}, "the lease expired: the worker is dead"),
+        Edge.RESCUE: _rule({_S.RUNNING}, {_S.QUEUED, _S.FAILED}, "the worker was declared dead"),
         Edge.RETRY: _rule(
             {_S.FAILED, _S.CANCELLED, _S.EXPIRED}, {_S.QUEUED}, "the caller retries the job; it keeps its id"
         ),
@@ -88,7 +88,9 @@ class NextMover:
 NEXT_MOVER: Final[Mapping[JobState, NextMover]] = MappingProxyType(
     {
         _S.QUEUED: NextMover("a worker that is woken for it (claim)", "the sweep, which enqueues it again"),
-        _S.RUNNING: NextMover("the worker that holds its lease", "the sweep, after the lease has expired (rescue)"),
+        _S.RUNNING: NextMover(
+            "the worker that holds its lease", "the sweep, once that worker is declared dead (rescue)"
+        ),
         _S.SUCCEEDED: NextMover("nobody: the state is final", "retention deletes it"),
         _S.FAILED: NextMover("the caller, by a manual retry", "retention deletes it"),
         _S.CANCELLED: NextMover("the caller, by a manual retry", "retention deletes it"),

@@ -4,7 +4,8 @@ A field that is a list takes its name repeated; one that is an object takes `nam
 api/http/admission.py.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_origin
 
 from pydantic import BaseModel
@@ -14,6 +15,9 @@ from core.domain.errors import InvalidParameter
 Model = TypeVar("Model", bound=BaseModel)
 
 _LONGEST_NAME: Final = 80
+# As in JSON. Python would take underscores and spaces too.
+_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NUMBERS: Final[Mapping[Any, str]] = {int: "a whole number", float: "a number"}
 
 
 def check_names(names: Iterable[str], model: type[BaseModel] | None) -> None:
@@ -33,13 +37,16 @@ def read_query(pairs: Sequence[tuple[str, str]], model: type[Model]) -> Model:
     found: dict[str, Any] = {}
     for name, value in pairs:
         field, bracket, rest = name.partition("[")
-        kind = get_origin(model.model_fields[field].annotation)
+        annotation = model.model_fields[field].annotation
+        kind = get_origin(annotation)
         if kind is dict:
             _add_pair(found.setdefault(field, {}), name, rest if bracket else "", value)
         elif kind is list:
             found.setdefault(field, []).append(value)
         elif field in found:
             raise InvalidParameter(f"{field}: is given twice; send it once.", param=field)
+        elif annotation in _NUMBERS and not _NUMBER.fullmatch(value):
+            raise InvalidParameter(f"{field}: must be {_NUMBERS[annotation]}.", param=field)
         else:
             found[field] = value
     return model.model_validate(found)

@@ -46,6 +46,12 @@ async def test_prefer_wait_answers_200_with_the_result(api: httpx2.AsyncClient, 
     ]
 
 
+@pytest.mark.parametrize("wait", ["1_0", "x", "-1", ""])
+async def test_prefer_wait_that_is_no_number_is_refused(api: httpx2.AsyncClient, wait: str) -> None:
+    answer = await api.post("/v1/jobs", json=JOB, headers={"prefer": f"wait={wait}"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "Prefer")
+
+
 async def test_prefer_wait_that_is_not_met_answers_202(api: httpx2.AsyncClient) -> None:
     answer = await api.post("/v1/jobs", json=JOB, headers={"prefer": "wait=0"})
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")

@@ -26,9 +26,10 @@ IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _ERRORS: Final[Mapping[int, str]] = {
     400: "The request can't be read: the body is not strict JSON, or a header or the query string is malformed.",
     401: "The API key is missing, malformed, unknown, revoked or expired.",
-    404: "There is no such resource for this caller.",
+    404: "There is no such resource, or it belongs to another tenant.",
+    408: "The body did not arrive in time.",
     409: "The resource is not in a state that allows this.",
-    410: "The job was deleted.",
+    410: "The resource was deleted, or what this Idempotency-Key created was.",
     413: "The body is too large.",
     422: "A field or a query parameter is missing, unknown or wrong; the message names every problem.",
     424: "The receiver could not be reached, or did not accept the event.",
@@ -37,7 +38,14 @@ _ERRORS: Final[Mapping[int, str]] = {
     503: "PostgreSQL can't be reached, or the server is shutting down.",
 }
 _WITH_KEY: Final = (400, 401, 422, 429, 503)
-_RETRIED: Final = (429, 503)
+_RETRY_HEADERS: Final = ("x-request-id", "retry-after")
+_ERROR_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {
+    401: ("x-request-id", "x-should-retry", "www-authenticate"),
+    # Sent by api/http/connections.py, which knows no requests.
+    408: (),
+    429: _RETRY_HEADERS,
+    503: _RETRY_HEADERS,
+}
 _BODIES: Final[dict[str, type[BaseModel]]] = {}
 _OPERATIONS: Final[dict[str, "Operation"]] = {}
 _FIXED_PATHS: Final[set[str]] = set()
@@ -121,7 +129,7 @@ def operation(
         extra["requestBody"] = _body_of(body)
     if public:
         extra["security"] = []
-    statuses = {*errors, *(() if public else _WITH_KEY), *((413,) if body else ())}
+    statuses = {*errors, *(() if public else _WITH_KEY), *((408, 413) if body else ())}
     responses: dict[int | str, dict[str, Any]] = {status: _described(each) for status, each in returns.items()}
     responses |= {status: _error(status) for status in sorted(statuses)}
     return {
@@ -164,17 +172,10 @@ def _described(returns: Returns) -> dict[str, Any]:
 
 
 def _error(status: int) -> dict[str, Any]:
-    names = ["x-request-id"]
-    if status in _RETRIED:
-        names.append("retry-after")
-    else:
-        names.append("x-should-retry")
-    if status == 401:  # noqa: PLR2004 - the one status with a challenge
-        names.append("www-authenticate")
     schema = {"$ref": REF.format(model="Error")}
     return {
         "description": _ERRORS[status],
-        "headers": _headers(*names),
+        "headers": _headers(*_ERROR_HEADERS.get(status, ("x-request-id", "x-should-retry"))),
         "content": {"application/json": {"schema": schema}},
     }
 

@@ -33,7 +33,11 @@ from core.jobs.submit import Order, submit_job
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Endpoint)
 
 _POLL_AGAIN: Final = "1"
-_IF_NONE_MATCH: Final = ("If-None-Match", "The `ETag` of the job as it is known: 304 if it is still the same.", 'W/"3"')
+_IF_NONE_MATCH: Final = (
+    "If-None-Match",
+    "The `ETag` of an earlier response; 304 if the job has not changed since.",
+    'W/"3"',
+)
 _SUBMITTED: Final = ("location", "etag", "idempotency-replayed", "preference-applied")
 
 
@@ -49,11 +53,12 @@ _SUBMITTED: Final = ("location", "etag", "idempotency-replayed", "preference-app
             202: Returns(JobView, "The job is stored, and will be run.", (*_SUBMITTED, "retry-after")),
             200: Returns(JobView, "The job is final, within `Prefer: wait=n` or by an earlier request.", _SUBMITTED),
         },
-        errors=[410],
+        # The job of an earlier request may be deleted or unreadable.
+        errors=[410, 500],
     ),
 )
 async def submit(request: Request) -> Response:
-    """Returns the job as soon as it is stored; with `Prefer: wait=n` once it is final, but after at most n seconds."""
+    """Returns the job as soon as it is stored; with `Prefer: wait=n` when it is final, or after at most n seconds."""
     call = await admit(request)
     wait = wait_of_prefer(call.header("prefer"), call.runtime.settings.api.max_wait_seconds)
     key, body = check_key(call.header("idempotency-key")), await call.body()
@@ -78,13 +83,13 @@ async def submit(request: Request) -> Response:
         headers=[_IF_NONE_MATCH],
         returns={
             200: Returns(JobView, "The job.", ("etag", "retry-after")),
-            304: Returns(None, "The job is still the one of `If-None-Match`.", ("etag",)),
+            304: Returns(None, "The job has not changed since the response with this `ETag`.", ("etag",)),
         },
         errors=[404, 410, 500],
     ),
 )
 async def get(request: Request) -> Response:
-    """Returns the job; `?wait=n` holds the request until the job is final, at most n seconds."""
+    """Returns the job; with `?wait=n` when it is final, or after at most n seconds."""
     call = await admit(request)
     job_id = call.job_id
     wait = call.query(WaitQuery).seconds(call.runtime.settings.api.max_wait_seconds) if call.has_query else 0.0
@@ -105,7 +110,7 @@ async def get(request: Request) -> Response:
     **operation("jobs_list", "List jobs", query=ListQuery, returns={200: Returns(JobListView, "A page of jobs.")}),
 )
 async def list_(request: Request) -> Response:
-    """Returns the caller's jobs, newest first, a page at a time; `include=output` adds what the models answered."""
+    """Returns the caller's jobs, newest first, a page at a time; `include=output` adds the outputs."""
     call = await admit(request)
     query = call.query(ListQuery)
     before = query.before(JOB)

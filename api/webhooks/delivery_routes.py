@@ -119,8 +119,8 @@ async def send_again(request: Request) -> Response:
         "Send a range of deliveries again",
         body=RecoverWebhooks,
         idempotent=True,
-        returns={202: Returns(RecoveryView, "The recovery has begun.", ("location", "idempotency-replayed"))},
-        errors=[404, 409],
+        returns={202: Returns(RecoveryView, "The recovery has started.", ("location", "idempotency-replayed"))},
+        errors=[404, 409, 410],
     ),
 )
 async def recover(request: Request) -> Response:
@@ -151,7 +151,7 @@ async def recover(request: Request) -> Response:
     ),
 )
 async def get_progress(request: Request) -> Response:
-    """Returns how many of its deliveries are on their way again."""
+    """Returns how many of its deliveries have been queued again."""
     call = await admit(request)
     recovery_id = RecoveryId(id_of(RECOVERY, request.path_params["recovery_id"]))
     return json_response(recovery_view(await get_recovery(call.runtime.database, call.tenant_id, recovery_id)))

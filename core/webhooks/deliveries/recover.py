@@ -16,7 +16,7 @@ from core.db.idempotency import Created, IdempotencyKey, hold_key
 from core.db.session import hot_transaction, reading, transaction
 from core.db.statements import Statement
 from core.db.tables import RecoveryRow
-from core.domain.errors import Conflict, NotFound
+from core.domain.errors import Conflict, Gone, NotFound
 from core.domain.ids import RECOVERY, DeliveryId, EndpointId, RecoveryId, TenantId, new_uuid, show
 from core.queue.enqueue import Enqueuer, delivery_entry
 from core.webhooks.deliveries import queries
@@ -43,7 +43,10 @@ async def start_recovery(
     statuses: Sequence[str],
     key: IdempotencyKey | None = None,
 ) -> Created[RecoveryRecord]:
-    """Raises NotFound, or Conflict when the endpoint is disabled or is being recovered; with a key, as `hold_key`."""
+    """Raises NotFound, or Conflict when the endpoint is disabled or is being recovered.
+
+    With a key also as `hold_key`, and Gone when the recovery that it started was deleted.
+    """
     recovery_id = RecoveryId(new_uuid())
     async with transaction(database, tenant_id) as session:
         held = RecoveryId(await hold_key(session, tenant_id, key, recovery_id))
@@ -71,7 +74,10 @@ async def start_recovery(
             await session.flush()
             await session.refresh(row)
             return Created(_record(row), replayed=False)
-    return Created(await get_recovery(database, tenant_id, held), replayed=True)
+    try:
+        return Created(await get_recovery(database, tenant_id, held), replayed=True)
+    except NotFound:
+        raise Gone("The recovery that this Idempotency-Key started was deleted. Send a new key.") from None
 
 
 async def get_recovery(database: Database, tenant_id: TenantId, recovery_id: RecoveryId) -> RecoveryRecord:

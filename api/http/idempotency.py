@@ -20,7 +20,9 @@ _HOUR: Final = 3600.0
 def check_key(key: str | None) -> str | None:
     """The key as it came. Raises InvalidRequest for one that can't be kept."""
     if key is not None and not _KEY.fullmatch(key):
-        raise InvalidRequest("Idempotency-Key: must be 1 to 255 printable ASCII characters.", param="Idempotency-Key")
+        raise InvalidRequest(
+            "Idempotency-Key: must be 1 to 255 ASCII characters from ! to ~, without spaces.", param="Idempotency-Key"
+        )
     return key
 
 

@@ -25,10 +25,13 @@ _TAGS: Final = {
     "health": "For probes and Prometheus; no API key.",
 }
 _HEADERS: Final = {
-    "x-request-id": ("The request's id, in the logs too; the one that was sent, if it is harmless.", "req_019ab3c4"),
-    "location": ("Where the new resource is read.", "/v1/jobs/job_019ab3c4d5e67f8090a1b2c3d4e5f607"),
+    "x-request-id": (
+        "The request's id, as in the logs: the `x-request-id` that was sent, if it is valid, else a new one.",
+        "req_019ab3c4",
+    ),
+    "location": ("The URL of the new resource.", "/v1/jobs/job_019ab3c4d5e67f8090a1b2c3d4e5f607"),
     "etag": ("Changes whenever the job does; send it back as `If-None-Match`.", 'W/"3"'),
-    "retry-after": ("Seconds after which it is worth asking again.", "1"),
+    "retry-after": ("Seconds to wait before the next request.", "1"),
     "preference-applied": ("The `wait` that was used.", "wait=20"),
     "idempotency-replayed": ("`true`: an earlier request with this Idempotency-Key created it.", "true"),
     "www-authenticate": ("How to authenticate.", "Bearer"),
@@ -38,14 +41,15 @@ _ERROR: Final = {
     "type": "object",
     "description": "Every error response.",
     "required": ["error"],
-    "properties": {"error": {"$ref": REF.format(model="ErrorObject")}},
+    "properties": {"error": {"$ref": REF.format(model="ErrorObject"), "description": "What is wrong."}},
 }
 _IDEMPOTENCY_KEY: Final = {
     "name": IDEMPOTENCY_KEY,
     "in": "header",
     "required": False,
-    "description": "1 to 255 printable ASCII characters. The same key and body again, within 24 hours by default, "
-    "create nothing and return what the first request created; the same key with another body is refused.",
+    "description": "1 to 255 ASCII characters from `!` to `~`, so no spaces. A request with the same key and body "
+    "within 24 hours (by default) creates nothing and returns what the first request created. The same key with "
+    "another body is refused.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]{1,255}$"},
     "example": "order-4711",
 }

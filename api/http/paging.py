@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
+from api.http.fields import HEX
 from core.domain.errors import InvalidParameter
 from core.domain.ids import InvalidId, parse
 from core.domain.paging import Page
@@ -19,7 +20,7 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    limit: Annotated[int, Field(ge=1, le=100, description="At most so many items.", examples=[50])] = 20
+    limit: Annotated[int, Field(ge=1, le=100, description="Maximum number of items to return.", examples=[50])] = 20
     after: str | None = None
 
     def before(self, prefix: str) -> UUID | None:
@@ -36,7 +37,8 @@ def cursor(prefix: str) -> Any:
     """The field `after` of a list whose items have ids of this prefix."""
     return Field(
         default=None,
-        description="Only items behind this one: the `next_cursor` of the page before.",
+        description="Return items after this one: the `next_cursor` of the previous page.",
+        examples=[f"{prefix}_{HEX}"],
         json_schema_extra={"pattern": f"^{prefix}_[0-9a-f]{{32}}$"},
     )
 
@@ -45,7 +47,7 @@ class PageView(TypedDict):
     """A page; each list adds its `data`."""
 
     object: Annotated[str, Field(description="Always `list`.", examples=["list"])]
-    has_more: Annotated[bool, Field(description="Whether there are items behind this page.", examples=[False])]
+    has_more: Annotated[bool, Field(description="Whether there are more items after this page.", examples=[False])]
     next_cursor: Annotated[
         str | None, Field(description="The `after` of the next page; null on the last one.", examples=[None])
     ]

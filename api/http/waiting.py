@@ -17,11 +17,8 @@ T = TypeVar("T")
 
 _WAIT: Final = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([^\s,;\"]*)\"?", re.IGNORECASE)
 _SECONDS: Final = re.compile(r"\d{1,9}(?:\.\d{1,3})?", re.ASCII)
-PREFER: Final = (
-    "Prefer",
-    "`wait=n`: hold the request until the job is final, at most n seconds; other preferences are ignored.",
-    "wait=20",
-)
+_TEXT: Final = "number of seconds to wait until the job is final. The server limits it, by default to 60."
+PREFER: Final = ("Prefer", f"`wait=n`: maximum {_TEXT} Other preferences are ignored.", "wait=20")
 
 
 class WaitQuery(BaseModel):
@@ -33,7 +30,7 @@ class WaitQuery(BaseModel):
         default=0.0,
         ge=0,
         allow_inf_nan=False,
-        description="Seconds to hold the request until the job is final; the server has a maximum, 60 by default.",
+        description=f"Maximum {_TEXT}",
         examples=[20],
     )
 

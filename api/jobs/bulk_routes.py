@@ -34,9 +34,9 @@ log = structlog.get_logger(__name__)
     ),
 )
 async def submit(request: Request) -> Response:
-    """Submits up to 1,000 jobs. Each is accepted or refused by itself.
+    """Submits up to 1,000 jobs. Each is accepted or refused on its own.
 
-    A job without an `idempotency_key` of its own has one by the header `Idempotency-Key` and its place in the list.
+    With the header `Idempotency-Key`, a job without an `idempotency_key` gets one from the header and its index.
     """
     call = await admit(request)
     key = check_key(call.header("idempotency-key"))

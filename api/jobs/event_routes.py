@@ -29,18 +29,27 @@ _KEEP_ALIVE: Final = b": keep-alive\n\n"
 _KEEP_ALIVE_SECONDS: Final = 15.0
 _REVOKED: Final = b": the API key was revoked or has expired\n\n"
 _AWAY: Final = b": the database can't be reached, connect again\n\n"
-_LAST_EVENT_ID: Final = ("Last-Event-ID", "The id of the last event that was received; those after it follow.", "3")
+_LAST_EVENT_ID: Final = (
+    "Last-Event-ID",
+    "The id of the last event that was received; the stream continues after it.",
+    "3",
+)
 _EVENT: Final = {
     "type": "object",
     "description": "One event.",
     "required": ["event", "id", "data"],
     "properties": {
-        "event": {"type": "string", "description": "`job.` and the job's state."},
-        "id": {"type": "string", "description": "The job's version; of two events the larger one is the later."},
+        "event": {"type": "string", "description": "`job.` and the job's state.", "example": "job.succeeded"},
+        "id": {
+            "type": "string",
+            "description": "The job's version; of two events the larger one is the later.",
+            "example": "4",
+        },
         "data": {
             "type": "string",
             "description": "The job, as in a list.",
             "contentMediaType": "application/json",
+            "example": '{"id": "job_019ab3c4d5e67f8090a1b2c3d4e5f607", …}',
             "contentSchema": {"$ref": REF.format(model="JobSummaryView")},
         },
     },

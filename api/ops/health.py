@@ -40,7 +40,12 @@ class ReadyView(TypedDict):
     checks: Annotated[ChecksView, described("What was checked.")]
 
 
-@router.get("/livez", **operation("livez", "Is it alive", public=True, returns={200: Returns(LiveView, "It is.")}))
+@router.get(
+    "/livez",
+    **operation(
+        "livez", "Check liveness", public=True, returns={200: Returns(LiveView, "The process serves requests.")}
+    ),
+)
 async def livez(_request: Request) -> Response:
     """Returns 200 while the process serves requests."""
     return json_response({"status": "ok"})
@@ -50,7 +55,7 @@ async def livez(_request: Request) -> Response:
     "/readyz",
     **operation(
         "readyz",
-        "Is it ready",
+        "Check readiness",
         public=True,
         returns={
             200: Returns(ReadyView, "Jobs can be accepted."),
@@ -70,7 +75,7 @@ async def readyz(request: Request) -> Response:
     "/metrics",
     **operation(
         "metrics",
-        "Metrics for Prometheus",
+        "Get Prometheus metrics",
         public=True,
         returns={
             200: Returns(

@@ -171,7 +171,7 @@ async def enable(request: Request) -> Response:
     ),
 )
 async def disable(request: Request) -> Response:
-    """Sends it nothing more. Its events are kept as `skipped` deliveries."""
+    """Sends no more events to it. They are kept as `skipped` deliveries."""
     call = await admit(request)
     return await _changed(call, endpoint_id_of(request), EndpointChanges(enabled=False))
 
@@ -204,7 +204,7 @@ async def delete(request: Request) -> Response:
     ),
 )
 async def rotate(request: Request) -> Response:
-    """Makes a new secret. The old one stops at once, or on request signs too for 24 hours."""
+    """Creates a new secret. The old one stops at once, or on request also signs for 24 hours."""
     call = await admit(request)
     endpoint_id = endpoint_id_of(request)
     wanted = RotateWebhookSecret.model_validate(await call.body())

@@ -5,11 +5,12 @@ The shapes below are the bodies of webhooks. PostgreSQL writes every body, in th
 The OpenAPI document and docs/reference/webhooks.md are generated from them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Annotated, Final, Literal, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from core.domain.ids import ENDPOINT, EVENT, JobId, show, show_job
 from core.domain.job_state import JobState
@@ -39,6 +40,17 @@ DISABLED: Final = "webhook.disabled"
 _CUT_SHORT: Final = frozenset({"length", "content_filter"})
 
 
+def _one_of(values: Iterable[str]) -> WithJsonSchema:
+    """The values of today: the document has no closed enum, because more may be added."""
+    return WithJsonSchema({"type": "string", "x-extensible-enum": list(values)})
+
+
+_JOB_EVENTS: Final = (*JOB_EVENT_TYPES, *PROGRESS_EVENT_TYPES, *RESPONSE_EVENT_TYPES)
+_REASONS: Final = ("gone", "failing")
+_OMISSIONS: Final = ("too_large", "job_deleted")
+_JOB_ID: Final = "job_019e5f0a3c0070008000000000000001"
+
+
 class _Shape(BaseModel):
     """Fields may be added; receivers should ignore those that they do not know."""
 
@@ -46,83 +58,123 @@ class _Shape(BaseModel):
 
 
 class EventUsage(_Shape):
-    input_tokens: int | None
-    output_tokens: int | None
+    """Tokens, as the provider counted them; null where it did not report them."""
+
+    input_tokens: int | None = Field(description="Tokens of the input.", examples=[12])
+    output_tokens: int | None = Field(description="Tokens of the output.", examples=[34])
 
 
 class EventError(_Shape):
-    code: str
-    message: str
+    """Why a job, or its last attempt, did not succeed."""
+
+    code: str = Field(
+        description="The reason, for programs; docs/reference/errors.md lists them.", examples=["provider_unavailable"]
+    )
+    message: str = Field(
+        description="The reason, for people.", examples=["The provider is temporarily unavailable. (HTTP 503)"]
+    )
 
 
 class JobEventData(_Shape):
     """Enough to decide what to do, and where to read the rest."""
 
-    id: str = Field(description="The job's id.")
-    job_id: str = Field(description="The job's id again, under a name that says so.")
-    status: JobState = Field(description="The job's status after this event.")
-    model: str = Field(description="The job's model, `provider/name`.")
-    sequence: int = Field(description="The job's version. Of two events of one job, the larger sequence is the later.")
-    result_url: str = Field(description="Where to read the job, with an API key of the tenant.")
+    id: str = Field(description="The job's id.", examples=[_JOB_ID])
+    job_id: str = Field(description="The job's id again, under a name that says so.", examples=[_JOB_ID])
+    status: Annotated[JobState, _one_of(JobState)] = Field(
+        description="The job's state after this event.", examples=["succeeded"]
+    )
+    model: str = Field(description="The job's model, `provider/name`.", examples=["openai/gpt-5-mini"])
+    sequence: int = Field(
+        description="The job's version. Of two events of one job, the larger sequence is the later.", examples=[3]
+    )
+    result_url: str = Field(
+        description="Where to read the job, with an API key of the tenant.", examples=[f"/v1/jobs/{_JOB_ID}"]
+    )
     usage: EventUsage | None = Field(default=None, description="After a success: the tokens that the provider counted.")
     error: EventError | None = Field(default=None, description="Why the job, or its last attempt, did not succeed.")
-    run_at: str | None = Field(default=None, description="With job.retrying: the next attempt begins at or after this.")
+    run_at: str | None = Field(
+        default=None,
+        description="With `job.retrying`: the next attempt begins at or after this time (RFC 3339, UTC).",
+        examples=["2026-11-21T09:30:04Z"],
+    )
     result: dict[str, JsonValue] | None = Field(
-        default=None, description="After a success, for endpoints with `include_result`: the job's output."
+        default=None,
+        description="After a success, for endpoints with `include_result`: the job's output.",
+        examples=[{"text": "Hello!"}],
     )
-    result_omitted: Literal["too_large", "job_deleted"] | None = Field(
-        default=None, description="Why `result` was asked for and is missing."
+    result_omitted: Annotated[Literal["too_large", "job_deleted"], _one_of(_OMISSIONS)] | None = Field(
+        default=None,
+        description="Why `result` is missing although the endpoint has `include_result`: the output is `too_large`, "
+        "or the job was deleted (`job_deleted`).",
+        examples=["too_large"],
     )
-    test: Literal[True] | None = Field(default=None, description="Present in samples: there is no such job.")
+    test: Literal[True] | None = Field(
+        default=None, description="True in a test event: there is no such job.", examples=[True]
+    )
 
 
 class BatchEventData(_Shape):
     """There are no batches yet: only the test of an endpoint sends one."""
 
-    id: str = Field(description="The batch's id.")
-    test: Literal[True] | None = Field(default=None, description="Present in samples: there is no such batch.")
+    id: str = Field(description="The batch's id.", examples=["batch_019e5f0a3c0070008000000000000001"])
+    test: Literal[True] | None = Field(
+        default=None, description="True in a test event: there is no such batch.", examples=[True]
+    )
 
 
 class EndpointEventData(_Shape):
     """About a webhook endpoint."""
 
-    id: str = Field(description="The endpoint's id.")
-    reason: Literal["gone", "failing"] | None = Field(
-        default=None, description="With webhook.disabled: it returned 410, or it failed for too long."
+    id: str = Field(description="The endpoint's id.", examples=["we_019e5f0a3c0070008000000000000001"])
+    reason: Annotated[Literal["gone", "failing"], _one_of(_REASONS)] | None = Field(
+        default=None,
+        description="With `webhook.disabled`: the endpoint returned 410 (`gone`), or failed for too long (`failing`).",
+        examples=["failing"],
     )
-    failures: int | None = Field(default=None, description="With webhook.disabled: failures since the last success.")
-    test: Literal[True] | None = Field(default=None, description="Present in samples.")
+    failures: int | None = Field(
+        default=None, description="With `webhook.disabled`: failures since the last success.", examples=[20]
+    )
+    test: Literal[True] | None = Field(default=None, description="True in a test event.", examples=[True])
 
 
 class Event(_Shape):
     """The envelope of every event."""
 
-    id: str = Field(description="`evt_…`, as in the header `webhook-id`: the same for all attempts and recipients.")
-    object: Literal["event"] = Field(default="event", description="Always `event`.")
-    type: EventType = Field(description="What happened.")
-    created_at: int = Field(description="Unix seconds.")
-    timestamp: str = Field(description="The same moment as RFC 3339, in UTC.")
+    id: str = Field(
+        description="`evt_…`, as in the header `webhook-id`: the same for all attempts and recipients.",
+        examples=["evt_019e5f0a4f8870008000000000000002"],
+    )
+    object: Literal["event"] = Field(default="event", description="Always `event`.", examples=["event"])
+    type: EventType = Field(description="What happened.", examples=["job.succeeded"])
+    created_at: int = Field(description="When it happened, in Unix seconds.", examples=[1795253400])
+    timestamp: str = Field(description="The same time as RFC 3339, in UTC.", examples=["2026-11-21T09:30:00Z"])
 
 
 class JobEvent(Event):
     """Something happened to a job."""
 
-    type: Literal[JobEventType, ResponseType]
-    data: JobEventData
+    type: Annotated[Literal[JobEventType, ResponseType], _one_of(_JOB_EVENTS)] = Field(
+        description="What happened.", examples=["job.succeeded"]
+    )
+    data: JobEventData = Field(description="The job.")
 
 
 class BatchEvent(Event):
     """A batch ended."""
 
-    type: BatchType
-    data: BatchEventData
+    type: Annotated[BatchType, _one_of(BATCH_EVENT_TYPES)] = Field(
+        description="What happened.", examples=["batch.completed"]
+    )
+    data: BatchEventData = Field(description="The batch.")
 
 
 class WebhookEvent(Event):
     """An endpoint was tested, or disabled."""
 
-    type: EndpointType
-    data: EndpointEventData
+    type: Annotated[EndpointType, _one_of(get_args(EndpointType))] = Field(
+        description="What happened.", examples=["webhook.ping"]
+    )
+    data: EndpointEventData = Field(description="The endpoint.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +255,9 @@ def example(event_type: EventType) -> dict[str, JsonValue]:
     }
 
 
-_UNAVAILABLE: Final = EventError(code="provider_unavailable", message="The provider is out of service. (HTTP 503)")
+_UNAVAILABLE: Final = EventError(
+    code="provider_unavailable", message="The provider is temporarily unavailable. (HTTP 503)"
+)
 _CANCELLED: Final = EventError.model_validate(cancel().failure, from_attributes=True)
 _EXPIRED: Final = EventError.model_validate(expire().failure, from_attributes=True)
 _SAMPLES: Final[dict[str, tuple[JobState, EventError | None]]] = {

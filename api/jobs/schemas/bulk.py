@@ -15,7 +15,7 @@ from core.jobs.queries import JobFilter
 
 
 class BulkChange(BaseModel):
-    """Which jobs; each field narrows. Without any, `all` must be true."""
+    """Which jobs to change: those that match every field. Without a filter, `all` must be true."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -33,17 +33,29 @@ class BulkChange(BaseModel):
         },
     )
 
-    status: list[JobState] = Field(default=[], description="Only jobs in these states; others are left as they are.")
-    model: str | None = Field(default=None, max_length=200, description="Only jobs for this model.")
+    status: list[JobState] = Field(
+        default=[], description="Only jobs in these states; others are left as they are.", examples=[["failed"]]
+    )
+    model: str | None = Field(
+        default=None, max_length=200, description="Only jobs for this model.", examples=["echo/echo"]
+    )
     created_after: Instant | None = Field(
-        default=None, description="Only jobs submitted at this time or later (RFC 3339 with an offset)."
+        default=None,
+        description="Only jobs submitted at this time or later (RFC 3339 with an offset).",
+        examples=["2026-03-04T05:06:07Z"],
     )
-    created_before: Instant | None = Field(default=None, description="Only jobs submitted before this time.")
+    created_before: Instant | None = Field(
+        default=None, description="Only jobs submitted before this time.", examples=["2026-03-05T05:06:07Z"]
+    )
     metadata: dict[MetadataKey, MetadataValue] = Field(
-        default={}, max_length=16, description="Only jobs with these pairs."
+        default={}, max_length=16, description="Only jobs with these pairs.", examples=[{"order": "4711"}]
     )
-    all: Annotated[bool, Field(strict=True)] = Field(default=False, description="Every job that can be changed.")
-    limit: int = Field(default=10_000, ge=1, le=10_000, description="At most so many jobs in this request.")
+    all: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="Every job that can be changed; required if there is no filter.", examples=[True]
+    )
+    limit: int = Field(
+        default=10_000, ge=1, le=10_000, description="Maximum number of jobs to change.", examples=[10_000]
+    )
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
@@ -62,11 +74,11 @@ class BulkChange(BaseModel):
 
 
 class BulkView(TypedDict):
-    """What was done."""
+    """The result of a change of many jobs."""
 
     object: Annotated[str, described("`bulk_cancel` or `bulk_retry`.", "bulk_cancel")]
     changed: Annotated[int, described("How many jobs were changed.", 3)]
-    has_more: Annotated[bool, described("Whether more jobs match than `limit`: send the request again.", False)]
+    has_more: Annotated[bool, described("Whether more than `limit` jobs match; if so, send the request again.", False)]
 
 
 class BulkJob(SubmitJob):
@@ -76,6 +88,7 @@ class BulkJob(SubmitJob):
         default=None,
         pattern=r"^[\x21-\x7e]{1,255}$",
         description="As the header `Idempotency-Key` of POST /v1/jobs, for this job alone.",
+        examples=["order-4711"],
     )
 
 
@@ -91,13 +104,15 @@ class BulkSubmit(BaseModel):
         json_schema_extra={"examples": [{"jobs": [{"model": "echo/echo", "input": "one"}]}]},
     )
 
-    jobs: list[_Line] = Field(min_length=1, max_length=1000, description="The jobs; a wrong one is refused by itself.")
+    jobs: list[_Line] = Field(
+        min_length=1, max_length=1000, description="The jobs; an invalid one does not affect the others."
+    )
 
 
 class BulkLineView(TypedDict):
     """What became of one job: an id, or an error."""
 
-    index: Annotated[int, described("The place of the job in the request, from 0.", 0)]
+    index: Annotated[int, described("The index of the job in the request, from 0.", 0)]
     id: Annotated[str | None, described("The job's id; null when it was refused.", f"job_{HEX}")]
     status: Annotated[str | None, described("The job's state; null when it was refused.", "queued", values=JobState)]
     replayed: Annotated[bool, described("Whether an earlier request with the same key created it.", False)]
@@ -109,5 +124,5 @@ class BulkSubmitView(TypedDict):
 
     object: Annotated[str, described("Always `bulk_submit`.", "bulk_submit")]
     accepted: Annotated[int, described("How many jobs were accepted; they are stored.", 1)]
-    refused: Annotated[int, described("How many were refused.", 0)]
-    data: Annotated[list[BulkLineView], described("One for each job.")]
+    refused: Annotated[int, described("How many jobs were refused.", 0)]
+    data: Annotated[list[BulkLineView], described("The outcome of each job.")]

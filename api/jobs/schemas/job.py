@@ -72,7 +72,7 @@ class _Rest(TypedDict):
         Mapping[str, JsonValue], described("The pairs that were submitted with the job.", {"order": "4711"})
     ]
     priority: Annotated[str, described("Jobs of a higher priority start first.", "standard", values=Priority)]
-    max_attempts: Annotated[int, described("How many attempts the job may use.", 8)]
+    max_attempts: Annotated[int, described("Maximum number of attempts.", 8)]
     attempts_used: Annotated[
         int,
         described(
@@ -85,23 +85,28 @@ class _Rest(TypedDict):
 
 
 class _Output(TypedDict):
-    output: Annotated[OutputView | None, described("What the model answered; null unless the job succeeded.")]
+    output: Annotated[OutputView | None, described("The output of the model; null unless the job succeeded.")]
 
 
 class _OutputIfAsked(TypedDict, total=False):
     output: Annotated[
         OutputView | None,
         described(
-            "What the model answered; only with `include=output`, and null where it is larger than 1 MiB: read the job."
+            "The output of the model; only with `include=output`, and null if it is larger than 1 MiB: read the job."
         ),
     ]
 
 
 class _Details(TypedDict):
     run_ms: Annotated[int | None, described("Milliseconds spent in attempts that have ended.", 840)]
-    input: Annotated[JsonValue, described("The messages; a prompt is one message of the user.")]
+    input: Annotated[
+        JsonValue,
+        described(
+            "The messages; a prompt is one message with the role `user`.", [{"role": "user", "content": "Say hello."}]
+        ),
+    ]
     params: Annotated[JsonValue, described("The params that were submitted.", {"temperature": 0.2})]
-    timeout_seconds: Annotated[float, described("How long one attempt may take.", 600.0)]
+    timeout_seconds: Annotated[float, described("Maximum duration of one attempt, in seconds.", 600.0)]
     retry: Annotated[RetryView, described("How the job is retried.")]
     attempts: Annotated[list[AttemptView], described("Every attempt, the first one first.")]
     webhook: Annotated[JobWebhookView | None, described("Who is called back, and how that went; null when nobody is.")]

@@ -107,9 +107,9 @@ class JobWebhookView(TypedDict):
 
 
 class OutputView(TypedDict):
-    """What the model answered."""
+    """The output of the model."""
 
-    text: Annotated[str, described("The assistant's words.", "Hello!")]
+    text: Annotated[str, described("The text of the assistant's message.", "Hello!")]
     message: Annotated[
         dict[str, JsonValue],
         described("The whole assistant message as the provider sent it.", {"role": "assistant", "content": "Hello!"}),
@@ -128,11 +128,11 @@ class OutputView(TypedDict):
 class RetryView(TypedDict):
     """How a job is retried."""
 
-    max_attempts: Annotated[int, described("How many attempts it may use.", 8)]
+    max_attempts: Annotated[int, described("Maximum number of attempts.", 8)]
     initial_seconds: Annotated[
-        float | None, described("The wait after the first attempt; it doubles with each one.", 1.0)
+        float | None, described("Seconds to wait after the first attempt; the wait doubles with each further one.", 1.0)
     ]
-    max_seconds: Annotated[float | None, described("The longest wait between two attempts.", 120.0)]
+    max_seconds: Annotated[float | None, described("Maximum number of seconds between two attempts.", 120.0)]
 
 
 class UrlsView(TypedDict):

@@ -49,10 +49,10 @@ class _Strict(BaseModel):
 
 
 class TextPart(_Strict):
-    """Words."""
+    """Text."""
 
-    type: Literal["text"] = Field(description="Always `text`.")
-    text: str = Field(description="The words.", examples=["What is in this picture?"])
+    type: Literal["text"] = Field(description="Always `text`.", examples=["text"])
+    text: str = Field(description="The text.", examples=["What is in this picture?"])
 
 
 def _sent_along(url: str) -> str:
@@ -67,22 +67,24 @@ def _sent_along(url: str) -> str:
 
 
 class ImageUrl(_Strict):
-    """A picture."""
+    """An image."""
 
     url: Annotated[str, AfterValidator(_sent_along)] = Field(
-        description="The picture itself: `data:image/png;base64,…` (png, jpeg, gif or webp, at most 8 MiB). Any other "
+        description="The image itself: `data:image/png;base64,…` (png, jpeg, gif or webp, at most 8 MiB). Any other "
         "URL is refused with the code `image_url_not_supported`: nothing is fetched.",
         examples=["data:image/png;base64,iVBORw0KGgo="],
         json_schema_extra={"pattern": f"^{_IMAGE.pattern}$"},
     )
-    detail: Literal["auto", "low", "high"] | None = Field(default=None, description="How closely the model looks.")
+    detail: Literal["auto", "low", "high"] | None = Field(
+        default=None, description="The resolution at which the model reads the image.", examples=["low"]
+    )
 
 
 class ImagePart(_Strict):
-    """A picture as a `data:` URL, for models that can see."""
+    """An image as a `data:` URL, for models that accept images."""
 
-    type: Literal["image_url"] = Field(description="Always `image_url`.")
-    image_url: ImageUrl = Field(description="The picture.")
+    type: Literal["image_url"] = Field(description="Always `image_url`.", examples=["image_url"])
+    image_url: ImageUrl = Field(description="The image.")
 
 
 Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
@@ -91,17 +93,29 @@ Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 class Message(_Strict):
     """One chat message, as OpenAI's chat completions have it."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"] = Field(description="Who speaks.")
+    role: Literal["system", "developer", "user", "assistant", "tool"] = Field(
+        description="Who wrote the message.", examples=["user"]
+    )
     content: str | Annotated[list[Part], Field(fail_fast=True)] | None = Field(
         default=None,
-        description="The words, or parts. Only a message with `tool_calls` may go without.",
+        description="The text, or a list of parts. Only a message with `tool_calls` may omit it.",
         examples=["Say hello."],
     )
-    name: str | None = Field(default=None, max_length=64, description="Distinguishes speakers of the same role.")
-    tool_calls: list[dict[str, JsonValue]] | None = Field(
-        default=None, min_length=1, description="The tools that the assistant called, as OpenAI has them."
+    name: str | None = Field(
+        default=None, max_length=64, description="Distinguishes participants with the same role.", examples=["anna"]
     )
-    tool_call_id: str | None = Field(default=None, max_length=128, description="Which call a tool's message is about.")
+    tool_calls: list[dict[str, JsonValue]] | None = Field(
+        default=None,
+        min_length=1,
+        description="The tools that the assistant called, in OpenAI's format.",
+        examples=[[{"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}]],
+    )
+    tool_call_id: str | None = Field(
+        default=None,
+        max_length=128,
+        description="With the role `tool`: the id of the call that this message answers.",
+        examples=["call_1"],
+    )
 
     @model_validator(mode="after")
     def _has_content(self) -> Self:
@@ -121,18 +135,25 @@ class Webhook(_Strict):
         default=list(JOB_EVENT_TYPES),
         min_length=1,
         max_length=len(get_args(JobEventType)),
-        description="Events to send; by default the final ones.",
+        description="Types of events to send; by default those of the final states.",
+        examples=[["job.succeeded", "job.failed"]],
     )
 
 
 class Retry(_Strict):
     """How often, and how far apart, a job is tried. The provider's settings, or the server's, fill in the rest."""
 
-    max_attempts: int | None = Field(default=None, ge=1, le=50, description="At most so many attempts.")
+    max_attempts: int | None = Field(default=None, ge=1, le=50, description="Maximum number of attempts.", examples=[8])
     initial_seconds: float | None = Field(
-        default=None, gt=0, le=3600, description="The wait after the first attempt; it doubles with each one."
+        default=None,
+        gt=0,
+        le=3600,
+        description="Seconds to wait after the first attempt; the wait doubles with each further one.",
+        examples=[1.0],
     )
-    max_seconds: float | None = Field(default=None, gt=0, le=_DAY, description="The longest wait between two attempts.")
+    max_seconds: float | None = Field(
+        default=None, gt=0, le=_DAY, description="Maximum number of seconds between two attempts.", examples=[120.0]
+    )
 
 
 class SubmitJob(_Strict):
@@ -168,22 +189,34 @@ class SubmitJob(_Strict):
     metadata: Annotated[dict[MetadataKey, MetadataValue], BeforeValidator(at_most_sixteen)] = Field(
         default={},
         max_length=16,
-        description="Up to 16 pairs of your own; GET /v1/jobs filters by them.",
+        description="Up to 16 key-value pairs of your own; GET /v1/jobs filters by them.",
         examples=[{"order": "4711"}],
     )
     priority: Literal["interactive", "standard", "batch"] = Field(
-        default="standard", description="Jobs of a higher priority start first."
+        default="standard", description="Jobs of a higher priority start first.", examples=["standard"]
     )
     run_at: Annotated[Instant, Field(strict=False)] | None = Field(
-        default=None, description="Start no earlier (RFC 3339 with an offset), at most a year ahead."
+        default=None,
+        description="Do not start before this time (RFC 3339 with an offset), at most a year ahead.",
+        examples=["2026-03-04T05:06:07Z"],
     )
     timeout_seconds: float | None = Field(
-        default=None, gt=0, le=_DAY, description="How long one attempt may take.", examples=[60]
+        default=None, gt=0, le=_DAY, description="Maximum duration of one attempt, in seconds.", examples=[60]
     )
     deadline_seconds: float | None = Field(
-        default=None, gt=0, le=31 * _DAY, description="The job expires if it has not ended so many seconds from now."
+        default=None,
+        gt=0,
+        le=31 * _DAY,
+        description="The job expires if it has not ended within this number of seconds from now.",
+        examples=[3600],
     )
-    max_attempts: int | None = Field(default=None, ge=1, le=50, description="The short form of `retry.max_attempts`.")
+    max_attempts: int | None = Field(
+        default=None,
+        ge=1,
+        le=50,
+        description="The short form of `retry.max_attempts`; send one of the two.",
+        examples=[8],
+    )
     retry: Retry | None = Field(
         default=None, description="How the job is retried; the provider's settings, or the server's, fill in the rest."
     )

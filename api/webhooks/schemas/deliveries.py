@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from api.http.fields import HEX, TIME, described
 from api.http.instants import Instant
-from api.http.paging import PageView, cursor, page_view
+from api.http.paging import PageQuery, PageView, cursor, page_view
 from core.domain.errors import InvalidParameter
 from core.domain.ids import (
     DELIVERY,
@@ -17,9 +17,7 @@ from core.domain.ids import (
     RECOVERY,
     DeliveryId,
     EndpointId,
-    InvalidId,
     JobId,
-    parse,
     show,
     show_job,
 )
@@ -36,30 +34,29 @@ DeliveryStatus = Literal["pending", "delivered", "exhausted", "skipped"]
 _LONGEST_RANGE: Final = timedelta(days=92)
 
 
-class DeliveryListQuery(BaseModel):
+class DeliveryListQuery(PageQuery):
     """A page of deliveries; every field narrows."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    limit: Annotated[int, Field(ge=1, le=100, description="At most so many items.")] = 20
     after: str | None = cursor(DELIVERY)
     status: list[DeliveryStatus] = Field(
-        default=[], description="Only deliveries in this state; repeat it for several."
+        default=[],
+        description="Only deliveries in this state; repeat the parameter for several.",
+        examples=[["exhausted"]],
     )
-    event_type: str | None = Field(default=None, max_length=100, description="Only deliveries of this type of event.")
+    event_type: str | None = Field(
+        default=None,
+        max_length=100,
+        description="Only deliveries of events of this type.",
+        examples=["job.succeeded"],
+    )
     created_after: Instant | None = Field(
-        default=None, description="Only deliveries made at this time or later (RFC 3339 with an offset)."
+        default=None, description="Only deliveries created at this time or later (RFC 3339 with an offset)."
     )
-    created_before: Instant | None = Field(default=None, description="Only deliveries made before this time.")
+    created_before: Instant | None = Field(default=None, description="Only deliveries created before this time.")
 
     def before_id(self) -> DeliveryId | None:
         """The cursor: deliveries older than this one. Raises InvalidParameter."""
-        if self.after is None:
-            return None
-        try:
-            return DeliveryId(parse(DELIVERY, self.after))
-        except InvalidId:
-            raise InvalidParameter("after: take it from the `next_cursor` of a page.", param="after") from None
+        return cast(DeliveryId | None, self.before(DELIVERY))
 
     def filter(self, *, endpoint_id: EndpointId | None = None, job_id: JobId | None = None) -> DeliveryFilter:
         return DeliveryFilter(
@@ -73,14 +70,22 @@ class DeliveryListQuery(BaseModel):
 
 
 class RecoverWebhooks(BaseModel):
-    """Which deliveries are sent again: those made from `since` on and before `until`."""
+    """Which deliveries are sent again: those created at `since` or later and before `until`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    since: Instant = Field(description="RFC 3339 with an offset; at most 92 days before `until`.")
-    until: Instant | None = Field(default=None, description="Now, by default.")
+    since: Instant = Field(
+        description="The start of the range (RFC 3339 with an offset), at most 92 days before `until`.",
+        examples=["2026-03-04T05:06:07Z"],
+    )
+    until: Instant | None = Field(
+        default=None, description="The end of the range; by default now.", examples=["2026-03-05T05:06:07Z"]
+    )
     status: list[DeliveryStatus] = Field(
-        default=["exhausted", "skipped"], min_length=1, description="Only deliveries in these states."
+        default=["exhausted", "skipped"],
+        min_length=1,
+        description="Only deliveries in these states.",
+        examples=[["exhausted"]],
     )
 
     def range_until(self, now: datetime) -> datetime:
@@ -115,9 +120,9 @@ class DeliveryLineView(TypedDict):
 
 
 class TimingView(TypedDict):
-    """Milliseconds; null for what did not happen: no name to find, a connection that was kept, no TLS."""
+    """Milliseconds; null for a step that did not happen: no name to resolve, a reused connection, no TLS."""
 
-    dns_ms: Annotated[float | None, described("Finding the receiver's address.", 1.2)]
+    dns_ms: Annotated[float | None, described("Resolving the receiver's name.", 1.2)]
     connect_ms: Annotated[float | None, described("Connecting to it.", 8.4)]
     tls_ms: Annotated[float | None, described("The TLS handshake.", 12.9)]
     first_byte_ms: Annotated[float | None, described("From the request to the first byte of the response.", 40.1)]
@@ -129,7 +134,12 @@ class AttemptLineView(TypedDict):
 
     attempt: Annotated[int, described("Which attempt, from 1.", 1)]
     trigger: Annotated[
-        str, described("Why it was sent: by schedule, by hand, by a recovery or as a test.", "scheduled")
+        str,
+        described(
+            "Why it was sent: by schedule, by a redelivery (`manual`), by a recovery or as a test.",
+            "scheduled",
+            values=("scheduled", "manual", "recovery", "test"),
+        ),
     ]
     started_at: Annotated[datetime, described("When it was sent.", TIME)]
     http_status: Annotated[int | None, described("The HTTP status of the response; null without one.", 500)]
@@ -137,13 +147,15 @@ class AttemptLineView(TypedDict):
     timing: Annotated[TimingView, described("How long each part took.")]
     retry_after_seconds: Annotated[float | None, described("The wait that the receiver asked for.", 30.0)]
     excerpt: Annotated[str | None, described("The beginning of the response's body.", "internal error")]
-    next_attempt_at: Annotated[datetime | None, described("When it was to be sent next; null when not.", TIME)]
+    next_attempt_at: Annotated[
+        datetime | None, described("When the next attempt was due; null if there was none.", TIME)
+    ]
 
 
 class DeliveryDetailView(DeliveryLineView):
     """A delivery with its payload and its attempts."""
 
-    payload: Annotated[dict[str, JsonValue], described("The body that is sent.")]
+    payload: Annotated[dict[str, JsonValue], described("The body that is sent.", {"type": "job.succeeded"})]
     log: Annotated[list[AttemptLineView], described("Its attempts, the first one first.")]
 
 
@@ -159,14 +171,18 @@ class RecoveryView(TypedDict):
     id: Annotated[str, described("The recovery's id.", f"rcv_{HEX}")]
     object: Annotated[str, described("Always `webhook_recovery`.", "webhook_recovery")]
     webhook_endpoint_id: Annotated[str, described("The endpoint.", f"we_{HEX}")]
-    status: Annotated[str, described("Whether it goes on.", "running", values=("running", "completed"))]
-    since: Annotated[datetime, described("From when on deliveries are sent again.", TIME)]
-    until: Annotated[datetime, described("Before when they were made.", TIME)]
-    statuses: Annotated[list[str], described("Which deliveries: those in these states.", ["exhausted", "skipped"])]
-    total: Annotated[int, described("How many deliveries there are to send again.", 120)]
-    requeued: Annotated[int, described("How many of them are on their way again.", 100)]
+    status: Annotated[str, described("Whether it is still running.", "running", values=("running", "completed"))]
+    since: Annotated[
+        datetime, described("The start of the range of time; deliveries created at this time or later.", TIME)
+    ]
+    until: Annotated[datetime, described("The end of the range of time; deliveries created before this time.", TIME)]
+    statuses: Annotated[
+        list[str], described("The states of the deliveries that are sent again.", ["exhausted", "skipped"])
+    ]
+    total: Annotated[int, described("How many deliveries are to be sent again.", 120)]
+    requeued: Annotated[int, described("How many of them have been queued again.", 100)]
     created_at: Annotated[datetime, described("When the recovery was asked for.", TIME)]
-    finished_at: Annotated[datetime | None, described("When the last one was on its way; null until then.", TIME)]
+    finished_at: Annotated[datetime | None, described("When the last one was queued; null until then.", TIME)]
 
 
 def delivery_line(delivery: DeliverySummary) -> DeliveryLineView:

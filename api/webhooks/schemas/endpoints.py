@@ -7,10 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from typing_extensions import TypedDict
 
 from api.http.fields import HEX, described
-from api.http.paging import PageView, cursor, page_view
-from core.domain.errors import InvalidParameter
+from api.http.paging import PageQuery, PageView, cursor, page_view
 from core.domain.events import EVENT_TYPES, EventType
-from core.domain.ids import ENDPOINT, EndpointId, InvalidId, parse, show
+from core.domain.ids import ENDPOINT, EndpointId, show
 from core.domain.paging import Page
 from core.webhooks.endpoints.records import (
     EndpointChanges,
@@ -43,11 +42,19 @@ class CreateWebhookEndpoint(_Strict):
         examples=[["job.succeeded", "job.failed"]],
     )
     include_result: bool = Field(
-        default=False, description="Whether the event of a success has the job's output, up to 64 kB, as `data.result`."
+        default=False,
+        description="Whether the event of a success has the job's output, up to 64 kB, as `data.result`.",
+        examples=[False],
     )
-    max_per_second: Rate | None = Field(default=None, description="At most so many calls a second.")
-    signature: SignatureName = Field(default="v1", description="v1 is HMAC-SHA256, v1a is ed25519.")
-    enabled: bool = Field(default=True, description="Whether events are sent; when not, they are kept as `skipped`.")
+    max_per_second: Rate | None = Field(
+        default=None, description="Maximum number of deliveries per second; null means no limit.", examples=[10]
+    )
+    signature: SignatureName = Field(
+        default="v1", description="How events are signed: v1 is HMAC-SHA256, v1a is ed25519.", examples=["v1"]
+    )
+    enabled: bool = Field(
+        default=True, description="Whether events are sent; if not, they are kept as `skipped`.", examples=[True]
+    )
 
     def draft(self) -> EndpointDraft:
         return EndpointDraft(
@@ -56,14 +63,24 @@ class CreateWebhookEndpoint(_Strict):
 
 
 class UpdateWebhookEndpoint(_Strict):
-    """The fields that are named are changed."""
+    """The fields to change; the others stay the same."""
 
-    name: Name | None = Field(default=None, description="A new name.")
-    url: str | None = Field(default=None, description="A new URL.")
-    event_types: EventTypes | None = Field(default=None, description="The whole new set.")
-    include_result: bool | None = Field(default=None, description="As at the registration.")
-    max_per_second: Rate | None = Field(default=None, description="null removes the limit.")
-    enabled: bool | None = Field(default=None, description="Also by POST …/enable and …/disable.")
+    name: Name | None = Field(default=None, description="A new name.", examples=["orders"])
+    url: str | None = Field(default=None, description="A new URL.", examples=["https://example.com/hook"])
+    event_types: EventTypes | None = Field(
+        default=None,
+        description="All types of events to send from now on.",
+        examples=[["job.succeeded", "job.failed"]],
+    )
+    include_result: bool | None = Field(
+        default=None, description="Whether the event of a success has the job's output.", examples=[True]
+    )
+    max_per_second: Rate | None = Field(
+        default=None, description="Maximum number of deliveries per second; null removes the limit.", examples=[10]
+    )
+    enabled: bool | None = Field(
+        default=None, description="Whether events are sent; also set by POST …/enable and …/disable.", examples=[False]
+    )
 
     @model_validator(mode="after")
     def _says_a_value(self) -> Self:
@@ -85,38 +102,36 @@ class UpdateWebhookEndpoint(_Strict):
 
 
 class RotateWebhookSecret(_Strict):
-    """How the old secret ends."""
+    """What happens to the old secret."""
 
     keep_old_secret_active_for_24_hours: bool = Field(
-        default=False, description="Whether it signs too for a day; without it, it stops at once."
+        default=False,
+        description="Whether events are signed with the old secret too for 24 hours. By default it stops at once.",
+        examples=[True],
     )
-    signature: SignatureName | None = Field(default=None, description="Changes the scheme; by default it stays.")
+    signature: SignatureName | None = Field(
+        default=None, description="Another signature scheme; by default it stays the same.", examples=["v1a"]
+    )
 
 
 class TestWebhookEndpoint(_Strict):
-    """A sample to send."""
+    """A test event to send."""
 
     __test__ = False
 
-    event_type: EventType = Field(default="webhook.ping", description="The type of the sample.")
+    event_type: EventType = Field(
+        default="webhook.ping", description="The type of the test event.", examples=["webhook.ping"]
+    )
 
 
-class EndpointListQuery(BaseModel):
+class EndpointListQuery(PageQuery):
     """A page of endpoints."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    limit: Annotated[int, Field(ge=1, le=100, description="At most so many items.")] = 20
     after: str | None = cursor(ENDPOINT)
 
     def before_id(self) -> EndpointId | None:
         """The cursor: endpoints older than this one. Raises InvalidParameter."""
-        if self.after is None:
-            return None
-        try:
-            return EndpointId(parse(ENDPOINT, self.after))
-        except InvalidId:
-            raise InvalidParameter("after: take it from the `next_cursor` of a page.", param="after") from None
+        return cast(EndpointId | None, self.before(ENDPOINT))
 
 
 class WebhookEndpointView(TypedDict):
@@ -134,18 +149,25 @@ class WebhookEndpointView(TypedDict):
         str,
         described("How events are signed: v1 is HMAC-SHA256, v1a is ed25519.", "v1", values=get_args(SignatureName)),
     ]
-    public_key: Annotated[str | None, described("What a receiver verifies v1a with; null for v1.")]
+    public_key: Annotated[str | None, described("The key with which a receiver verifies v1a; null for v1.", "whpk_…")]
     include_result: Annotated[bool, described("Whether the event of a success has the job's output.", False)]
-    max_per_second: Annotated[float | None, described("At most so many calls a second; null is no limit.", 10.0)]
+    max_per_second: Annotated[
+        float | None, described("Maximum number of deliveries per second; null means no limit.", 10.0)
+    ]
     enabled: Annotated[bool, described("Whether events are sent.", True)]
-    disabled_reason: Annotated[str | None, described("Why they are not: by the caller, or for failing.", "caller")]
-    disabled_at: Annotated[int | None, described("Since when, in Unix seconds.", 1772600767)]
+    disabled_reason: Annotated[
+        str | None,
+        described("Why events are not sent; null if they are.", "caller", values=("caller", "gone", "failing")),
+    ]
+    disabled_at: Annotated[int | None, described("When it was disabled, in Unix seconds.", 1772600767)]
     failures: Annotated[int, described("Failed attempts since the last success.", 0)]
-    failing_since: Annotated[int | None, described("When the first of these was, in Unix seconds.", 1772600767)]
+    failing_since: Annotated[
+        int | None, described("When the first of these attempts was, in Unix seconds.", 1772600767)
+    ]
 
 
 class RevealedEndpointView(WebhookEndpointView):
-    """With what its receiver verifies with, this once: `whsec_…`, or the public key `whpk_…` of v1a."""
+    """An endpoint with what its receiver verifies with, shown once: `whsec_…`, or the public key `whpk_…` of v1a."""
 
     signing_secret: Annotated[
         str, described("What the receiver verifies with; shown in this response only.", "whsec_…")
@@ -171,7 +193,7 @@ class EndpointTestView(TypedDict):
 
     object: Annotated[str, described("Always `webhook_endpoint.test`.", "webhook_endpoint.test")]
     webhook_endpoint_id: Annotated[str, described("The endpoint.", f"we_{HEX}")]
-    event_type: Annotated[str, described("The type of the sample.", "webhook.ping")]
+    event_type: Annotated[str, described("The type of the test event.", "webhook.ping")]
     status_code: Annotated[int, described("The HTTP status of the receiver's response.", 204)]
     success: Annotated[bool, described("Whether the receiver responded with 2xx.", True)]
 

@@ -8,6 +8,11 @@ from core.domain.events import EVENT_TYPES, EVENTS, BatchEvent, EventType, JobEv
 from core.webhooks.egress.signing import HEADERS
 
 _REF: Final = "#/components/schemas/{model}"
+_HEADER_EXAMPLES: Final = {
+    "webhook-id": "evt_019e5f0a4f8870008000000000000002",
+    "webhook-timestamp": "1795253400",
+    "webhook-signature": "v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4=",
+}
 
 
 def webhook_documents() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -26,7 +31,14 @@ def _operation(event_type: EventType) -> dict[str, Any]:
         "operationId": event_type.replace(".", "_"),
         "security": [],
         "parameters": [
-            {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+            {
+                "name": name,
+                "in": "header",
+                "required": True,
+                "description": text,
+                "schema": {"type": "string"},
+                "example": _HEADER_EXAMPLES[name],
+            }
             for name, text in HEADERS.items()
         ],
         "requestBody": {"required": True, "content": {"application/json": body}},

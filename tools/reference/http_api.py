@@ -18,9 +18,10 @@ _INTRODUCTION: Final = """
 
 Every path below `/v1` needs `Authorization: Bearer inf_live_…`. Bodies are JSON; a field or a query parameter that is
 not named here is refused. Times are RFC 3339 in UTC; those of webhook endpoints and events, which are objects as OpenAI
-has them, are Unix seconds where their type is integer. Every response has an `x-request-id`; every error has the shape
-of [errors.md](errors.md). The same for machines: [openapi.json](openapi.json), and `/openapi.json` of a running server.
-What may change is in [compatibility.md](compatibility.md).
+has them, are Unix seconds where their type is integer. Every response has an `x-request-id`, apart from those to
+requests that were not received whole (408). Every error has the shape of [errors.md](errors.md). *Today* stands before
+the values that a field has in this version; more may be added ([compatibility.md](compatibility.md)). The same for
+machines: [openapi.json](openapi.json), and `/openapi.json` of a running server.
 """
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 _FIRST: Final = "/v1/jobs"

@@ -15,9 +15,12 @@ from core.domain.events import (
     EVENTS,
     JOB_EVENT_TYPES,
     PROGRESS_EVENT_TYPES,
+    BatchEventData,
     EndpointEventData,
     Event,
+    EventError,
     EventType,
+    EventUsage,
     JobEventData,
     example,
 )
@@ -78,6 +81,14 @@ Public ones, by https. `INFERD_WEBHOOK_ALLOW_HTTP` allows `http://` too; `INFERD
 ranges. The address that the socket connects to is what is checked; metadata services are refused whatever is allowed.
 """
 
+_DATA: Final[dict[str, type[BaseModel]]] = {
+    "`data` of `job.*` and `response.*`": JobEventData,
+    "`data.usage`": EventUsage,
+    "`data.error`": EventError,
+    "`data` of `batch.*`": BatchEventData,
+    "`data` of `webhook.*`": EndpointEventData,
+}
+
 
 def pages() -> Iterator[Page]:
     yield markdown("webhooks.md", "core/domain/events.py and core/webhooks", _blocks())
@@ -89,10 +100,9 @@ def _blocks() -> Iterator[str]:
     yield table(("Type", "When it is sent", "Who may name it"), _types())
     yield "### The envelope"
     yield _fields(Event, "data")
-    yield "### `data` of `job.*` and `response.*`"
-    yield _fields(JobEventData)
-    yield "### `data` of `webhook.*`"
-    yield _fields(EndpointEventData)
+    for name, shape in _DATA.items():
+        yield f"### {name}"
+        yield _fields(shape)
     yield "### Examples"
     for each in _EXAMPLES:
         yield fenced(json.dumps(example(each), indent=2), "json")

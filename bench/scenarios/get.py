@@ -38,7 +38,7 @@ async def run(bench: Bench) -> list[Row]:
         rounds = await alternate(bench.rounds, get, get_naively)
         times = arrivals(min(rounds.ours) / 2, bench.size(_OPEN_SECONDS, 1))
         load = await open_loop(ours, _reads(ours, "/v1/jobs", ids, len(times)), times, connections=_CONNECTIONS)
-    return [at_least("get", 3, rounds, of="the naive app", connections=_CONNECTIONS, open_loop=load.summary())]
+    return [at_least("get", 5, rounds, of="the naive app", connections=_CONNECTIONS, open_loop=load.summary())]
 
 
 async def _submitted(target: Target, path: str, count: int) -> list[str]:

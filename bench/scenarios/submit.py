@@ -34,7 +34,7 @@ async def run(bench: Bench) -> list[Row]:
         await submit(), await submit_naively()
         rounds = await alternate(bench.rounds, submit, submit_naively)
         latencies = await _at_half_load(bench, ours, min(rounds.ours) / 2)
-    return [at_least("submit", 3, rounds, of="the naive app", connections=_CONNECTIONS, open_loop=latencies)]
+    return [at_least("submit", 7, rounds, of="the naive app", connections=_CONNECTIONS, open_loop=latencies)]
 
 
 async def _rate(target: Target, path: str, count: int) -> float:

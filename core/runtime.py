@@ -30,7 +30,7 @@ from core.queue.keys import Keys
 from core.routing.router import Router
 from core.settings import Settings
 from core.version import VERSION
-from core.webhooks.deliveries.context import DeliverContext, open_deliveries
+from core.webhooks.deliveries.context import DeliverContext
 from core.webhooks.egress.post import Egress
 
 _HOUR: int = 3600
@@ -126,13 +126,13 @@ async def open_worker(settings: Settings) -> AsyncIterator[WorkerRuntime]:
                 router=Router(),
                 spool=Spool(shared.redis, shared.keys, shared.sealer),
             ),
-            deliveries=open_deliveries(
-                shared.database,
-                egress,
-                shared.sealer,
-                shared.clock,
-                shared.enqueuer,
-                settings.webhook,
+            deliveries=DeliverContext(
+                database=shared.database,
+                egress=egress,
+                sealer=shared.sealer,
+                clock=shared.clock,
+                enqueuer=shared.enqueuer,
+                settings=settings.webhook,
                 worker_id=lease.name,
             ),
         )

@@ -9,7 +9,6 @@ from core.jobs.worker_lease import WorkerLease
 from core.queue.enqueue import Enqueuer, open_enqueuer
 from core.queue.keys import Keys
 from core.runtime import ApiRuntime, WorkerRuntime
-from core.webhooks.deliveries.context import open_deliveries
 
 
 def fresh_api(runtime: ApiRuntime, keys: Keys | None = None) -> ApiRuntime:
@@ -32,15 +31,7 @@ def fresh_worker(runtime: WorkerRuntime, keys: Keys | None = None, lease: Worker
         leases=Leases(runtime.database, lease),
         spool=replace(runtime.jobs.spool, keys=keys),
     )
-    deliveries = open_deliveries(
-        runtime.database,
-        runtime.deliveries.egress,
-        runtime.jobs.sealer,
-        runtime.jobs.clock,
-        enqueuer,
-        settings.webhook,
-        worker_id=lease.name,
-    )
+    deliveries = replace(runtime.deliveries, enqueuer=enqueuer, worker_id=lease.name)
     return replace(runtime, keys=keys, jobs=jobs, deliveries=deliveries)
 
 

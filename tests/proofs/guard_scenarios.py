@@ -302,13 +302,13 @@ async def a_key_with_another_body_is_refused(stage: GuardStage) -> None:
 
 async def a_delivery_has_one_sender(stage: GuardStage) -> None:
     sent = await _sent(stage)
-    assert not isinstance(await stage.worker.deliveries.claims.submit(sent.id), ClaimedDelivery)
+    assert not isinstance(await stage.worker.deliveries.claim(sent.id), ClaimedDelivery)
 
 
 async def a_sender_that_lost_its_lease_records_nothing(stage: GuardStage) -> None:
     sent = await _sent(stage)
     late = Ended(replace(sent, lease_token=LeaseToken(uuid4())), "delivered", datetime.now(UTC), Timing(), status=200)
-    assert not await stage.worker.deliveries.records.submit(late)
+    assert not await stage.worker.deliveries.record(late)
 
 
 async def a_job_is_kept_until_its_webhook_was_sent(stage: GuardStage) -> None:
@@ -397,6 +397,6 @@ async def a_hold_that_has_no_end_gets_one(stage: GuardStage) -> None:
 async def _sent(stage: GuardStage) -> ClaimedDelivery:
     """A delivery whose sender is at work."""
     applied = await stage.end(await stage.running(**HOOK))
-    claimed = await stage.worker.deliveries.claims.submit(applied.delivery_ids[0])
+    claimed = await stage.worker.deliveries.claim(applied.delivery_ids[0])
     assert isinstance(claimed, ClaimedDelivery)
     return claimed

@@ -328,10 +328,10 @@ class JobMachine(RuleBasedStateMachine):
     def deliver_of_deleted(self, job_id: UUID, member: str) -> None:
         """A job that is gone has no n-th delivery any more: it is known by its event."""
         deliveries = self.system.workers[0].deliveries
-        claimed = self.run(deliveries.claims.submit(DeliveryId(parse(DELIVERY, member))))
+        claimed = self.run(deliveries.claim(DeliveryId(parse(DELIVERY, member))))
         if isinstance(claimed, ClaimedDelivery):
             ended = Ended(claimed, "delivered", datetime.now(UTC), Timing(), status=200)
-            assert self.run(deliveries.records.submit(ended))
+            assert self.run(deliveries.record(ended))
             waiting = [each for each in self.model.outliving[job_id] if each.state == "pending"]
             next(each for each in waiting if each.event_type == claimed.event_type).state = "delivered"
 

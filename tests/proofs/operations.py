@@ -257,7 +257,7 @@ def sending(worker: WorkerRuntime, job_id: UUID, index: int, sent: list[ClaimedD
     """
 
     async def act() -> bool:
-        claimed = await worker.deliveries.claims.submit(await _delivery_id(worker, job_id, index))
+        claimed = await worker.deliveries.claim(await _delivery_id(worker, job_id, index))
         if isinstance(claimed, ClaimedDelivery):
             sent.append(claimed)
         return isinstance(claimed, ClaimedDelivery)
@@ -279,7 +279,7 @@ def recording(worker: WorkerRuntime, job_id: UUID, index: int, sent: ClaimedDeli
     async def act() -> bool:
         delay = 0.0 if state == "pending" else None
         ended = Ended(sent, state, datetime.now(UTC), Timing(), delay=delay, status=200)
-        return await worker.deliveries.records.submit(ended)
+        return await worker.deliveries.record(ended)
 
     def expect(model: Model) -> bool:
         if job_id in model.jobs:

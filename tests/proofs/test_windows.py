@@ -164,12 +164,12 @@ async def test_f30_a_sender_that_stood_still_sends_after_another_one(stage: Faul
     slow, other = fresh_worker(stage.worker), fresh_worker(stage.worker)
     await execute_job(slow.jobs, job_id)
     delivery_id = await stage.owner.fetchval("SELECT id FROM deliveries WHERE job_id = $1", job_id)
-    held = await slow.deliveries.claims.submit(delivery_id)
+    held = await slow.deliveries.claim(delivery_id)
     assert isinstance(held, ClaimedDelivery)
     await lapse_leases(stage.owner)
     assert await deliver_webhook(other.deliveries, delivery_id) == DONE
     late = Ended(held, "pending", datetime.now(UTC), Timing(), delay=0.0, status=500)
-    assert not await slow.deliveries.records.submit(late)
+    assert not await slow.deliveries.record(late)
     assert (await stage.evidence()).is_over(job_id)
 
 

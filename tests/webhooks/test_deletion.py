@@ -201,7 +201,7 @@ async def test_a_jobs_end_does_not_wait_for_who_deletes_an_endpoint(
         applied = await asyncio.wait_for(worker_runtime.jobs.group_commit.apply(change), 5)
     assert applied is not None
     (delivery_id,) = applied.delivery_ids
-    assert await worker_runtime.deliveries.claims.submit(delivery_id) is None
+    assert await worker_runtime.deliveries.claim(delivery_id) is None
     assert await owner.fetchval("SELECT state FROM deliveries WHERE id = $1", delivery_id) == "skipped"
     gone = GoneEndpoints(worker_runtime.database)
     while await gone.prune():

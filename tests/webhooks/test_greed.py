@@ -102,7 +102,7 @@ async def test_who_stands_still_with_the_claims_lock_stops_nobody(
     (row,) = await owner.fetch(MAKE, tenant.id, ["https://a.example/hook"], 1)
     async with owner.acquire() as connection, connection.transaction():
         await connection.execute(CLAIM_ALONE)
-        claimed = await asyncio.wait_for(worker_runtime.deliveries.claims.submit(DeliveryId(row["id"])), 10)
+        claimed = await asyncio.wait_for(worker_runtime.deliveries.claim(DeliveryId(row["id"])), 10)
     assert isinstance(claimed, ClaimedDelivery)
 
 
@@ -117,10 +117,10 @@ async def test_a_locked_endpoint_holds_up_its_own_deliveries_alone(
     rows = await owner.fetch(MAKE, tenant.id, ["https://a.example/hook"], 2)
     held, free = (DeliveryId(row["id"]) for row in rows)
     await owner.execute("UPDATE deliveries SET endpoint_id = $1 WHERE id = $2", endpoint, held)
-    claims = worker_runtime.deliveries.claims
+    deliveries = worker_runtime.deliveries
     async with owner.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM webhook_endpoints WHERE id = $1 FOR UPDATE", endpoint)
-        waits, claimed = await asyncio.wait_for(asyncio.gather(claims.submit(held), claims.submit(free)), 5)
+        waits, claimed = await asyncio.wait_for(asyncio.gather(deliveries.claim(held), deliveries.claim(free)), 5)
     assert isinstance(claimed, ClaimedDelivery)
     assert not isinstance(waits, ClaimedDelivery)
     assert waits is not None

@@ -240,7 +240,7 @@ async def test_claims_are_one_at_a_time_over_all_workers(worker_runtime: WorkerR
         another = connection.transaction()
         await another.start()
         await connection.execute(CLAIM_ALONE)
-        claiming = asyncio.create_task(worker_runtime.deliveries.claims.submit(DeliveryId(new_uuid())))
+        claiming = asyncio.create_task(worker_runtime.deliveries.claim(DeliveryId(new_uuid())))
         await eventually(lambda: connection.fetchval(waits), what="the claim waits for the other one")
         assert not claiming.done()
         await another.rollback()

@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 async def deliver_webhook(context: DeliverContext, delivery_id: DeliveryId) -> RunAgain:
     """One attempt. Returns when the next one is due."""
-    match await context.claims.submit(delivery_id):
+    match await context.claim(delivery_id):
         case None:
             return DONE
         case DeliveryNotDue(seconds=seconds):
@@ -57,7 +57,7 @@ async def _deliver(context: DeliverContext, delivery: ClaimedDelivery) -> RunAga
     match await _attempt(context, delivery):
         case PutBack() as unsent:
             log.info("webhook_put_back", seconds=unsent.delay)
-            return again_in(unsent.delay) if await context.put_backs.submit(unsent) else DONE
+            return again_in(unsent.delay) if await context.put_back(unsent) else DONE
         case Ended() as ended:
             written = await _record(context, ended)
             count(DELIVERIES, ended.state)
@@ -75,7 +75,7 @@ async def _record(context: DeliverContext, ended: Ended) -> bool:
         reraise=True,
     ):
         with attempt:
-            return await context.records.submit(ended)
+            return await context.record(ended)
     raise AssertionError("retries end with a result or an exception")
 
 

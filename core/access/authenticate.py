@@ -9,6 +9,7 @@ from typing import Final
 
 from core.access.keys import PresentedKey, parse_key
 from core.db.engine import Database
+from core.db.statements import Statement
 from core.domain.clock import Clock
 from core.domain.errors import Unauthenticated
 from core.domain.ids import KeyId, TenantId
@@ -18,15 +19,8 @@ _CACHE_SIZE: Final = 10_000
 _POOL_SECONDS: Final = 3.0
 _NOBODY: Final = bytes(32)
 
-_LOOK_UP: Final = """
-SELECT tenant_id, id, secret_hash FROM api_keys
-WHERE public_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
-"""
-# At most once a minute, so that a busy key does not become a hot row.
-_NOTE_USE: Final = """
-UPDATE api_keys SET last_used_at = now()
-WHERE tenant_id = $1 AND id = $2 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
-"""
+KEY: Final = Statement("core/access/sql/key.sql")
+NOTE_USE: Final = Statement("core/access/sql/note_use.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +66,12 @@ class Authenticator:
     async def _look_up(self, key: PresentedKey) -> Caller:
         async with self.database.pool.acquire(timeout=_POOL_SECONDS) as connection, connection.transaction():
             await connection.execute("SELECT set_config('app.key_id', $1, true)", key.public_id)
-            row = await connection.fetchrow(_LOOK_UP, key.public_id)
+            row = await KEY.fetchrow(connection, public_id=key.public_id)
             # Compares even for an unknown id, so that it takes as long as a wrong secret.
             same = hmac.compare_digest(_NOBODY if row is None else row["secret_hash"], key.secret_hash)
             if row is not None and same:
                 await connection.execute("SELECT set_config('app.tenant_id', $1, true)", str(row["tenant_id"]))
-                await connection.execute(_NOTE_USE, row["tenant_id"], row["id"])
+                await NOTE_USE.execute(connection, tenant_id=row["tenant_id"], id=row["id"])
         if row is None or not same:
             raise Unauthenticated("This API key is unknown, revoked or expired.")
         return Caller(TenantId(row["tenant_id"]), KeyId(row["id"]), key)

@@ -13,6 +13,7 @@ from core.access.webhook_secrets import open_secret
 from core.db.engine import Database, until_answered
 from core.db.sealed import SealBroken, Sealer
 from core.db.session import hot_transaction
+from core.db.statements import Statement
 from core.domain.ids import TenantId
 from core.settings import SettingsError
 
@@ -22,14 +23,11 @@ _NOBODY: Final = UUID(int=0)
 _KNOWN: Final = b"inferd"
 # An API process may not see all tenants; here it reads one sealed row of any tenant and returns nothing of it.
 _ALL_TENANTS: Final = "SELECT set_config('app.fleet', 'on', true)"
-# The first byte of a sealed record (core/db/sealed.py).
-_ONE_SEALED: Final = (
-    r"SELECT id, webhook_secret FROM tenants WHERE substring(webhook_secret FROM 1 FOR 1) = '\x01'"
-    " ORDER BY created_at, id LIMIT 1"
-)
-_CANARY: Final = "SELECT canary FROM seals WHERE name = $1"
-_SEAL: Final = "INSERT INTO seals (name, canary) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING"
 _HINT: Final = "Set it to the key that the other processes use: the stored data can't be decrypted without it."
+
+CANARY: Final = Statement("core/access/sql/canary.sql")
+KEEP_CANARY: Final = Statement("core/access/sql/keep_canary.sql")
+SEALED_SECRET: Final = Statement("core/access/sql/sealed_secret.sql")
 
 
 class WrongMasterKey(SettingsError):
@@ -51,16 +49,17 @@ async def check_master_key(
 
 async def _fits(database: Database, sealer: Sealer, *, writes: bool) -> bool:
     async with hot_transaction(database, [], _ALL_TENANTS) as connection:
-        canary = await connection.fetchval(_CANARY, _NAME)
-        if canary is not None:
-            return _opens_canary(sealer, canary)
+        if (kept := await CANARY.fetchrow(connection, name=_NAME)) is not None:
+            return _opens_canary(sealer, kept)
         # A database of an older release has no canary yet, but may have sealed rows.
-        if not _opens_secret(sealer, await connection.fetchrow(_ONE_SEALED)):
+        if not _opens_secret(sealer, await SEALED_SECRET.fetchrow(connection)):
             return False
         if sealer.has_key and writes:
             # If two processes start at once, the second waits for the first and is checked against its canary.
-            await connection.execute(_SEAL, _NAME, sealer.seal(_KNOWN, _NOBODY, _PLACE, _NOBODY))
-            return _opens_canary(sealer, await connection.fetchval(_CANARY, _NAME))
+            canary = sealer.seal(_KNOWN, _NOBODY, _PLACE, _NOBODY)
+            await KEEP_CANARY.execute(connection, name=_NAME, canary=canary)
+            kept = await CANARY.fetchrow(connection, name=_NAME)
+            return kept is not None and _opens_canary(sealer, kept)
     return True
 
 
@@ -74,9 +73,9 @@ def _opens_secret(sealer: Sealer, row: asyncpg.Record | None) -> bool:
     return True
 
 
-def _opens_canary(sealer: Sealer, canary: bytes) -> bool:
+def _opens_canary(sealer: Sealer, kept: asyncpg.Record) -> bool:
     try:
-        return sealer.open(canary, _NOBODY, _PLACE, _NOBODY) == _KNOWN
+        return sealer.open(kept["canary"], _NOBODY, _PLACE, _NOBODY) == _KNOWN
     except SealBroken:
         return False
 

@@ -21,6 +21,7 @@ QUEUE_SECONDS: Final = 10.0
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.02, 0.25
 
 INSERT_SAMPLE: Final = Statement("core/webhooks/sql/insert_sample.sql")
+SAMPLE_OUTCOME: Final = Statement("core/webhooks/sql/sample_outcome.sql")
 
 _PROBLEMS: Final = {
     "unreachable": "It could not be reached: no such host, a closed port, or an address that is not allowed.",
@@ -73,11 +74,7 @@ async def _ended(
     give_up_at, pause = loop.time() + seconds, _SHORTEST_LOOK
     while True:
         async with hot_transaction(database, [tenant_id]) as connection:
-            row = await connection.fetchrow(
-                "SELECT state, last_status, last_error FROM deliveries WHERE id = $1 AND tenant_id = $2",
-                delivery_id,
-                tenant_id,
-            )
+            row = await SAMPLE_OUTCOME.fetchrow(connection, id=delivery_id, tenant_id=tenant_id)
         if row is None or row["state"] != "pending":
             return None if row is None else (row["last_status"], row["last_error"])
         if loop.time() >= give_up_at:

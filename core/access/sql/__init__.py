@@ -1,0 +1,1 @@
+"""The statements of core/access, one a file."""

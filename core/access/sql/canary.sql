@@ -1,0 +1,2 @@
+-- What the first process with a master key sealed.
+SELECT canary FROM seals WHERE name = :name

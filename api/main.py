@@ -19,7 +19,8 @@ from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
-from api.http import errors, openapi
+from api import openapi
+from api.http import errors
 from api.http.connections import guarded
 from api.http.middleware import RequestMiddleware
 from api.jobs import bulk_routes, event_routes

@@ -7,7 +7,7 @@
         call = await admit(request)
 
 FastAPI routes to the handler and describes it; its dependency solver, which would triple the cost of a submit, has
-nothing to do. The document is made whole by api/http/openapi.py.
+nothing to do. The document is made whole by api/openapi.py.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence

@@ -21,10 +21,3 @@ class ModelListView(PageView):
     """Every model, on one page."""
 
     data: Annotated[list[ModelView], described("The models.")]
-
-
-class WebhookSecretView(TypedDict):
-    """What deliveries to `webhook.url` are signed with."""
-
-    object: Annotated[str, described("Always `webhook_secret`.", "webhook_secret")]
-    secret: Annotated[str, described("The secret, for a receiver that verifies by Standard Webhooks 1.0.", "whsec_…")]

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from api.http.admission import admit
 from api.http.json_response import json_response
 from api.http.operations import Endpoint, Returns, operation
-from api.openai.schemas import WebhookSecretView
+from api.webhooks.schemas.secret import WebhookSecretView
 from core.access.tenants import webhook_secret
 
 router = APIRouter(prefix="/v1/webhook_secret", tags=["webhooks"], route_class=Endpoint)

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from starlette.requests import ClientDisconnect, Request
 
 from core.domain.errors import InvalidRequest, PayloadTooLarge
-from core.jobs.turns import Turns
+from core.jobs.long_work import LongWork
 
 _DEEPEST: Final = 32
 MOST_VALUES: Final = 20_000
@@ -56,9 +56,9 @@ async def parse_lines(body: bytes, name: str, *, most_values: int, most_per_line
         return value
     # The name of the list itself is the one text that is in neither.
     texts = 1 + _count_texts({other: member for other, member in value.items() if other != name}, most_per_line)
-    turns = Turns()
+    work = LongWork()
     for number, line in enumerate(lines):
-        await turns.give_way()
+        await work.give_way()
         texts += _count_texts(line, most_per_line, f"{name}.{number}: ")
     _refuse_repeated_names(body, texts)
     return value

@@ -14,8 +14,8 @@ from api.jobs.schemas.bulk import BulkChange, BulkJob, BulkLineView, BulkSubmit,
 from core.domain.errors import AppError, Internal, InvalidParameter
 from core.domain.ids import show_job
 from core.jobs.bulk import BulkOutcome, cancel_matching, retry_matching
+from core.jobs.long_work import LongWork
 from core.jobs.submit import Accepted, Order, submit_jobs
-from core.jobs.turns import Turns
 from core.runtime import ApiRuntime
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=Endpoint)
@@ -41,11 +41,11 @@ async def submit(request: Request) -> Response:
     call = await admit(request)
     key = check_key(call.header("idempotency-key"))
     lines = []
-    turns = Turns()
+    work = LongWork()
     for index, line in enumerate(BulkSubmit.model_validate(await call.lines("jobs")).jobs):
         # No key of a caller's has a space.
         lines.append(_read_line(call.runtime, line, None if key is None else f"{key} {index}"))
-        await turns.give_way()
+        await work.give_way()
     orders = [line for line in lines if isinstance(line, Order)]
     outcomes = iter(await submit_jobs(call.runtime.jobs, call.tenant_id, orders, request_id=call.request_id))
     data = [_line_view(index, next(outcomes) if isinstance(line, Order) else line) for index, line in enumerate(lines)]

@@ -1,7 +1,7 @@
 """Group commit: many callers, one statement. The hot statements of core/jobs and core/webhooks run through here.
 
-A row that arrives while nothing runs goes at once, together with whatever else arrived in the same turn of the loop;
-rows that arrive during a statement wait for the next one. Nothing is ever delayed to make a group larger. Every
+A row that arrives while nothing runs goes at once, together with whatever else arrived in the same iteration of the
+loop; rows that arrive during a statement wait for the next one. Nothing is ever delayed to make a group larger. Every
 caller gets its own outcome: when PostgreSQL refuses a group because of its data, the group is halved until the bad
 row stands alone; a statement may also return Failed for one row. Memory is bounded: a group and what is pending have
 limits in rows and in bytes, and a caller beyond them is refused.
@@ -148,7 +148,7 @@ class Grouper(Generic[Row, Outcome]):
 
     def _wake(self) -> None:
         if self._pending and len(self._flushes) < self.at_once:
-            # A task starts in the next turn of the loop, so rows submitted in this turn travel together.
+            # A task starts in the next iteration of the loop, so rows submitted in this one travel together.
             flush = asyncio.create_task(self._flush(), name=f"flush-{self.name}")
             self._flushes.add(flush)
             flush.add_done_callback(self._flush_ended)

@@ -1,6 +1,6 @@
 """Cancels or retries all jobs of a caller that match a filter, a batch of rows at a time. Called by the routes.
 
-Each batch is a transaction of its own, so a bulk operation never holds many locks; one that is cut short has done
+Each batch is a transaction of its own, so a bulk change never holds many locks; one that is cut short has done
 what it had done, and asking again does the rest.
 """
 

@@ -44,8 +44,8 @@ def choose(waiting: Sequence[Waiting], most: int, caps: TenantCaps, rng: random.
         room = len(each.job_ids) if cap is None else max(0, cap - each.running)
         lines.append(rng.sample(each.job_ids, len(each.job_ids))[:room])
     rng.shuffle(lines)
-    turns = [job_id for turn in zip_longest(*lines) for job_id in turn if job_id is not None]
-    return turns[:most]
+    ordered = [job_id for each in zip_longest(*lines) for job_id in each if job_id is not None]
+    return ordered[:most]
 
 
 @dataclass(slots=True)

@@ -20,8 +20,8 @@ from core.domain.ids import JobId, TenantId, new_job_id, show_job
 from core.domain.job_state import JobState, Priority
 from core.domain.retry import NO_LIMITS, RetryLimits
 from core.jobs.context import JobContext
+from core.jobs.long_work import LongWork
 from core.jobs.records import Inserted, JobRecord, KeyHeld, NewJob
-from core.jobs.turns import Turns
 from core.observability.metrics import SUBMITTED, count
 
 log = structlog.get_logger(__name__)
@@ -88,10 +88,10 @@ async def submit_jobs(
     Raises Overloaded, or GrouperClosed, for all of them, and then none is stored.
     """
     jobs = []
-    turns = Turns()
+    work = LongWork()
     for order in orders:
         jobs.append(_new_job_or_error(context, tenant_id, order, request_id))
-        await turns.give_way()
+        await work.give_way()
     outcomes = iter(await context.group_commit.insert_many([job for job in jobs if isinstance(job, NewJob)]))
     return [_accepted(job, next(outcomes)) if isinstance(job, NewJob) else job for job in jobs]
 

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True)
 class WorkerLease:
     """One for a process. Seconds everywhere; `valid_until` is in `time.monotonic()`: the
-    loop's own clock stands still within a turn, and a process that was stopped in one would believe an old time.
+    loop's own clock stands still within an iteration, and a process that was stopped in one would believe an old time.
 
     `name` is the process's, for logs; `id` begins with it and is another one after each registration.
     """

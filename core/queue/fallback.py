@@ -78,6 +78,6 @@ class Fallback:
             if working:
                 try:
                     await take(self.source)
-                except Exception as error:  # noqa: BLE001 - PostgreSQL may be away as well; the next turn may work
+                except Exception as error:  # noqa: BLE001 - PostgreSQL may be away as well; the next round may work
                     log.warning("queue_fallback_failed", error=type(error).__name__)
                     end_if_cancelled()

@@ -36,7 +36,7 @@ def rooms(slots: int, held: Sequence[int]) -> list[int]:
 
 @dataclass(slots=True)
 class Shares:
-    """Smooth weighted round-robin, as nginx does it: each turn every lane earns its weight, the richest is served.
+    """Smooth weighted round-robin, as nginx does it: each time every lane earns its weight, the richest is served.
 
     https://github.com/phusion/nginx/commit/27e94984486058d73157038f7950a0a36ecc6e35
     """

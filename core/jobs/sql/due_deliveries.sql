@@ -24,7 +24,7 @@ WITH RECURSIVE known AS (
 )
 SELECT tenant.tenant_id, look.*
 FROM tenant CROSS JOIN LATERAL (
-    WITH RECURSIVE turn AS (
+    WITH RECURSIVE visited AS (
         (
             SELECT target, host, 1 AS step FROM deliveries
             WHERE tenant_id = tenant.tenant_id AND (target, host) > (tenant.target, tenant.host)
@@ -33,29 +33,29 @@ FROM tenant CROSS JOIN LATERAL (
             LIMIT 1
         )
         UNION ALL
-        SELECT next.target, next.host, turn.step + 1
-        FROM turn CROSS JOIN LATERAL (
+        SELECT next.target, next.host, visited.step + 1
+        FROM visited CROSS JOIN LATERAL (
             SELECT target, host FROM deliveries
-            WHERE tenant_id = tenant.tenant_id AND (target, host) > (turn.target, turn.host)
+            WHERE tenant_id = tenant.tenant_id AND (target, host) > (visited.target, visited.host)
                 AND state = 'pending' AND lease_token IS NULL
             ORDER BY target, host
             LIMIT 1
         ) AS next
-        WHERE turn.step < :targets
+        WHERE visited.step < :targets
     )
     SELECT
         count(*) AS looked_at,
-        (array_agg(turn.target ORDER BY turn.step DESC))[1] AS target,
-        (array_agg(turn.host ORDER BY turn.step DESC))[1] AS host,
+        (array_agg(visited.target ORDER BY visited.step DESC))[1] AS target,
+        (array_agg(visited.host ORDER BY visited.step DESC))[1] AS host,
         array(
             SELECT first.id
-            FROM turn CROSS JOIN LATERAL (
+            FROM visited CROSS JOIN LATERAL (
                 SELECT id FROM deliveries
-                WHERE tenant_id = tenant.tenant_id AND target = turn.target AND host = turn.host
+                WHERE tenant_id = tenant.tenant_id AND target = visited.target AND host = visited.host
                     AND state = 'pending' AND lease_token IS NULL AND next_attempt_at <= now()
                 ORDER BY next_attempt_at, id
                 LIMIT 2
             ) AS first
         ) AS delivery_ids
-    FROM turn
+    FROM visited
 ) AS look

@@ -12,7 +12,7 @@ FROM ended
 CROSS JOIN LATERAL (
     (
         -- By the host, from its target on; and one from the beginning.
-        WITH RECURSIVE turn AS (
+        WITH RECURSIVE visited AS (
             (
                 SELECT target, 1 AS step FROM deliveries
                 WHERE host = ended.host AND target > ended.target AND state = 'pending' AND lease_token IS NULL
@@ -20,19 +20,19 @@ CROSS JOIN LATERAL (
                 LIMIT 1
             )
             UNION ALL
-            SELECT other.target, turn.step + 1
-            FROM turn CROSS JOIN LATERAL (
+            SELECT other.target, visited.step + 1
+            FROM visited CROSS JOIN LATERAL (
                 SELECT target FROM deliveries
-                WHERE host = ended.host AND target > turn.target AND state = 'pending' AND lease_token IS NULL
+                WHERE host = ended.host AND target > visited.target AND state = 'pending' AND lease_token IS NULL
                 ORDER BY target
                 LIMIT 1
             ) AS other
-            WHERE turn.step < 5
+            WHERE visited.step < 5
         )
         SELECT first.*
-        FROM turn CROSS JOIN LATERAL (
+        FROM visited CROSS JOIN LATERAL (
             SELECT id, tenant_id, endpoint_id FROM deliveries
-            WHERE host = ended.host AND target = turn.target AND state = 'pending' AND lease_token IS NULL
+            WHERE host = ended.host AND target = visited.target AND state = 'pending' AND lease_token IS NULL
                 AND next_attempt_at <= now()
             ORDER BY next_attempt_at, id
             LIMIT 1
@@ -41,7 +41,7 @@ CROSS JOIN LATERAL (
     )
     UNION ALL
     (
-        WITH RECURSIVE turn AS (
+        WITH RECURSIVE visited AS (
             (
                 SELECT target, 1 AS step FROM deliveries
                 WHERE host = ended.host AND target < ended.target AND state = 'pending' AND lease_token IS NULL
@@ -49,20 +49,20 @@ CROSS JOIN LATERAL (
                 LIMIT 1
             )
             UNION ALL
-            SELECT other.target, turn.step + 1
-            FROM turn CROSS JOIN LATERAL (
+            SELECT other.target, visited.step + 1
+            FROM visited CROSS JOIN LATERAL (
                 SELECT target FROM deliveries
-                WHERE host = ended.host AND target > turn.target AND target < ended.target
+                WHERE host = ended.host AND target > visited.target AND target < ended.target
                     AND state = 'pending' AND lease_token IS NULL
                 ORDER BY target
                 LIMIT 1
             ) AS other
-            WHERE turn.step < 5
+            WHERE visited.step < 5
         )
         SELECT first.*
-        FROM turn CROSS JOIN LATERAL (
+        FROM visited CROSS JOIN LATERAL (
             SELECT id, tenant_id, endpoint_id FROM deliveries
-            WHERE host = ended.host AND target = turn.target AND state = 'pending' AND lease_token IS NULL
+            WHERE host = ended.host AND target = visited.target AND state = 'pending' AND lease_token IS NULL
                 AND next_attempt_at <= now()
             ORDER BY next_attempt_at, id
             LIMIT 1
@@ -72,7 +72,7 @@ CROSS JOIN LATERAL (
     UNION ALL
     (
         -- By the tenant, who may be at its own cap: the next two that are due behind this one.
-        WITH RECURSIVE turn AS (
+        WITH RECURSIVE visited AS (
             (
                 SELECT target, host, 1 AS step FROM deliveries
                 WHERE tenant_id = ended.tenant_id AND (target, host) > (ended.target, ended.host)
@@ -81,20 +81,20 @@ CROSS JOIN LATERAL (
                 LIMIT 1
             )
             UNION ALL
-            SELECT other.target, other.host, turn.step + 1
-            FROM turn CROSS JOIN LATERAL (
+            SELECT other.target, other.host, visited.step + 1
+            FROM visited CROSS JOIN LATERAL (
                 SELECT target, host FROM deliveries
-                WHERE tenant_id = ended.tenant_id AND (target, host) > (turn.target, turn.host)
+                WHERE tenant_id = ended.tenant_id AND (target, host) > (visited.target, visited.host)
                     AND state = 'pending' AND lease_token IS NULL
                 ORDER BY target, host
                 LIMIT 1
             ) AS other
-            WHERE turn.step < 8
+            WHERE visited.step < 8
         )
         SELECT first.*
-        FROM turn CROSS JOIN LATERAL (
+        FROM visited CROSS JOIN LATERAL (
             SELECT id, tenant_id, endpoint_id FROM deliveries
-            WHERE tenant_id = ended.tenant_id AND target = turn.target AND host = turn.host
+            WHERE tenant_id = ended.tenant_id AND target = visited.target AND host = visited.host
                 AND state = 'pending' AND lease_token IS NULL AND next_attempt_at <= now()
             ORDER BY next_attempt_at, id
             LIMIT 1

@@ -9,7 +9,7 @@ _SECONDS: Final = 0.02
 
 
 @dataclass(slots=True)
-class Turns:
+class LongWork:
     """Call `give_way` between pieces of work; it yields once the loop has been held for long enough."""
 
     _since: float = field(default_factory=time.perf_counter)

@@ -176,8 +176,8 @@ def _policy(context: RunContext, job: ClaimedJob) -> RetryPolicy:
     return RetryPolicy(
         Backoff(initial, longest),
         context.settings.patience_seconds,
-        # Never shorter than where the operator lets waits begin, nor than the longest that the operator allows.
-        shortest_snooze=min(context.settings.retry_initial_seconds, context.settings.retry_max_seconds),
+        # A job's own waits may be shorter than where the operator lets waits begin; its snoozes may not.
+        shortest_snooze=context.settings.retry_initial_seconds,
     )
 
 

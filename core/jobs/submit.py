@@ -192,7 +192,7 @@ def _new_job(context: JobContext, tenant_id: TenantId, order: Order, request_id:
         request_id=request_id,
         run_at=draft.run_at,
         deadline_seconds=draft.deadline_seconds,
-        timeout_seconds=draft.timeout_seconds or min(context.settings.timeout_seconds, longest),
+        timeout_seconds=draft.timeout_seconds or context.settings.timeout_seconds,
         max_attempts=retry.max_attempts or context.settings.max_attempts,
         retry_initial_seconds=retry.initial_seconds or context.settings.retry_initial_seconds,
         retry_max_seconds=retry.max_seconds or context.settings.retry_max_seconds,

@@ -10,8 +10,8 @@ from core.queue.connect import RedisFault
 from core.queue.keys import Keys
 from tests.queue.lanes import Runs, open_lanes
 from tests.queue.own_valkey import OwnValkey, open_valkey
-from tests.queue.switch import Switch, open_switch
-from tests.queue.test_subscription import Ear
+from tests.queue.switch import Switch
+from tests.queue.test_subscription import Subscriber
 from tests.support.waiting import eventually
 
 
@@ -24,7 +24,7 @@ async def other() -> AsyncIterator[OwnValkey]:
 @pytest.fixture
 async def switch(valkey: OwnValkey) -> AsyncIterator[Switch]:
     """The name that both servers have: who connects reaches the one it stands for now."""
-    async with open_switch(valkey) as opened:
+    async with Switch(valkey).running() as opened:
         yield opened
 
 
@@ -55,11 +55,11 @@ async def test_a_worker_leaves_a_demoted_primary(
         await eventually(served, seconds=10)
 
 
-async def heard(valkey: OwnValkey, ear: Ear) -> bool:
+async def heard(valkey: OwnValkey, subscriber: Subscriber) -> bool:
     """Whether who listens hears what is published at this server."""
     async with valkey.client() as client:
         if await client.publish("news", "here"):
-            return await ear.next() == "here"
+            return await subscriber.next() == "here"
     return False
 
 
@@ -74,9 +74,9 @@ async def test_a_subscription_leaves_a_demoted_primary(
 ) -> None:
     """Also where nobody else writes, and where commands have found the new one by themselves."""
     monkeypatch.setattr(subscription, "_CHECK_SECONDS", 0.2)
-    ear = Ear()
-    await stack.enter_async_context(ear.listening(switch.url))
-    await ear.connected()
+    subscriber = Subscriber()
+    await stack.enter_async_context(subscriber.listening(switch.url))
+    await subscriber.connected()
     if demoted:
         await fail_over(switch, valkey, other)
     else:
@@ -84,4 +84,4 @@ async def test_a_subscription_leaves_a_demoted_primary(
         switch.turn_to(other)
         async with valkey.client() as client:
             await client.client_kill_filter(_type="normal", skipme=True)
-    await eventually(lambda: heard(other, ear), seconds=10)
+    await eventually(lambda: heard(other, subscriber), seconds=10)

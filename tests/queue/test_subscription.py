@@ -15,8 +15,8 @@ from tests.queue.own_valkey import OwnValkey
 from tests.support.waiting import eventually
 
 
-class Ear:
-    """Hears one channel, and counts how often it was told to look for itself."""
+class Subscriber:
+    """Listens to one channel, and counts how often it was told to look for itself."""
 
     def __init__(self) -> None:
         self.heard: asyncio.Queue[str] = asyncio.Queue()
@@ -50,33 +50,33 @@ async def publish(valkey: OwnValkey, message: str | bytes) -> None:
 
 
 async def test_what_is_published_after_the_connect_is_heard(valkey: OwnValkey) -> None:
-    ear = Ear()
-    async with ear.listening(valkey.url):
-        await ear.connected()
+    subscriber = Subscriber()
+    async with subscriber.listening(valkey.url):
+        await subscriber.connected()
         await publish(valkey, "one")
-        assert await ear.next() == "one"
+        assert await subscriber.next() == "one"
 
 
 async def test_a_killed_connection_comes_back_and_says_so(valkey: OwnValkey) -> None:
-    ear = Ear()
-    async with ear.listening(valkey.url):
-        await ear.connected()
+    subscriber = Subscriber()
+    async with subscriber.listening(valkey.url):
+        await subscriber.connected()
         async with valkey.client() as client:
             await client.client_kill_filter(_type="pubsub")
-        await ear.connected()
+        await subscriber.connected()
         await publish(valkey, "two")
-        assert await ear.next() == "two"
+        assert await subscriber.next() == "two"
 
 
 async def test_a_restarted_redis_is_heard_again(valkey: OwnValkey) -> None:
-    ear = Ear()
-    async with ear.listening(valkey.url):
-        await ear.connected()
+    subscriber = Subscriber()
+    async with subscriber.listening(valkey.url):
+        await subscriber.connected()
         await valkey.kill()
         await valkey.start()
-        await ear.connected()
+        await subscriber.connected()
         await publish(valkey, "three")
-        assert await ear.next() == "three"
+        assert await subscriber.next() == "three"
 
 
 async def test_a_redis_that_hangs_is_left_and_found_again(valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,33 +84,33 @@ async def test_a_redis_that_hangs_is_left_and_found_again(valkey: OwnValkey, mon
     monkeypatch.setattr(subscription, "_CHECK_SECONDS", 0.1)
     left = asyncio.Event()
     monkeypatch.setattr(subscription.log, "warning", lambda *_, **__: left.set())
-    ear = Ear()
-    async with ear.listening(valkey.url):
-        await ear.connected()
+    subscriber = Subscriber()
+    async with subscriber.listening(valkey.url):
+        await subscriber.connected()
         valkey.pause()
         await asyncio.wait_for(left.wait(), 15)
         valkey.resume()
-        await ear.connected()
+        await subscriber.connected()
         await publish(valkey, "four")
-        assert await ear.next() == "four"
+        assert await subscriber.next() == "four"
 
 
 async def test_no_message_and_no_handler_ends_it(valkey: OwnValkey) -> None:
-    ear = Ear()
-    async with ear.listening(valkey.url):
-        await ear.connected()
+    subscriber = Subscriber()
+    async with subscriber.listening(valkey.url):
+        await subscriber.connected()
         await publish(valkey, "bad")
-        await ear.connected()
+        await subscriber.connected()
         await publish(valkey, b"\xff\xfe")
         await publish(valkey, "after")
-        assert [await ear.next(), await ear.next()] == ["\ufffd\ufffd", "after"]
+        assert [await subscriber.next(), await subscriber.next()] == ["\ufffd\ufffd", "after"]
 
 
 async def test_an_idle_connection_that_works_is_kept(valkey: OwnValkey, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscription, "_CHECK_SECONDS", 0.02)
-    ear = Ear()
-    async with ear.listening(valkey.url):
-        await ear.connected()
+    subscriber = Subscriber()
+    async with subscriber.listening(valkey.url):
+        await subscriber.connected()
         async with valkey.client() as client:
             before = await _rounds(client)
 
@@ -118,7 +118,7 @@ async def test_an_idle_connection_that_works_is_kept(valkey: OwnValkey, monkeypa
                 return await _rounds(client) >= before + 5
 
             await eventually(went_round)
-        assert ear.connects.empty()
+        assert subscriber.connects.empty()
 
 
 async def _rounds(client: Redis) -> int:
@@ -136,10 +136,12 @@ async def test_a_cancellation_ends_it_whatever_the_driver_makes_of_it(
         raise ConnectionError("while closing")
 
     monkeypatch.setattr(PubSub, "aclose", close_badly)
-    ear = Ear()
+    subscriber = Subscriber()
     async with connected(valkey.url) as redis:
-        task = asyncio.create_task(listen(redis, {"news": ear.hear}, lambda: ear.connects.put_nowait(None)))
-        await ear.connected()
+        task = asyncio.create_task(
+            listen(redis, {"news": subscriber.hear}, lambda: subscriber.connects.put_nowait(None))
+        )
+        await subscriber.connected()
         task.cancel()
         await asyncio.wait([task], timeout=10)
         assert task.cancelled()

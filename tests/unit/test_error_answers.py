@@ -1,4 +1,4 @@
-"""What a caller is told about any error: weather is 503, bad input 4xx, a bug 500; none explains our insides."""
+"""What a caller is told about any error: an outage is 503, bad input 4xx, a bug 500; none explains our insides."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ def of_sqlalchemy(kind: type[sqlalchemy.DBAPIError]) -> Exception:
     return kind("SELECT secret", {"prompt": "secret"}, Exception("secret detail"))
 
 
-WEATHER: list[Exception] = [
+OUTAGES: list[Exception] = [
     of_driver(asyncpg.ConnectionDoesNotExistError),
     of_driver(asyncpg.AdminShutdownError),
     of_driver(asyncpg.CannotConnectNowError),
@@ -44,7 +44,7 @@ WEATHER: list[Exception] = [
 ]
 
 
-@pytest.mark.parametrize("error", WEATHER, ids=lambda error: f"{type(error).__module__}.{type(error).__name__}")
+@pytest.mark.parametrize("error", OUTAGES, ids=lambda error: f"{type(error).__module__}.{type(error).__name__}")
 def test_a_store_that_is_away_is_503_and_worth_a_repeat(error: Exception) -> None:
     told = as_app_error(error)
 

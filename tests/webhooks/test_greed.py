@@ -29,7 +29,7 @@ from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
 from tests.webhooks.conftest import LOCAL
 from tests.webhooks.raw_receiver import Exchange, receive_raw
-from tests.webhooks.test_isolation import stand, submit
+from tests.webhooks.test_isolation import open_gate, submit
 
 # One of each host in turn; due now, and in nobody's hands.
 MAKE = """
@@ -48,7 +48,7 @@ async def test_hanging_receivers_of_one_tenant_do_not_delay_another(
         webhook=LOCAL | {"concurrency": 16, "timeout_seconds": 30.0}, worker={"sweep_seconds": 0.2}
     )
     greedy, quiet = await new_tenant(), await new_tenant()
-    hanging = [await stack.enter_async_context(stand(f"127.0.2.{number}")) for number in range(1, 21)]
+    hanging = [await stack.enter_async_context(open_gate(f"127.0.2.{number}")) for number in range(1, 21)]
     await owner.execute(MAKE, greedy.id, [f"{gate.url}/hook" for gate in hanging], 10)
     running = await stack.enter_async_context(serve_api(settings))
     await stack.enter_async_context(run_worker(settings))
@@ -58,7 +58,7 @@ async def test_hanging_receivers_of_one_tenant_do_not_delay_another(
 
     # A quarter of the slots.
     await eventually(lambda: waiting() == 4, what="the greedy one has its share")
-    well = await stack.enter_async_context(stand("127.0.2.100"))
+    well = await stack.enter_async_context(open_gate("127.0.2.100"))
     well.opened.set()
     async with running.client(quiet) as api:
         await submit(api, 5, webhook={"url": f"{well.url}/hook"})
@@ -170,7 +170,7 @@ async def test_who_finds_no_place_comes_again_at_no_cost(
     tenant: Tenant, make_settings: MakeSettings, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
     settings = make_settings(webhook=LOCAL | {"per_address": 2, "timeout_seconds": 1.5}, worker={"sweep_seconds": 0.2})
-    gate = await stack.enter_async_context(stand())
+    gate = await stack.enter_async_context(open_gate())
     await owner.execute(MAKE, tenant.id, [f"{gate.url}/hook"], 3)
     await stack.enter_async_context(run_worker(settings))
     put_back = "SELECT count(*) = 2 FROM deliveries WHERE attempts = 0 AND slots_used = 0 AND next_attempt_at > now()"
@@ -256,7 +256,7 @@ async def test_a_rate_of_nearly_nothing_holds_up_nobody_else(
     """Earlier releases took any rate above 0: what a claim made of it was no time, and failed for everybody."""
     settings = make_settings(webhook=LOCAL, worker={"sweep_seconds": 0.2})
     slow, quiet = await new_tenant(), await new_tenant()
-    well = await stack.enter_async_context(stand("127.0.2.100"))
+    well = await stack.enter_async_context(open_gate("127.0.2.100"))
     well.opened.set()
     running = await stack.enter_async_context(serve_api(settings))
     made = {"name": "slow", "url": f"{well.url}/slow", "event_types": ["job.succeeded"]}

@@ -54,7 +54,7 @@ class Gate:
 
 
 @asynccontextmanager
-async def stand(host: str = "127.0.0.1") -> AsyncIterator[Gate]:
+async def open_gate(host: str = "127.0.0.1") -> AsyncIterator[Gate]:
     gate = Gate()
     app = web.Application()
     app.router.add_post("/{path}", gate.take)
@@ -100,7 +100,7 @@ async def test_caps_hold_over_all_workers_and_tenants(
     running: RunningApi, new_tenant: MakeTenant, settings: Settings, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
     """Two to an endpoint, three to a host, whoever asks and whoever sends; and no place is left free."""
-    gate = await stack.enter_async_context(stand())
+    gate = await stack.enter_async_context(open_gate())
     workers = [await stack.enter_async_context(run_worker(settings)) for _ in range(2)]
     for number in range(3):
         api = await stack.enter_async_context(running.client(await new_tenant()))
@@ -125,7 +125,7 @@ async def _is(wanted: int, found: Awaitable[int]) -> bool:
 async def test_no_endpoint_has_more_than_its_share(
     running: RunningApi, tenant: Tenant, make_settings: MakeSettings, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
-    gate = await stack.enter_async_context(stand())
+    gate = await stack.enter_async_context(open_gate())
     api = await stack.enter_async_context(running.client(tenant))
     await stack.enter_async_context(run_worker(running.settings))
     for number in range(2):
@@ -149,12 +149,12 @@ async def test_a_dead_receiver_delays_no_other(
     running = await stack.enter_async_context(serve_api(settings))
     api = await stack.enter_async_context(running.client(await new_tenant()))
     await stack.enter_async_context(run_worker(settings))
-    dead = await stack.enter_async_context(stand("127.0.0.2"))
+    dead = await stack.enter_async_context(open_gate("127.0.0.2"))
     await register(api, f"{dead.url}/hook")
     await submit(api, 30)
     await eventually(lambda: dead.waiting[""] == 4)
 
-    well = [await stack.enter_async_context(stand(f"127.0.0.{number}")) for number in range(3, 12)]
+    well = [await stack.enter_async_context(open_gate(f"127.0.0.{number}")) for number in range(3, 12)]
     for gate in well:
         gate.opened.set()
         await register(api, f"{gate.url}/hook")
@@ -174,7 +174,7 @@ async def test_many_dead_receivers_leave_half_of_the_slots_to_others(
     api = await stack.enter_async_context(running.client(await new_tenant()))
     worker = await stack.enter_async_context(run_worker(settings))
     health = worker.runtime.deliveries.health
-    dead = [await stack.enter_async_context(stand(f"127.0.0.{number}")) for number in range(2, 10)]
+    dead = [await stack.enter_async_context(open_gate(f"127.0.0.{number}")) for number in range(2, 10)]
     for gate in dead:
         await register(api, f"{gate.url}/hook")
     await submit(api, 4)
@@ -182,7 +182,7 @@ async def test_many_dead_receivers_leave_half_of_the_slots_to_others(
     for gate in dead:
         gate.most.clear()
 
-    well = await stack.enter_async_context(stand("127.0.0.100"))
+    well = await stack.enter_async_context(open_gate("127.0.0.100"))
     well.opened.set()
     await register(api, f"{well.url}/hook", event_types=["job.failed"])
     await submit(api, 10, model="echo/fail")
@@ -199,7 +199,7 @@ async def test_many_dead_receivers_leave_half_of_the_slots_to_others(
 async def test_a_receiver_is_called_no_faster_than_it_asks(
     running: RunningApi, tenant: Tenant, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
-    gate = await stack.enter_async_context(stand())
+    gate = await stack.enter_async_context(open_gate())
     gate.opened.set()
     api = await stack.enter_async_context(running.client(tenant))
     await register(api, f"{gate.url}/hook", max_per_second=20)

@@ -34,7 +34,6 @@ PROGRESS_EVENT_TYPES: Final[tuple[ProgressType, ...]] = get_args(ProgressType)
 RESPONSE_EVENT_TYPES: Final[tuple[ResponseType, ...]] = get_args(ResponseType)
 BATCH_EVENT_TYPES: Final[tuple[BatchType, ...]] = get_args(BatchType)
 EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
-PING: Final = "webhook.ping"
 DISABLED: Final = "webhook.disabled"
 
 _CUT_SHORT: Final = frozenset({"length", "content_filter"})

@@ -35,11 +35,6 @@ def payload(function: str, member: str, flow: str = "") -> bytes:
     return dumps({"t": None, "f": function, "a": [member], "k": {}, "et": 0, FLOW: flow})
 
 
-def function_of(data: bytes) -> str | None:
-    """The function a payload names; None when it is missing or not ours."""
-    return read(data)[0]
-
-
 def read(data: bytes) -> tuple[str | None, str]:
     """The function and the flow that a payload names; None and "" where it names none."""
     try:

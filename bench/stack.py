@@ -8,7 +8,6 @@ tables.
 import asyncio
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,6 +31,7 @@ from core.settings import DatabaseSettings, RedisSettings, Settings
 from local.embedded.processes import wait_for_first
 from local.embedded.reset import reset as delete_servers
 from local.embedded.supervisor import EmbeddedServers, run_embedded
+from local.processes import free_port
 
 REPOSITORY = Path(__file__).parents[1]
 _READY_SECONDS = 60.0
@@ -99,7 +99,7 @@ class Bench:
     @asynccontextmanager
     async def api(self, **variables: str) -> AsyncIterator[tuple[Target, Process]]:
         """Starts an API process and waits until it responds; the target has the first tenant's key."""
-        port = free_port()
+        port = free_port("127.0.0.1")
         environment = self.environment({"INFERD_API_PORT": str(port), **variables})
         async with start("api", ["api.main"], environment, self.folder) as process:
             await wait_for_first(process.child, lambda: accepts(port), _READY_SECONDS)
@@ -188,12 +188,6 @@ async def make_tenants(settings: Settings, count: int) -> list[Tenant]:
             key = await create_key(operator.database, operator.clock, tenant_id, "bench")
             made.append(Tenant(tenant_id, key.text))
     return made
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 async def accepts(port: int) -> bool | None:

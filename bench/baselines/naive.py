@@ -6,9 +6,10 @@ from typing import Final
 
 from bench.http_client import Target
 from bench.process import start
-from bench.stack import Bench, accepts, free_port
+from bench.stack import Bench, accepts
 from core.db.engine import sqlalchemy_url
 from local.embedded.processes import wait_for_first
+from local.processes import free_port
 
 _READY_SECONDS: Final = 60.0
 
@@ -16,7 +17,7 @@ _READY_SECONDS: Final = 60.0
 @asynccontextmanager
 async def serve(bench: Bench) -> AsyncIterator[Target]:
     """Runs the naive app on uvicorn, as `uvicorn naive_api:app` does."""
-    port = free_port()
+    port = free_port("127.0.0.1")
     environment = bench.environment(
         {
             "DATABASE_URL": sqlalchemy_url(bench.owner_url).render_as_string(hide_password=False),

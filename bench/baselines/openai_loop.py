@@ -7,8 +7,9 @@ from typing import Any, Final
 import orjson
 
 from bench.process import run, start
-from bench.stack import Bench, accepts, free_port
+from bench.stack import Bench, accepts
 from local.embedded.processes import wait_for_first
+from local.processes import free_port
 
 _READY_SECONDS: Final = 30.0
 
@@ -16,7 +17,7 @@ _READY_SECONDS: Final = 30.0
 @asynccontextmanager
 async def provider(bench: Bench, *, delay: float = 0.0) -> AsyncIterator[str]:
     """Starts a mock provider; yields its base URL."""
-    port = free_port()
+    port = free_port("127.0.0.1")
     module = ["bench.baselines.mock_provider", str(port), str(delay)]
     async with start("provider", module, bench.environment({}), bench.folder) as process:
         await wait_for_first(process.child, lambda: accepts(port), _READY_SECONDS)

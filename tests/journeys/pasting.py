@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from local.processes import free_port
 from tests.architecture.repository import read
-from tests.journeys.serving import Place, Serve, free_port
+from tests.journeys.serving import Place, Serve
 
 _BLOCK = re.compile(r"(?ms)(?:[Ss]ave this as `([\w.]+)`[^`]*)?^```(sh|python)\n(.*?)^```$")
 # They start or install a whole system: `make demo`, `make serve` and `make test`, and the one of Docker Compose.
@@ -22,7 +23,7 @@ def pasted(document: str, place: Place, serve: Serve) -> Iterator[tuple[subproce
     """Yields the shell, which ends at the first command that fails, and the file of all that is printed in it."""
     (place.folder / ".venv").unlink(missing_ok=True)
     (place.folder / ".venv").symlink_to(sys.prefix)
-    text = read(document).replace(":8700", f":{place.port}").replace("9000", str(free_port()))
+    text = read(document).replace(":8700", f":{place.port}").replace("9000", str(free_port("127.0.0.1")))
     lines = [line.strip() for line in serve.said if "export INFERD_API_KEY=" in line]
     for name, language, body in _BLOCK.findall(text):
         if name:

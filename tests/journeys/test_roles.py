@@ -15,7 +15,8 @@ import httpx2
 import pytest
 
 from core.settings import Settings
-from tests.journeys.serving import INFERD, free_port
+from local.processes import free_port
+from tests.journeys.serving import INFERD
 from tests.support.explicit_settings import environment_of
 from tests.support.forked import fork
 from tests.support.tenants import Tenant
@@ -45,7 +46,7 @@ def command(environment: Mapping[str, str], folder: Path, *arguments: str) -> su
 async def test_an_api_and_a_worker_serve_say_that_they_live_and_stop_when_told(
     settings: Settings, tenant: Tenant, stack: AsyncExitStack, tmp_path: Path
 ) -> None:
-    port, metrics_port = free_port(), free_port()
+    port, metrics_port = free_port("127.0.0.1"), free_port("127.0.0.1")
     environment = {
         **os.environ,
         **environment_of(settings),
@@ -83,7 +84,7 @@ async def test_an_api_and_a_worker_serve_say_that_they_live_and_stop_when_told(
 async def test_sigterm_ends_an_api_whose_postgresql_does_not_respond(
     settings: Settings, tenant: Tenant, stack: AsyncExitStack, tmp_path: Path
 ) -> None:
-    proxy, port = await stack.enter_async_context(open_proxy(settings.database)), free_port()
+    proxy, port = await stack.enter_async_context(open_proxy(settings.database)), free_port("127.0.0.1")
     environment = {**os.environ, **environment_of(through(settings, proxy)), "INFERD_API_PORT": str(port)}
     process = fork("api.main", environment, tmp_path)
     stack.callback(process.kill)

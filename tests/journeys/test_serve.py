@@ -9,8 +9,9 @@ import httpx2
 import pytest
 
 from local.embedded.reset import reset
+from local.processes import free_port
 from tests.journeys.pasting import pasted
-from tests.journeys.serving import INFERD, Place, Serve, free_port
+from tests.journeys.serving import INFERD, Place, Serve
 from tests.local.conftest import alive
 from tests.support.folders import open_folder
 from tests.support.waiting import eventually
@@ -21,7 +22,7 @@ PARTS = {"api.main", "worker.main", "postgres -D", "valkey-server", "model_serve
 @pytest.fixture
 async def place() -> AsyncIterator[Place]:
     with open_folder() as folder:
-        yield Place(folder, free_port())
+        yield Place(folder, free_port("127.0.0.1"))
         reset(folder / "inferd")
 
 

@@ -9,8 +9,12 @@ import pytest
 
 from core.db.engine import Database, open_database
 from core.domain.ids import JobId
+from core.jobs.records import ClaimedJob
+from core.runtime import ApiRuntime, WorkerRuntime
 from core.settings import DatabaseSettings, Settings
 from tests.conftest import OwnerPool
+from tests.support import jobs
+from tests.support.tenants import Tenant
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,6 +46,15 @@ def database(clean: list[Settings], database_of_api: Database) -> Database:
 def fleet(clean: list[Settings], database_of_fleet: Database) -> Database:
     """As a worker opens it: sees all tenants."""
     return database_of_fleet
+
+
+@pytest.fixture
+async def claimed(api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant) -> ClaimedJob:
+    """A job that a worker has claimed."""
+    job = await jobs.submit(api_runtime.jobs, tenant.id)
+    found = await worker_runtime.jobs.group_commit.claim(job.id)
+    assert isinstance(found, ClaimedJob)
+    return found
 
 
 class Rows:

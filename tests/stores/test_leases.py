@@ -16,18 +16,9 @@ from core.jobs.worker_lease import WorkerLease
 from core.runtime import ApiRuntime, WorkerRuntime
 from tests.conftest import OwnerPool
 from tests.stores.conftest import Rows
-from tests.support import jobs
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
 from worker.tasks.beat import look_forever, renew_forever
-
-
-@pytest.fixture
-async def claimed(api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant) -> ClaimedJob:
-    job = await jobs.submit(api_runtime.jobs, tenant.id)
-    found = await worker_runtime.jobs.group_commit.claim(job.id)
-    assert isinstance(found, ClaimedJob)
-    return found
 
 
 @pytest.fixture

@@ -30,14 +30,6 @@ ANSWER = jobs.answer("an answer", usage=Usage(input_tokens=1, cached_tokens=2))
 
 
 @pytest.fixture
-async def claimed(api_runtime: ApiRuntime, worker_runtime: WorkerRuntime, tenant: Tenant) -> ClaimedJob:
-    job = await jobs.submit(api_runtime.jobs, tenant.id)
-    claimed = await worker_runtime.jobs.group_commit.claim(job.id)
-    assert isinstance(claimed, ClaimedJob)
-    return claimed
-
-
-@pytest.fixture
 async def sealed(make_settings: MakeSettings) -> AsyncIterator[WorkerRuntime]:
     """A worker with a master key."""
     async with AsyncExitStack() as stack:

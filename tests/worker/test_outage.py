@@ -1,7 +1,6 @@
 """A provider that is away, throttles for ever, or is not set up at this worker: jobs wait and keep their attempts."""
 
 import asyncio
-import socket
 from contextlib import AsyncExitStack
 
 import pytest
@@ -11,17 +10,13 @@ from core.domain.retry import Backoff, RetryLimits
 from core.observability.metrics import REGISTRY
 from core.runtime import open_api
 from core.settings import JobSettings, Settings
+from local.processes import free_port
 from tests.conformance.fake_provider import FakeProvider
 from tests.conftest import MakeSettings, OwnerPool
 from tests.support.processes import run_worker
 from tests.support.tenants import Tenant
 from tests.support.waiting import eventually
 from tests.worker.stage import WorkerStage
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def fake_settings(make_settings: MakeSettings, base_url: str, **job: float) -> Settings:
@@ -36,7 +31,7 @@ async def test_three_hundred_jobs_wait_for_a_provider_that_refuses_connections(
     make_settings: MakeSettings, tenant: Tenant, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
     """F34: as many refusals as are needed to know it, one probe at a time meanwhile, and then everything."""
-    port = free_port()
+    port = free_port("127.0.0.1")
     settings = fake_settings(make_settings, f"http://127.0.0.1:{port}/v1")
     fake = FakeProvider(port=port)
     stage = WorkerStage(await stack.enter_async_context(open_api(settings)), tenant, owner, fake)
@@ -185,7 +180,7 @@ async def test_a_job_that_no_worker_can_run_ends_with_a_reason(
 async def test_a_deadline_wins_over_patience(
     make_settings: MakeSettings, tenant: Tenant, owner: OwnerPool, stack: AsyncExitStack
 ) -> None:
-    settings = fake_settings(make_settings, f"http://127.0.0.1:{free_port()}/v1")
+    settings = fake_settings(make_settings, f"http://127.0.0.1:{free_port('127.0.0.1')}/v1")
     stage = WorkerStage(await stack.enter_async_context(open_api(settings)), tenant, owner, FakeProvider())
     job_id = await stage.submit("fake/ok", deadline_seconds=1.5)
     await stack.enter_async_context(run_worker(settings))

@@ -12,6 +12,7 @@ from core.domain.errors import InvalidParameter
 from core.domain.ids import InvalidId, parse
 from core.domain.paging import Page
 
+Id = TypeVar("Id")
 Item = TypeVar("Item")
 
 
@@ -23,12 +24,12 @@ class PageQuery(BaseModel):
     limit: Annotated[int, Field(ge=1, le=100, description="Maximum number of items to return.", examples=[50])] = 20
     after: str | None = None
 
-    def before(self, prefix: str) -> UUID | None:
+    def before(self, prefix: str, as_id: Callable[[UUID], Id]) -> Id | None:
         """The cursor: items older than this one. Raises InvalidParameter."""
         if self.after is None:
             return None
         try:
-            return parse(prefix, self.after)
+            return as_id(parse(prefix, self.after))
         except InvalidId:
             raise InvalidParameter("after: take it from the `next_cursor` of a page.", param="after") from None
 

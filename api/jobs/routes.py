@@ -113,15 +113,9 @@ async def list_(request: Request) -> Response:
     """Returns the caller's jobs, newest first, a page at a time; `include=output` adds the outputs."""
     call = await admit(request)
     query = call.query(ListQuery)
-    before = query.before(JOB)
+    before = query.before(JOB, JobId)
     async with reading(call.runtime.database, call.tenant_id) as session:
-        page = await list_jobs(
-            session,
-            call.tenant_id,
-            query.filter(),
-            before=None if before is None else JobId(before),
-            limit=query.limit,
-        )
+        page = await list_jobs(session, call.tenant_id, query.filter(), before=before, limit=query.limit)
         if "output" not in query.include:
             return json_response(page_view(page, lambda job: summary_view(job, call.base_url), _cursor_of))
         outputs = await list_outputs(session, call.runtime.sealer, call.tenant_id, [job.id for job in page.items])

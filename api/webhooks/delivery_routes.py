@@ -47,7 +47,7 @@ async def list_of_endpoint(request: Request) -> Response:
     """Returns the endpoint's deliveries, newest first, a page at a time."""
     call = await admit(request)
     endpoint_id, query = endpoint_id_of(request), call.query(DeliveryListQuery)
-    before = query.before_id()
+    before = query.before(DELIVERY, DeliveryId)
     async with reading(call.runtime.database, call.tenant_id) as session:
         await endpoint_row(session, call.tenant_id, endpoint_id)
         page = await queries.list_deliveries(
@@ -70,7 +70,7 @@ async def list_of_job(request: Request) -> Response:
     """Returns the deliveries about the job, to its own URL and to endpoints, newest first, a page at a time."""
     call = await admit(request)
     job_id, query = call.job_id, call.query(DeliveryListQuery)
-    before = query.before_id()
+    before = query.before(DELIVERY, DeliveryId)
     async with reading(call.runtime.database, call.tenant_id) as session:
         page = await queries.list_deliveries(
             session, call.tenant_id, query.filter(job_id=job_id), before=before, limit=query.limit

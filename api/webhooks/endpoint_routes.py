@@ -92,7 +92,8 @@ async def list_(request: Request) -> Response:
     """Returns the caller's endpoints, newest first, a page at a time."""
     call = await admit(request)
     query = call.query(EndpointListQuery)
-    page = await list_endpoints(call.runtime.database, call.tenant_id, before=query.before_id(), limit=query.limit)
+    before = query.before(ENDPOINT, EndpointId)
+    page = await list_endpoints(call.runtime.database, call.tenant_id, before=before, limit=query.limit)
     return json_response(endpoint_list(page))
 
 

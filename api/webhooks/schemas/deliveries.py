@@ -15,7 +15,6 @@ from core.domain.ids import (
     ENDPOINT,
     EVENT,
     RECOVERY,
-    DeliveryId,
     EndpointId,
     JobId,
     show,
@@ -53,10 +52,6 @@ class DeliveryListQuery(PageQuery):
         default=None, description="Only deliveries created at this time or later (RFC 3339 with an offset)."
     )
     created_before: Instant | None = Field(default=None, description="Only deliveries created before this time.")
-
-    def before_id(self) -> DeliveryId | None:
-        """The cursor: deliveries older than this one. Raises InvalidParameter."""
-        return cast(DeliveryId | None, self.before(DELIVERY))
 
     def filter(self, *, endpoint_id: EndpointId | None = None, job_id: JobId | None = None) -> DeliveryFilter:
         return DeliveryFilter(

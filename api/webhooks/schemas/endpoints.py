@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from api.http.fields import HEX, described
 from api.http.paging import PageQuery, PageView, cursor, page_view
 from core.domain.events import EVENT_TYPES, EventType
-from core.domain.ids import ENDPOINT, EndpointId, show
+from core.domain.ids import ENDPOINT, show
 from core.domain.paging import Page
 from core.webhooks.endpoints.records import (
     EndpointChanges,
@@ -128,10 +128,6 @@ class EndpointListQuery(PageQuery):
     """A page of endpoints."""
 
     after: str | None = cursor(ENDPOINT)
-
-    def before_id(self) -> EndpointId | None:
-        """The cursor: endpoints older than this one. Raises InvalidParameter."""
-        return cast(EndpointId | None, self.before(ENDPOINT))
 
 
 class WebhookEndpointView(TypedDict):

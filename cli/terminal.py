@@ -6,7 +6,9 @@ Colours appear only on a terminal, and not with NO_COLOR.
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -34,6 +36,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> No
     for row in rows:
         table.add_row(*(row[column] for column in columns))
     results().print(table)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Prints the whole document on stdout, at once."""
+    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.flush()
 
 
 def _console(*, stderr: bool) -> Console:

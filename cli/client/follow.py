@@ -6,13 +6,11 @@ message names the job and the commands that wait for it again or cancel it.
 
 import asyncio
 import shlex
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import orjson
 from rich.status import Status
 
 from cli.client.http import ApiClient, ApiFailed, Job
@@ -21,7 +19,7 @@ from cli.client.target import find_target
 from cli.command_name import command_name
 from cli.configuration import storeless_settings
 from cli.exit_codes import CommandFailed, ExitCode
-from cli.terminal import progress
+from cli.terminal import print_json, progress
 
 _POLL_SECONDS: Final = 0.5
 # An API that restarts is back within this time; the job does not notice.
@@ -48,7 +46,7 @@ class _Following:
         if job_id is None:
             return CommandFailed(f"{reason}The job may not have been accepted.", exit_code)
         if self.as_json and self.job:
-            print_document(self.job)
+            print_json(self.job.document)
         state = f"is {self.job.status} and " if self.job else ""
         url = "" if self.api_url is None else f" --api-url {shlex.quote(self.api_url)}"
         return CommandFailed(
@@ -123,7 +121,7 @@ def print_ended(job: Job, *, as_json: bool) -> ExitCode:
     """Prints the output on stdout. Raises CommandFailed for a job that did not succeed."""
     succeeded = job.status == "succeeded"
     if as_json:
-        print_document(job)
+        print_json(job.document)
         return ExitCode.OK if succeeded else ExitCode.FAILED
     if job.output is not None:
         print(job.output.text)
@@ -142,9 +140,3 @@ def _summary(job: Job) -> str:
     if job.usage is not None:
         parts.append(f"{job.usage.input_tokens or 0} tokens in, {job.usage.output_tokens or 0} out")
     return " · ".join(part for part in parts if part)
-
-
-def print_document(job: Job) -> None:
-    """Prints the whole job as JSON on stdout."""
-    sys.stdout.write(orjson.dumps(job.document, option=orjson.OPT_INDENT_2).decode() + "\n")
-    sys.stdout.flush()

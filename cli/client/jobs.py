@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-import orjson
-
-from cli.client.follow import follow, print_document, print_ended
+from cli.client.follow import follow, print_ended
 from cli.client.http import ApiClient, Job
 from cli.client.target import call
 from cli.command_name import command_name
 from cli.exit_codes import ExitCode
-from cli.terminal import print_table, progress
+from cli.terminal import print_json, print_table, progress
 
 _COLUMNS: Final = ("id", "status", "model", "attempts", "created_at", "finished_at", "error")
 
@@ -25,7 +23,7 @@ def show_list(query: Sequence[tuple[str, str]], *, as_json: bool, api_url: str |
 
     found = call(ask, api_url=api_url, api_key=api_key)
     if as_json:
-        print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        print_json(found)
         return
     print_table(_COLUMNS, [_row(each) for each in found["data"]])
     if found["has_more"]:
@@ -70,7 +68,7 @@ def show(job_id: str, *, as_json: bool, api_url: str | None, api_key: str | None
     if job.ended:
         return print_ended(job, as_json=as_json)
     if as_json:
-        print_document(job)
+        print_json(job.document)
     else:
         print(f"{job.id}  {job.status}  {job.model}  attempts: {job.attempts_used}")
     return ExitCode.OK
@@ -93,7 +91,7 @@ def change(job_id: str, action: str, *, as_json: bool, api_url: str | None, api_
 
     job = call(work, api_url=api_url, api_key=api_key)
     if as_json:
-        print_document(job)
+        print_json(job.document)
     else:
         print(f"{job.id}  {job.status}")
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from cli.client.follow import follow, print_document
+from cli.client.follow import follow
 from cli.client.http import ApiClient, Job
 from cli.client.target import call
 from cli.exit_codes import CommandFailed, ExitCode
+from cli.terminal import print_json
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def run(order: Order, *, api_url: str | None, api_key: str | None) -> ExitCode:
     if not order.wait:
         job = call(submit, api_url=api_url, api_key=api_key)
         if order.as_json:
-            print_document(job)
+            print_json(job.document)
         else:
             print(job.id)
         return ExitCode.OK

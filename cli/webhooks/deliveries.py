@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import orjson
-
 from cli.client.http import ApiClient
 from cli.client.target import call
 from cli.command_name import command_name
 from cli.exit_codes import ExitCode
-from cli.terminal import print_table, progress, results
+from cli.terminal import print_json, print_table, progress, results
 
 _LOOK_SECONDS: Final = 0.2
 
@@ -39,7 +37,7 @@ def show_deliveries(
 
     found = call(ask, api_url=api_url, api_key=api_key)
     if as_json:
-        results().print(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode(), soft_wrap=True)
+        print_json(found)
     elif "log" in found:
         _print_log(found)
     else:

@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-import orjson
 import typer
 
 from cli.client.http import ApiClient, ApiFailed
 from cli.client.target import call
 from cli.command_name import command_name
 from cli.exit_codes import CommandFailed, ExitCode
-from cli.terminal import print_table, progress, results
+from cli.terminal import print_json, print_table, progress, results
 
 _COLUMNS: Final = ("id", "name", "url", "enabled", "failures", "events")
 _TIMES: Final = {"created_at", "updated_at", "disabled_at", "failing_since"}
@@ -25,7 +24,7 @@ def show_list(limit: int, after: str | None, *, as_json: bool, api_url: str | No
     query = {"limit": str(limit)} | ({} if after is None else {"after": after})
     found = _ask("GET", f"?{urlencode(query)}", api_url=api_url, api_key=api_key)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     print_table(_COLUMNS, [_row(each) for each in found["data"]])
     if found["has_more"]:
@@ -94,15 +93,11 @@ def _ask(
 
 def _print(endpoint: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
-        _print_json(endpoint)
+        print_json(endpoint)
         return
     for field, value in endpoint.items():
         if field != "object" and value is not None:
             results().print(f"{field.replace('_', ' '):<22}{_text(field, value)}", soft_wrap=True)
-
-
-def _print_json(document: Mapping[str, Any]) -> None:
-    print(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
 
 
 def _row(endpoint: Mapping[str, Any]) -> dict[str, str]:

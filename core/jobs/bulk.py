@@ -59,13 +59,14 @@ async def _each_batch(
         return BulkOutcome(0, has_more=False)
     seen = changed = 0
     before: JobId | None = None
-    while seen < limit:
+    while True:
         size = min(_BATCH, limit - seen)
         async with reading(context.database, tenant_id) as session:
-            ids = await list_ids(session, tenant_id, replace(wanted, states=states), before=before, limit=size)
+            # One more, to know whether there is one.
+            found = await list_ids(session, tenant_id, replace(wanted, states=states), before=before, limit=size + 1)
+        ids = found[:size]
         if ids:
             changed += await change(ids)
             seen, before = seen + len(ids), ids[-1]
-        if len(ids) < size:
-            return BulkOutcome(changed, has_more=False)
-    return BulkOutcome(changed, has_more=True)
+        if len(found) <= size or seen == limit:
+            return BulkOutcome(changed, has_more=len(found) > size)

@@ -32,7 +32,7 @@ async def test_only_what_matches_is_cancelled(api: httpx2.AsyncClient, other_ten
 async def test_a_limit_leaves_the_rest_and_says_so(api: httpx2.AsyncClient) -> None:
     await _submit(api, 5)
     first = (await api.post("/v1/jobs/cancel", json={"all": True, "limit": 3})).json()
-    second = (await api.post("/v1/jobs/cancel", json={"all": True, "limit": 3})).json()
+    second = (await api.post("/v1/jobs/cancel", json={"all": True, "limit": 2})).json()
     assert (first["changed"], first["has_more"]) == (3, True)
     assert (second["changed"], second["has_more"]) == (2, False)
 
@@ -62,7 +62,14 @@ async def test_states_that_can_not_be_changed_change_nothing(api: httpx2.AsyncCl
 
 async def test_a_filter_must_be_said(api: httpx2.AsyncClient) -> None:
     await _submit(api, 1)
-    for body in ({}, {"all": False}, {"limit": 5}, {"state": ["queued"]}, {"all": "yes"}):
+    empty: tuple[dict[str, object], ...] = (
+        {"status": []},
+        {"metadata": {}},
+        {"model": None},
+        {"created_after": None, "created_before": None},
+    )
+    no_numbers = ({"all": True, "limit": "5"}, {"all": True, "limit": True})
+    for body in ({}, {"all": False}, {"limit": 5}, {"state": ["queued"]}, {"all": "yes"}, *empty, *no_numbers):
         answer = await api.post("/v1/jobs/cancel", json=body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_parameter"), body
 

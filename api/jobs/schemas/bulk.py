@@ -23,9 +23,9 @@ class BulkChange(BaseModel):
         json_schema_extra={
             "anyOf": [
                 {"required": ["status"]},
-                {"required": ["model"]},
-                {"required": ["created_after"]},
-                {"required": ["created_before"]},
+                {"required": ["model"], "properties": {"model": {"type": "string"}}},
+                {"required": ["created_after"], "properties": {"created_after": {"type": "string"}}},
+                {"required": ["created_before"], "properties": {"created_before": {"type": "string"}}},
                 {"required": ["metadata"]},
                 {"required": ["all"], "properties": {"all": {"const": True}}},
             ],
@@ -34,7 +34,10 @@ class BulkChange(BaseModel):
     )
 
     status: list[JobState] = Field(
-        default=[], description="Only jobs in these states; others are left as they are.", examples=[["failed"]]
+        default=[],
+        min_length=1,
+        description="Only jobs in these states; others are left as they are.",
+        examples=[["failed"]],
     )
     model: str | None = Field(
         default=None, max_length=200, description="Only jobs for this model.", examples=["echo/echo"]
@@ -48,18 +51,22 @@ class BulkChange(BaseModel):
         default=None, description="Only jobs submitted before this time.", examples=["2026-03-05T05:06:07Z"]
     )
     metadata: dict[MetadataKey, MetadataValue] = Field(
-        default={}, max_length=16, description="Only jobs with these pairs.", examples=[{"order": "4711"}]
+        default={},
+        min_length=1,
+        max_length=16,
+        description="Only jobs with these pairs.",
+        examples=[{"order": "4711"}],
     )
     all: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="Every job that can be changed; required if there is no filter.", examples=[True]
     )
     limit: int = Field(
-        default=10_000, ge=1, le=10_000, description="Maximum number of jobs to change.", examples=[10_000]
+        default=10_000, ge=1, le=10_000, strict=True, description="Maximum number of jobs to change.", examples=[10_000]
     )
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:
-        if self.model_fields_set <= {"all", "limit"} and not self.all:
+        if self.filter() == JobFilter() and not self.all:
             raise ValueError('name the jobs by a filter, or send {"all": true}')
         return self
 

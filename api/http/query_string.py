@@ -5,7 +5,7 @@ api/http/admission.py.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypeVar, get_origin
 
 from pydantic import BaseModel
@@ -15,9 +15,9 @@ from core.domain.errors import InvalidParameter
 Model = TypeVar("Model", bound=BaseModel)
 
 _LONGEST_NAME: Final = 80
-# As in JSON. Python would take underscores and spaces too.
-_NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-_NUMBERS: Final[Mapping[Any, str]] = {int: "a whole number", float: "a number"}
+# As in JSON. Python would take underscores, spaces and zeros in front too.
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,18})(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?")
+_NO_NUMBER: Final = "x"
 
 
 def check_names(names: Iterable[str], model: type[BaseModel] | None) -> None:
@@ -45,8 +45,9 @@ def read_query(pairs: Sequence[tuple[str, str]], model: type[Model]) -> Model:
             found.setdefault(field, []).append(value)
         elif field in found:
             raise InvalidParameter(f"{field}: is given twice; send it once.", param=field)
-        elif annotation in _NUMBERS and not _NUMBER.fullmatch(value):
-            raise InvalidParameter(f"{field}: must be {_NUMBERS[annotation]}.", param=field)
+        elif annotation in (int, float) and not _NUMBER.fullmatch(value):
+            # Refused by the model, together with every other problem.
+            found[field] = _NO_NUMBER
         else:
             found[field] = value
     return model.model_validate(found)

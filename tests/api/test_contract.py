@@ -57,6 +57,13 @@ class TestQueries:
         refused = await api.get(path)
         assert (refused.status_code, refused.json()["error"]["param"]) == (422, param)
 
+    async def test_every_problem_of_a_query_is_named(self, api: httpx2.AsyncClient) -> None:
+        refused = await api.get("/v1/jobs?limit=007&status=nope&created_after=5")
+        message = refused.json()["error"]["message"]
+        assert [name for name in ("limit: must be a whole number", "status", "created_after") if name in message] == [
+            "limit: must be a whole number", "status", "created_after"
+        ], message  # fmt: skip
+
     async def test_a_submit_takes_no_wait_in_its_query(self, api: httpx2.AsyncClient) -> None:
         assert (await api.post("/v1/jobs?wait=5", json=JOB)).status_code == 422
         assert (await api.get("/v1/jobs")).json()["data"] == []

@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from sqlalchemy.pool import QueuePool
 
+from tests.conftest import OwnerPool
 from tests.support.processes import RunningApi, RunningWorker
 from tests.support.tenants import Tenant
 
@@ -48,6 +49,15 @@ async def test_an_etag_holds_until_the_job_changes(api: httpx2.AsyncClient) -> N
     same = await api.get(f"/v1/jobs/{job_id}", headers={"if-none-match": etag})
     assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
     await api.post(f"/v1/jobs/{job_id}/cancel")
+    assert (await api.get(f"/v1/jobs/{job_id}", headers={"if-none-match": etag})).status_code == 200
+
+
+async def test_an_etag_changes_with_the_outcome_of_a_delivery(api: httpx2.AsyncClient, owner: OwnerPool) -> None:
+    job_id = await submit(api, webhook={"url": "https://example.com/", "events": ["job.cancelled"]})
+    await api.post(f"/v1/jobs/{job_id}/cancel")
+    etag = (await api.get(f"/v1/jobs/{job_id}")).headers["etag"]
+    assert (await api.get(f"/v1/jobs/{job_id}", headers={"if-none-match": etag})).status_code == 304
+    await owner.execute("UPDATE deliveries SET last_status = 500, last_error = 'status'")
     assert (await api.get(f"/v1/jobs/{job_id}", headers={"if-none-match": etag})).status_code == 200
 
 

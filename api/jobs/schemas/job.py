@@ -4,6 +4,7 @@ Both are put together from the same groups of fields, in the order in which a re
 times, then everything else.
 """
 
+import zlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, cast
@@ -155,8 +156,9 @@ def job_view(job: JobRecord, base_url: str) -> JobView:
 
 def etag(job: JobRecord) -> str:
     """Changes whenever what `job_view` says does."""
-    deliveries = "".join(f".{delivery.attempts}{delivery.state[:1]}" for delivery in job.deliveries)
-    return f'W/"{job.version}{deliveries}"'
+    if not job.deliveries:
+        return f'W/"{job.version}"'
+    return f'W/"{job.version}.{zlib.crc32(repr(job.deliveries).encode()):08x}"'
 
 
 def _head(job: JobRecord | JobSummary) -> _Head:

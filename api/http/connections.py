@@ -152,7 +152,11 @@ class _Guarded(HttpToolsProtocol):
             # A connection that was opened in advance, perhaps by a proxy: an answer to nothing would confuse it.
             self.transport.close()
             return
-        self._refuse(RequestTimeout(f"The request's {part} did not arrive within {seconds:g} s."))
+        self._refuse(RequestTimeout(f"The request's {part} did not arrive within {seconds:g} s.", retry_after=1.0))
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn answers to bytes that are no HTTP."""
+        self._refuse(InvalidRequest(msg))
 
     def _refuse(self, error: AppError) -> None:
         """Says why, unless an answer has begun, and closes."""
@@ -174,6 +178,6 @@ def _rendered(error: AppError) -> bytes:
     head = [
         STATUS_LINE[error.status],
         b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body),
-        b"retry-after: 1\r\n" if error.retry_after is not None else b"",
+        b"x-should-retry: false\r\n" if error.retry_after is None else b"retry-after: 1\r\n",
     ]
     return b"".join([*head, b"\r\n", body])

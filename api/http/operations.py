@@ -32,7 +32,7 @@ _ERRORS: Final[Mapping[int, str]] = {
     410: "The resource was deleted, or what this Idempotency-Key created was.",
     413: "The body is too large.",
     422: "A field or a query parameter is missing, unknown or wrong; the message names every problem.",
-    424: "The receiver could not be reached, or did not accept the event.",
+    424: "The receiver did not respond, or no worker has sent the event yet; the message says which.",
     429: "Too many requests of this tenant are open, or too many jobs are waiting to be stored.",
     500: "The stored job can't be read: another master key, or damage (`job_unreadable`).",
     503: "PostgreSQL can't be reached, or the server is shutting down.",
@@ -42,7 +42,7 @@ _RETRY_HEADERS: Final = ("x-request-id", "retry-after")
 _ERROR_HEADERS: Final[Mapping[int, tuple[str, ...]]] = {
     401: ("x-request-id", "x-should-retry", "www-authenticate"),
     # Sent by api/http/connections.py, which knows no requests.
-    408: (),
+    408: ("retry-after",),
     429: _RETRY_HEADERS,
     503: _RETRY_HEADERS,
 }

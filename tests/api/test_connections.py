@@ -35,6 +35,7 @@ async def told(reader: asyncio.StreamReader) -> tuple[int, str]:
     async with asyncio.timeout(5):
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     assert b"connection: close" in head
+    assert (b"retry-after: 1" in head) is not (b"x-should-retry: false" in head)
     return int(head.split()[1]), str(json.loads(body)["error"]["code"])
 
 
@@ -44,11 +45,12 @@ async def told(reader: asyncio.StreamReader) -> tuple[int, str]:
         ("\r\n", 408),
         ("GET /livez HTTP/1.1\r\nhost:", 408),
         ("GET /livez HTTP/1.1\r\n" + "a: b\r\n" * 20_000, 400),
+        ("no HTTP\r\n\r\n", 400),
         (HEAD + "content-length: 9\r\n\r\n", 408),
         (HEAD + "content-length: 9\r\n\r\n{", 408),
         (HEAD + "transfer-encoding: chunked\r\n\r\n1\r\n{\r\n", 408),
     ],
-    ids=["an empty line", "half a head", "a huge head", "no body", "half a body", "half of chunks"],
+    ids=["an empty line", "half a head", "a huge head", "no HTTP", "no body", "half a body", "half of chunks"],
 )
 async def test_what_does_not_arrive_is_not_waited_for(
     impatient: RunningApi, tenant: Tenant, sent: str, status: int

@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -15,6 +16,12 @@ def command_name() -> str:
         return "inferd"
     path = os.path.relpath(given)
     return shlex.quote(str(given.absolute()) if path.startswith(os.pardir) else path)
+
+
+def next_page(words: Sequence[str], cursor: str, api_url: str | None) -> str:
+    """Returns the command that lists the next page, to be pasted into a shell."""
+    url = [] if api_url is None else ["--api-url", api_url]
+    return " ".join([command_name(), *map(shlex.quote, [*words, "--after", cursor, *url])])
 
 
 def as_typed(text: str) -> str:

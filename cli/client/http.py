@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from cli.exit_codes import CommandFailed, ExitCode
 
 _CONNECT_SECONDS = 5.0
-_ANSWER_SECONDS = 30.0
+ANSWER_SECONDS = 30.0
 _EXIT_CODES: Mapping[int, ExitCode] = {
     HTTPStatus.UNAUTHORIZED: ExitCode.AUTH,
     HTTPStatus.FORBIDDEN: ExitCode.AUTH,
@@ -95,6 +95,13 @@ class ApiFailed(CommandFailed):
         self.passing = passing
 
 
+class _Document(dict[str, Any]):
+    """An object of a response."""
+
+    def __missing__(self, name: str) -> Any:
+        raise ApiFailed(f"The API's response has no `{name}`: is it another version of inferd?", ExitCode.UNREACHABLE)
+
+
 class ApiClient:
     """`async with ApiClient(url, key) as api`. Every call raises ApiFailed."""
 
@@ -103,7 +110,7 @@ class ApiClient:
         self.url = url.rstrip("/")
         self._http = httpx2.AsyncClient(
             headers={"authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx2.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+            timeout=ANSWER_SECONDS,
             # A proxy of the environment can't reach this machine's own address.
             trust_env=parts.host not in {"127.0.0.1", "::1", "localhost"},
         )
@@ -144,10 +151,17 @@ class ApiClient:
         body: Mapping[str, Any] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
+        seconds: float = ANSWER_SECONDS,
     ) -> dict[str, Any]:
-        """Returns the JSON object of the response. `path` may have a query."""
+        """Returns the JSON object of the response, in which a missing member raises ApiFailed.
+
+        `path` may have a query. `seconds` is how long the API may take.
+        """
+        timeout = httpx2.Timeout(seconds, connect=_CONNECT_SECONDS)
         try:
-            response = await self._http.request(method, f"{self.url}{path}", json=body, headers=headers)
+            response = await self._http.request(
+                method, f"{self.url}{path}", json=body, headers=headers, timeout=timeout
+            )
         except httpx2.HTTPError as error:
             raise ApiFailed(
                 f"No API responds at {self.url} ({type(error).__name__}). Start one with `inferd serve`, or "
@@ -171,7 +185,7 @@ def parse_url(url: str, name: str = "The API's URL", example: str = "http://127.
 
 def _read(response: httpx2.Response) -> dict[str, JsonValue]:
     try:
-        body = response.json()
+        body = response.json(object_hook=_Document)
     except ValueError:
         body = None
     if response.is_success and isinstance(body, dict):

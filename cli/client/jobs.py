@@ -1,14 +1,13 @@
 """`inferd jobs list|get|wait|cancel|retry`: calls of the API, and their results as text."""
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from cli.client.follow import follow, print_ended
 from cli.client.http import ApiClient, Job
 from cli.client.target import call
-from cli.command_name import command_name
+from cli.command_name import next_page
 from cli.exit_codes import ExitCode
 from cli.terminal import print_json, print_table, progress
 
@@ -27,18 +26,17 @@ def show_list(query: Sequence[tuple[str, str]], *, as_json: bool, api_url: str |
         return
     print_table(_COLUMNS, [_row(each) for each in found["data"]])
     if found["has_more"]:
-        progress().print(f"More: {next_page(query, found['next_cursor'])}", soft_wrap=True)
+        more = next_page(["jobs", "list", *_options(query)], found["next_cursor"], api_url)
+        progress().print(f"More: {more}", soft_wrap=True)
 
 
-def next_page(query: Sequence[tuple[str, str]], cursor: str) -> str:
-    """Returns the command that lists the next page, to be pasted into a shell."""
-    words = [command_name(), "jobs", "list"]
+def _options(query: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The words of the command line that ask for the same, without the page."""
     for name, value in query:
         if name.startswith("metadata["):
-            words += ["--metadata", shlex.quote(f"{name[len('metadata[') : -1]}={value}")]
+            yield from ("--metadata", f"{name[len('metadata[') : -1]}={value}")
         elif name != "after":
-            words += [f"--{name}", shlex.quote(value)]
-    return " ".join([*words, "--after", cursor])
+            yield from (f"--{name}", value)
 
 
 def _row(job: Mapping[str, Any]) -> dict[str, str]:

@@ -1,14 +1,13 @@
 """`inferd webhooks deliveries` and `redeliver`: calls of the API, and their results as text."""
 
 import asyncio
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from cli.client.http import ApiClient
 from cli.client.target import call
-from cli.command_name import command_name
+from cli.command_name import next_page
 from cli.exit_codes import ExitCode
 from cli.terminal import print_json, print_table, progress, results
 
@@ -43,9 +42,8 @@ def show_deliveries(
     else:
         _print_list(found["data"])
         if found["has_more"]:
-            options = " ".join(f"--{name} {shlex.quote(value)}" for name, value in query)
-            more = f"{command_name()} webhooks deliveries {shlex.quote(of)} {options} --after {found['next_cursor']}"
-            progress().print(f"More: {more}", soft_wrap=True)
+            words = ["webhooks", "deliveries", of, *(word for name, value in query for word in (f"--{name}", value))]
+            progress().print(f"More: {next_page(words, found['next_cursor'], api_url)}", soft_wrap=True)
 
 
 def send_again(delivery: str, timeout: float, *, api_url: str | None, api_key: str | None) -> ExitCode:
@@ -55,24 +53,24 @@ def send_again(delivery: str, timeout: float, *, api_url: str | None, api_key: s
         before = (await api.ask("GET", f"/v1/webhook_deliveries/{delivery}"))["attempts"]
         found = await api.ask("POST", f"/v1/webhook_deliveries/{delivery}/redeliver")
         give_up_at = asyncio.get_running_loop().time() + timeout
-        while len([line for line in found["log"] if line["attempt"] > before]) == 0:
-            if asyncio.get_running_loop().time() >= give_up_at:
-                break
+        while True:
+            made = [line for line in found["log"] if line["attempt"] > before]
+            if made or asyncio.get_running_loop().time() >= give_up_at:
+                return found | {"made": made}
             await asyncio.sleep(_LOOK_SECONDS)
             found = await api.ask("GET", f"/v1/webhook_deliveries/{delivery}")
-        return found
 
     found = call(send, api_url=api_url, api_key=api_key)
-    results().print(f"{delivery} is {found['status']} after {found['attempts']} attempts{_last(found)}.")
+    last = _outcome(found["made"][-1]) if found["made"] else f"no worker has sent it within {timeout:g} s"
+    results().print(f"{delivery} is {found['status']} after {found['attempts']} attempts, {last}.")
     if found["status"] == "delivered":
         return ExitCode.OK
-    return ExitCode.TIMED_OUT if found["status"] == "pending" and found["http_status"] is None else ExitCode.FAILED
+    return ExitCode.FAILED if found["made"] else ExitCode.TIMED_OUT
 
 
-def _last(found: Mapping[str, Any]) -> str:
-    if found["http_status"] is not None:
-        return f", the last one answered with HTTP {found['http_status']}"
-    return f", the last one: {found['error']}" if found["error"] else ""
+def _outcome(line: Mapping[str, Any]) -> str:
+    answered = line["http_status"] is not None
+    return f"the last one: {'HTTP {}'.format(line['http_status']) if answered else line['error']}"
 
 
 def _print_list(data: Sequence[Mapping[str, Any]]) -> None:

@@ -8,15 +8,17 @@ from urllib.parse import quote, urlencode
 
 import typer
 
-from cli.client.http import ApiClient, ApiFailed
+from cli.client.http import ANSWER_SECONDS, ApiClient, ApiFailed
 from cli.client.target import call
-from cli.command_name import command_name
+from cli.command_name import command_name, next_page
 from cli.exit_codes import CommandFailed, ExitCode
 from cli.terminal import print_json, print_table, progress, results
 
 _COLUMNS: Final = ("id", "name", "url", "enabled", "failures", "events")
 _TIMES: Final = {"created_at", "updated_at", "disabled_at", "failing_since"}
 _SUCCESS: Final = range(200, 300)
+# The API waits for a worker, and for the receiver as long as INFERD_WEBHOOK_TIMEOUT_SECONDS may be.
+_TEST_SECONDS: Final = 80.0
 
 
 def show_list(limit: int, after: str | None, *, as_json: bool, api_url: str | None, api_key: str | None) -> None:
@@ -28,8 +30,8 @@ def show_list(limit: int, after: str | None, *, as_json: bool, api_url: str | No
         return
     print_table(_COLUMNS, [_row(each) for each in found["data"]])
     if found["has_more"]:
-        command = f"{command_name()} webhooks endpoints list --limit {limit} --after {found['next_cursor']}"
-        progress().print(f"More: {command}", soft_wrap=True)
+        words = ["webhooks", "endpoints", "list", "--limit", str(limit)]
+        progress().print(f"More: {next_page(words, found['next_cursor'], api_url)}", soft_wrap=True)
 
 
 def create(body: Mapping[str, Any], *, as_json: bool, api_url: str | None, api_key: str | None) -> None:
@@ -73,20 +75,27 @@ def send_sample(endpoint: str, event: str, *, api_url: str | None, api_key: str 
     """OK when the receiver responded with 2xx."""
     path = f"/{quote(endpoint, safe='')}/test"
     try:
-        status = int(_ask("POST", path, {"event_type": event}, api_url=api_url, api_key=api_key)["status_code"])
+        body = {"event_type": event}
+        tested = _ask("POST", path, body, seconds=_TEST_SECONDS, api_url=api_url, api_key=api_key)
     except ApiFailed as failed:
         if failed.code != "webhook_unanswered":
             raise
         raise CommandFailed(failed.message) from None
-    results().print(f"{endpoint} responded to {event} with HTTP {status}.")
-    return ExitCode.OK if status in _SUCCESS else ExitCode.FAILED
+    results().print(f"{endpoint} responded to {event} with HTTP {tested['status_code']}.")
+    return ExitCode.OK if tested["status_code"] in _SUCCESS else ExitCode.FAILED
 
 
 def _ask(
-    method: str, path: str, body: Mapping[str, Any] | None = None, *, api_url: str | None, api_key: str | None
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    seconds: float = ANSWER_SECONDS,
+    api_url: str | None,
+    api_key: str | None,
 ) -> dict[str, Any]:
     async def ask(api: ApiClient) -> dict[str, Any]:
-        return await api.ask(method, f"/v1/webhook_endpoints{path}", body)
+        return await api.ask(method, f"/v1/webhook_endpoints{path}", body, seconds=seconds)
 
     return call(ask, api_url=api_url, api_key=api_key)
 

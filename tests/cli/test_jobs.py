@@ -9,7 +9,7 @@ from dataclasses import replace
 import httpx2
 import pytest
 
-from cli.client.jobs import next_page
+from cli.command_name import next_page
 from tests.cli.conftest import Invoke, Outcome
 from tests.support.processes import RunningApi
 from tests.support.tenants import Tenant
@@ -92,5 +92,6 @@ async def test_an_unknown_job_is_said_to_be_none(job: str, jobs: Jobs) -> None:
 
 
 def test_the_next_page_is_a_command_to_paste() -> None:
-    query = [("limit", "1"), ("status", "failed"), ("after", "job_1"), ("metadata[team]", "a b")]
-    assert next_page(query, "job_2").endswith("jobs list --limit 1 --status failed --metadata 'team=a b' --after job_2")
+    words = ["jobs", "list", "--metadata", "team=a b"]
+    command = next_page(words, "job_2; date", "http://127.0.0.1:1")
+    assert command.endswith("jobs list --metadata 'team=a b' --after 'job_2; date' --api-url http://127.0.0.1:1")

@@ -276,6 +276,11 @@ class WebhookSettings(Group):
         default=None, description="PEM file of certificate authorities to trust in addition to the system's."
     )
 
+    @property
+    def longest_connect_seconds(self) -> float:
+        """How long resolving and connecting may take: no longer than the whole attempt."""
+        return min(self.connect_timeout_seconds, self.timeout_seconds)
+
 
 class LogSettings(Group):
     level: Literal["debug", "info", "warning", "error"] = Field(

@@ -55,7 +55,7 @@ class Egress:
 
     async def __aenter__(self) -> Self:
         settings = self._settings
-        resolver = self._resolver or AsyncResolver(timeout=settings.connect_timeout_seconds, tries=1)
+        resolver = self._resolver or AsyncResolver(timeout=settings.longest_connect_seconds, tries=1)
         self._session = aiohttp.ClientSession(
             connector=TimedConnector(
                 socket_factory=self._guarded,
@@ -67,7 +67,7 @@ class Egress:
                 limit=0,
                 limit_per_host=0,
             ),
-            timeout=aiohttp.ClientTimeout(total=settings.timeout_seconds, connect=settings.connect_timeout_seconds),
+            timeout=aiohttp.ClientTimeout(total=settings.timeout_seconds, connect=settings.longest_connect_seconds),
             cookie_jar=aiohttp.DummyCookieJar(),
             trace_configs=[tracing()],
             trust_env=False,
@@ -100,7 +100,7 @@ class Egress:
         if isinstance(answer, NoAnswer) and watch.full is not None and not watch.reached:
             return NoPlace(self._places.wait(watch.full, asyncio.get_running_loop().time()))
         if isinstance(answer, NoAnswer) and answer.problem == "unreachable":
-            await asyncio.sleep(self._settings.connect_timeout_seconds - watch.seconds())
+            await asyncio.sleep(self._settings.longest_connect_seconds - watch.seconds())
         return answer
 
     async def _post(self, url: str, headers: Mapping[str, str], body: bytes, watch: Stopwatch) -> Answered | NoAnswer:

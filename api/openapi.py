@@ -49,7 +49,7 @@ _IDEMPOTENCY_KEY: Final = {
     "required": False,
     "description": "1 to 255 ASCII characters from `!` to `~`, so no spaces. A request with the same key and body "
     "within 24 hours (by default) creates nothing and returns what the first request created. The same key with "
-    "another body is refused.",
+    "another body is refused. For a bulk submit this holds for each job by itself: its key is this one with its index.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]{1,255}$"},
     "example": "order-4711",
 }

@@ -1,4 +1,6 @@
-"""All settings: frozen, nested, and read from `INFERD_…` and `.env` here and nowhere else in the project.
+"""All settings: frozen, nested, and read from `INFERD_…` and `.env` here.
+
+Only a container's health check, which must be quick, reads three variables by itself (cli/operate/liveness.py).
 
 The entry points call `load_settings()` and pass the Settings to everything below them. Secrets have no default. A wrong
 or missing value raises SettingsError with a message that names the variable. .env.example and

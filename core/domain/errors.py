@@ -152,7 +152,8 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "gone": "The resource was deleted, or what this Idempotency-Key created was.",
         "payload_too_large": "The body is larger than INFERD_API_MAX_BODY_BYTES, or INFERD_API_MAX_BULK_BYTES for a "
         "bulk submit.",
-        "webhook_unanswered": "The webhook endpoint did not accept the test event; the message says why.",
+        "webhook_unanswered": "The receiver did not respond to the test event, or no worker has sent it yet; the "
+        "message says which.",
         "too_many_requests": "This tenant has too many open requests; try again after `Retry-After` seconds.",
         "too_many_waits": "This tenant has too many open long polls and event streams; poll without `wait`, or use a "
         "webhook.",

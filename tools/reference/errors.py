@@ -12,7 +12,7 @@ from tools.reference.page import Page, code, fenced, markdown, table
 _INTRODUCTION: Final = """
 # Errors
 
-Every error has this shape, and its response has the header `x-request-id`:
+Every error has this shape. Its response has the header `x-request-id`, if the request could be read:
 """
 _SHAPE: Final = """
 {"error": {"message": "…", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}}

@@ -19,8 +19,9 @@ _INTRODUCTION: Final = """
 Every path below `/v1` needs `Authorization: Bearer inf_live_…`. Bodies are JSON; a field or a query parameter that is
 not named here is refused. Times are RFC 3339 in UTC; those of webhook endpoints and events, which are objects as OpenAI
 has them, are Unix seconds where their type is integer. Every response has an `x-request-id`, apart from those to
-requests that were not received whole (408). Every error has the shape of [errors.md](errors.md). *Today* stands before
-the values that a field has in this version; more may be added ([compatibility.md](compatibility.md)). The same for
+requests that were not read (408, 400 for a head that is no HTTP or too large, 503 for too many connections). Every
+error has the shape of [errors.md](errors.md). *Today* stands before the values that a field has in this version; more
+may be added ([compatibility.md](compatibility.md)). The same for
 machines: [openapi.json](openapi.json), and `/openapi.json` of a running server.
 """
 _METHODS: Final = ("get", "post", "put", "patch", "delete")

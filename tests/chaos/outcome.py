@@ -56,7 +56,10 @@ def report(outcome: Outcome) -> str:
 
 
 def _times(seconds: list[float]) -> str:
-    p50, p99 = (statistics.quantiles(seconds, n=100)[index] if len(seconds) > 1 else sum(seconds) for index in (49, 98))
+    p50, p99 = (
+        statistics.quantiles(seconds, n=100, method="inclusive")[index] if len(seconds) > 1 else sum(seconds)
+        for index in (49, 98)
+    )
     return f"p50 {p50:.1f} s, p99 {p99:.1f} s, max {max(seconds, default=0.0):.1f} s (target {RECOVERY_TARGET_SECONDS:g} s)"
 
 

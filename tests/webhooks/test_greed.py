@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -15,6 +16,7 @@ from core.queue.enqueue import delivery_entry
 from core.queue.keys import Lane, delivery_member
 from core.runtime import WorkerRuntime
 from core.settings import WebhookSettings
+from core.webhooks.deliveries import recover
 from core.webhooks.deliveries.context import tenant_cap
 from core.webhooks.deliveries.records import ClaimedDelivery
 from core.webhooks.deliveries.store import CLAIM_ALONE
@@ -22,6 +24,8 @@ from core.webhooks.egress.exchange import Answered, NoPlace
 from core.webhooks.egress.health import MOST_HOSTS, MOST_OF_A_TENANT, Health
 from core.webhooks.egress.places import AddressPlaces
 from core.webhooks.egress.post import Egress
+from core.webhooks.endpoints.create import create_endpoint
+from core.webhooks.endpoints.records import EndpointDraft
 from tests.conftest import MakeSettings, MakeTenant, OwnerPool
 from tests.support.nameserver import serve_names
 from tests.support.processes import run_worker, serve_api
@@ -37,6 +41,8 @@ INSERT INTO deliveries (id, tenant_id, event_id, event_type, url, body)
 SELECT inferd_uuid7(), $1, inferd_uuid7(), 'job.succeeded', url, '{}'
 FROM unnest($2::text[]) AS url CROSS JOIN generate_series(1, $3) RETURNING id
 """
+EXHAUST = "UPDATE deliveries SET state = 'exhausted', endpoint_id = $2 WHERE id = ANY ($1)"
+DAY = timedelta(days=1)
 A, B = TenantId(UUID(int=1)), TenantId(UUID(int=2))
 
 
@@ -66,6 +72,31 @@ async def test_hanging_receivers_of_one_tenant_do_not_delay_another(
     assert waiting() == 4 == sum(len(gate.ids) for gate in hanging)
     for gate in hanging:
         gate.opened.set()
+
+
+async def test_a_long_recovery_leaves_batches_to_other_tenants(
+    worker_runtime: WorkerRuntime, new_tenant: MakeTenant, owner: OwnerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The greedy one's was started first, and takes more batches than a sweep does."""
+    monkeypatch.setattr(recover, "_BATCH", 2)
+    monkeypatch.setattr(recover, "_BATCHES_A_SWEEP", 25)
+    greedy, quiet = await new_tenant(), await new_tenant()
+    database, begun = worker_runtime.database, {}
+    for tenant, count in ((greedy, 60), (quiet, 1)):
+        draft = EndpointDraft("mine", "https://example.com/", ("job.succeeded",))
+        endpoint = (await create_endpoint(database, worker_runtime.jobs.sealer, tenant.id, draft)).value.endpoint
+        made = await owner.fetch(MAKE, tenant.id, ["https://example.com/"], count)
+        await owner.execute(EXHAUST, [row["id"] for row in made], endpoint.id)
+        now = datetime.now(UTC)
+        begun[tenant.id] = await recover.start_recovery(
+            database, tenant.id, endpoint.id, since=now - DAY, until=now + DAY, statuses=["exhausted"]
+        )
+    await recover.advance_recoveries(database, worker_runtime.jobs.enqueuer)
+    ends = {
+        tenant_id: await recover.get_recovery(database, tenant_id, each.value.id) for tenant_id, each in begun.items()
+    }
+    assert (ends[quiet.id].state, ends[quiet.id].requeued) == ("completed", 1)
+    assert ends[greedy.id].state == "running"
 
 
 async def test_deliveries_take_turns_by_tenant(worker_runtime: WorkerRuntime) -> None:

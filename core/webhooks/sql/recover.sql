@@ -1,8 +1,14 @@
 -- The next :page_size deliveries of one recovery's endpoint: those in its range are sent again as by hand, the older ones first,
 -- unless they had :most_attempts already. The recovery stores its position, so whichever worker continues it, and after
--- whatever crash, no delivery is taken twice and none is left out.
-WITH recovery AS (
-    SELECT * FROM webhook_recoveries WHERE state = 'running' ORDER BY id LIMIT 1
+-- whatever crash, no delivery is taken twice and none is left out. Whose it is, chance decides: each tenant with something
+-- to recover gets as many batches as any other.
+WITH chosen AS (
+    SELECT tenant_id FROM webhook_recoveries WHERE state = 'running' GROUP BY tenant_id ORDER BY random() LIMIT 1
+), recovery AS (
+    SELECT * FROM webhook_recoveries
+    WHERE state = 'running' AND tenant_id = (SELECT tenant_id FROM chosen)
+    ORDER BY id
+    LIMIT 1
     FOR UPDATE SKIP LOCKED
 ), bounds AS (
     SELECT

@@ -19,9 +19,14 @@ def command_name() -> str:
 
 
 def next_page(words: Sequence[str], cursor: str, api_url: str | None) -> str:
-    """Returns the command that lists the next page, to be pasted into a shell."""
+    """Returns the command that lists the next page."""
+    return to_paste([*words, "--after", cursor], api_url)
+
+
+def to_paste(words: Sequence[str], api_url: str | None) -> str:
+    """Returns a command that asks the same API, to be pasted into a shell."""
     url = [] if api_url is None else ["--api-url", api_url]
-    return " ".join([command_name(), *map(shlex.quote, [*words, "--after", cursor, *url])])
+    return " ".join([command_name(), *map(shlex.quote, [*words, *url])])
 
 
 def as_typed(text: str) -> str:

@@ -155,7 +155,7 @@ class _Guarded(HttpToolsProtocol):
         self._refuse(RequestTimeout(f"The request's {part} did not arrive within {seconds:g} s.", retry_after=1.0))
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn answers to bytes that are no HTTP."""
+        """Refuses bytes that are no HTTP, with an error like any other. Called by uvicorn."""
         self._refuse(InvalidRequest(msg))
 
     def _refuse(self, error: AppError) -> None:

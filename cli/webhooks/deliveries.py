@@ -49,28 +49,28 @@ def show_deliveries(
 def send_again(delivery: str, timeout: float, *, api_url: str | None, api_key: str | None) -> ExitCode:
     """OK when it was delivered; the attempt goes on when the waiting ends."""
 
-    async def send(api: ApiClient) -> dict[str, Any]:
+    async def send(api: ApiClient) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         before = (await api.ask("GET", f"/v1/webhook_deliveries/{delivery}"))["attempts"]
         found = await api.ask("POST", f"/v1/webhook_deliveries/{delivery}/redeliver")
         give_up_at = asyncio.get_running_loop().time() + timeout
         while True:
             made = [line for line in found["log"] if line["attempt"] > before]
             if made or asyncio.get_running_loop().time() >= give_up_at:
-                return found | {"made": made}
+                return found, made
             await asyncio.sleep(_LOOK_SECONDS)
             found = await api.ask("GET", f"/v1/webhook_deliveries/{delivery}")
 
-    found = call(send, api_url=api_url, api_key=api_key)
-    last = _outcome(found["made"][-1]) if found["made"] else f"no worker has sent it within {timeout:g} s"
+    found, made = call(send, api_url=api_url, api_key=api_key)
+    last = _outcome(made[-1]) if made else f"no worker has sent it within {timeout:g} s"
     results().print(f"{delivery} is {found['status']} after {found['attempts']} attempts, {last}.")
     if found["status"] == "delivered":
         return ExitCode.OK
-    return ExitCode.FAILED if found["made"] else ExitCode.TIMED_OUT
+    return ExitCode.FAILED if made else ExitCode.TIMED_OUT
 
 
 def _outcome(line: Mapping[str, Any]) -> str:
-    answered = line["http_status"] is not None
-    return f"the last one: {'HTTP {}'.format(line['http_status']) if answered else line['error']}"
+    status = line["http_status"]
+    return f"the last one: {line['error'] if status is None else f'HTTP {status}'}"
 
 
 def _print_list(data: Sequence[Mapping[str, Any]]) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from cli.client.http import ANSWER_SECONDS, ApiClient, ApiFailed
 from cli.client.target import call
-from cli.command_name import command_name, next_page
+from cli.command_name import next_page, to_paste
 from cli.exit_codes import CommandFailed, ExitCode
 from cli.terminal import print_json, print_table, progress, results
 
@@ -38,10 +38,8 @@ def create(body: Mapping[str, Any], *, as_json: bool, api_url: str | None, api_k
     """Prints the endpoint with its secret, and on stderr how to test it."""
     made = _ask("POST", "", body, api_url=api_url, api_key=api_key)
     _print(made, as_json=as_json)
-    progress().print(
-        f"The signing secret is shown only once. Test it with: {command_name()} webhooks endpoints test {made['id']}",
-        soft_wrap=True,
-    )
+    test = to_paste(["webhooks", "endpoints", "test", made["id"]], api_url)
+    progress().print(f"The signing secret is shown only once. Test it with: {test}", soft_wrap=True)
 
 
 def show(endpoint: str, *, as_json: bool, api_url: str | None, api_key: str | None) -> None:

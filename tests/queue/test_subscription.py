@@ -16,7 +16,7 @@ from tests.support.waiting import eventually
 
 
 class Subscriber:
-    """Listens to one channel, and counts how often it was told to look for itself."""
+    """Listens to one channel, and counts how many messages asked it to look for itself."""
 
     def __init__(self) -> None:
         self.heard: asyncio.Queue[str] = asyncio.Queue()

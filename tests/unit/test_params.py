@@ -26,6 +26,18 @@ def test_what_no_server_takes_is_refused(name: str, value: JsonValue, said: str)
 
 
 def test_the_rest_is_the_providers_to_judge() -> None:
-    """Neither of them raises: -1 tokens is some servers' word for no limit."""
-    check_chat_params({"max_tokens": -1, "max_completion_tokens": -1})
-    check_chat_params({"max_tokens": 10**9, "temperature": 5, "top_p": None, "seed": -1})
+    """Nothing is refused: some servers take -1 tokens as "no limit"."""
+    params: dict[str, JsonValue] = {
+        "max_tokens": 10**9, "max_completion_tokens": -1, "temperature": 5, "top_p": None, "seed": -1
+    }  # fmt: skip
+    assert not refused_of({"max_tokens": -1} | params)
+    assert refused_of(params | {"max_tokens": -2}) == "params.max_tokens"
+
+
+def refused_of(params: dict[str, JsonValue]) -> str | None:
+    """The parameter that is refused, if one is."""
+    try:
+        check_chat_params(params)
+    except InvalidParameter as refused:
+        return refused.param
+    return None

@@ -93,6 +93,8 @@ async def admit(request: Request) -> Call:
 
 
 def _check_carried(request: Request, operation: Operation) -> None:
+    if len(request.headers.getlist(IDEMPOTENCY_KEY)) > 1:
+        raise InvalidRequest(f"{IDEMPOTENCY_KEY}: is given twice; send it once.", param=IDEMPOTENCY_KEY)
     if request.scope["query_string"]:
         check_names(request.query_params.keys(), operation.query)
     if not operation.takes_idempotency_key and IDEMPOTENCY_KEY in request.headers:

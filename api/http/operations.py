@@ -31,7 +31,7 @@ _ERRORS: Final[Mapping[int, str]] = {
     409: "The resource is not in a state that allows this.",
     410: "The resource was deleted, or what this Idempotency-Key created was.",
     413: "The body is too large.",
-    422: "A field or a query parameter is missing, unknown or wrong; the message names every problem.",
+    422: "A field or a query parameter is missing, unknown or wrong; the message says what.",
     424: "The receiver did not respond, or no worker has sent the event yet; the message says which.",
     429: "Too many requests of this tenant are open, or too many jobs are waiting to be stored.",
     500: "The stored job can't be read: another master key, or damage (`job_unreadable`).",

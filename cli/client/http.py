@@ -107,7 +107,8 @@ class ApiClient:
 
     def __init__(self, url: str, key: str | None) -> None:
         parts = parse_url(url)
-        self.url = url.rstrip("/")
+        # Other clients want the `/v1` in their base URL.
+        self.url = url.rstrip("/").removesuffix("/v1")
         self._http = httpx2.AsyncClient(
             headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=ANSWER_SECONDS,

@@ -125,7 +125,7 @@ class Catalogue:
         keyless = [f"{name}/{self._sources[name].models[0]}" for name in ("echo", "local") if name in self._sources]
         hints = (
             _listed("nearest", near),
-            _listed("models available here", [*keyless, *open_ended]),
+            _listed("available here, among others", [*keyless, *open_ended]),
         )
         return InvalidParameter(
             "; ".join(part for part in (what, *hints) if part) + ".", code="model_not_found", param="model"

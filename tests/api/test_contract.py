@@ -70,6 +70,12 @@ class TestQueries:
 
 
 class TestIdempotencyKeys:
+    async def test_two_are_refused_and_nothing_is_stored(self, api: httpx2.AsyncClient) -> None:
+        two = [("idempotency-key", "a"), ("idempotency-key", "b")]
+        refused = await api.post("/v1/jobs", json=JOB, headers=two)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "Idempotency-Key")
+        assert (await api.get("/v1/jobs")).json()["data"] == []
+
     async def test_they_are_refused_where_nothing_is_created(self, api: httpx2.AsyncClient) -> None:
         job = (await api.post("/v1/jobs", json=JOB)).json()["id"]
         for method, path in (

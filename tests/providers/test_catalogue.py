@@ -139,7 +139,7 @@ def test_a_missing_key_is_named_and_what_needs_none() -> None:
     message = message_of(open_catalogue(settings(local_base_url=SERVER)), "openai/gpt-5")
 
     assert "The provider `openai` is not configured: set INFERD_OPENAI_API_KEY" in message
-    assert "models available here: echo/echo, local/smollm2-135m" in message
+    assert "available here, among others: echo/echo, local/smollm2-135m" in message
     assert "set INFERD_LOCAL_BASE_URL" in message_of(open_catalogue(settings()), "local/smollm2-135m")
 
 
